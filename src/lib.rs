@@ -1,0 +1,16 @@
+//! `sweep`: a TOML grid in, a results matrix out.
+//!
+//! ```text
+//! TOML text -> SweepSpec -> [Point] -> Plan (stages, cohorts) -> training -> selections -> scores -> results -> tables
+//!    spec        spec        spec         plan                     learn     evaluate    evaluate    store      report
+//!                                           \________ run: drives the plan, emits events ________/
+//! ```
+//!
+//! Imports go one way: `spec` <- `data`, `checkpoint` <- `plan` <- `learn`, `evaluate`, `store` <- `run` <-
+//! `cli`; `report` reads what `store` read from disk and never needs a model.
+
+pub mod checkpoint;
+pub mod cli;
+pub mod data;
+pub mod spec;
+pub mod store;

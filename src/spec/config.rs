@@ -1,0 +1,299 @@
+//! The fully resolved configuration of one grid point: the only place where defaults live.
+//!
+//! Field names are the keys of the sweep file (snake_case). Later code never sees an `Option` that
+//! means "default". Every struct serializes to canonical JSON (fields in declaration order), which is
+//! what identities are hashed from.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that can change the result of one point (paths stand for their contents).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PointConfig {
+    pub data: DataParams,
+    pub reward: RewardParams,
+    pub model: ModelParams,
+    pub train: TrainParams,
+}
+
+/// `[data]`: where the query groups come from and which of them are used. Not an axis.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataParams {
+    /// Trajectory JSON, resolved against the directory of the sweep file.
+    pub trajectories: PathBuf,
+    /// Embedding matrix (`.safetensors` or `.pt`), resolved likewise.
+    pub embeddings: PathBuf,
+    /// Share of the integer keys, in numeric order, that are used for training.
+    pub train_fraction: f64,
+    /// Keep trajectories whose `vqa_eval_mode` is `"fallback"`.
+    pub keep_fallback: bool,
+    /// Keep only queries with at least one correct trajectory.
+    pub require_positive: bool,
+}
+
+/// `[reward]`: how a trajectory's scores become one number (SPEC "Rewards").
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RewardParams {
+    pub mode: RewardMode,
+    pub hard_weight: f64,
+    pub soft_weight: f64,
+    pub rel_weight: f64,
+    /// Weight of the quality, `legacy` mode only.
+    pub alpha: f64,
+    /// Weight of the correctness, `legacy` mode only.
+    pub beta: f64,
+    /// Source of the quality, `legacy` mode only.
+    pub quality: Quality,
+    pub normalize: Normalize,
+    /// Normalized rewards are clamped to `[-clamp, clamp]` (`z_score_clamp` only).
+    pub clamp: f64,
+}
+
+impl Default for RewardParams {
+    fn default() -> Self {
+        Self {
+            mode: RewardMode::HardPlusSoft,
+            hard_weight: 1.0,
+            soft_weight: 1.0,
+            rel_weight: 0.1,
+            alpha: 0.0,
+            beta: 0.0,
+            quality: Quality::BeamScore,
+            normalize: Normalize::ZScoreClamp,
+            clamp: 3.0,
+        }
+    }
+}
+
+/// The reward formulas; `w_h`, `w_s`, `w_r` are the weights of [`RewardParams`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RewardMode {
+    /// `w_h*hard + w_s*soft`
+    #[serde(rename = "hard_plus_soft")]
+    HardPlusSoft,
+    /// `2*w_h*hard + w_s*soft`
+    #[serde(rename = "hard_plus_soft_v2")]
+    HardPlusSoftV2,
+    /// `w_h*hard`
+    #[serde(rename = "hard_only")]
+    HardOnly,
+    /// `w_s*soft`
+    #[serde(rename = "soft_only")]
+    SoftOnly,
+    /// `(hard == 1 ? 2*w_h : 0) + w_s*soft`
+    #[serde(rename = "separated")]
+    Separated,
+    /// `w_h*hard + w_s*gt_prob`
+    #[serde(rename = "hard01_plus_gtprob")]
+    Hard01PlusGtprob,
+    /// `(hard == 1 ? 2*w_h : 0) + w_s*gt_prob`
+    #[serde(rename = "hard01_plus_gtprob_separated")]
+    Hard01PlusGtprobSeparated,
+    /// `w_h*hard + w_s*gt_prob + w_r*(1-hard)*rel`
+    #[serde(rename = "hard_plus_gtprob_plus_rel")]
+    HardPlusGtprobPlusRel,
+    /// `alpha*quality + beta*correctness`
+    #[serde(rename = "legacy")]
+    Legacy,
+}
+
+/// What `legacy` rewards call quality: `beam_score`, or `-logprob_score`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quality {
+    BeamScore,
+    LogprobScore,
+}
+
+/// How rewards are normalized within a query group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalize {
+    /// z-score, clamped
+    ZScoreClamp,
+    /// z-score without clamp
+    ZScore,
+    /// best 1 ... worst -1, equal spacing
+    Rank,
+}
+
+/// `[model]`: the shape and fixed constants of the `PointerSelector`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelParams {
+    pub hidden: usize,
+    pub layers: usize,
+    pub heads: usize,
+    pub dropout: f64,
+    pub attn_dropout: f64,
+    pub temperature: f64,
+}
+
+impl Default for ModelParams {
+    fn default() -> Self {
+        Self { hidden: 256, layers: 1, heads: 1, dropout: 0.5, attn_dropout: 0.1, temperature: 0.1 }
+    }
+}
+
+/// `[train]`: initialisation, RCE and GRPO.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainParams {
+    /// Checkpoint to start from; fresh weights when absent.
+    pub init: Option<PathBuf>,
+    pub seed: u64,
+    pub rce_epochs: u32,
+    pub rce_lr: f64,
+    pub rce_reward: RewardForm,
+    /// First and last softmax temperature of RCE.
+    pub rce_temperature: [f64; 2],
+    pub rce_top1_only: bool,
+    /// 0 = RCE only.
+    pub grpo_epochs: u32,
+    pub grpo_lr: f64,
+    pub kl_beta: f64,
+    pub clip_epsilon: f64,
+    pub reference: Reference,
+    pub adaptive_kl: bool,
+    /// Adaptive KL: beta shrinks below the first, grows above the second.
+    pub kl_target: [f64; 2],
+    /// Trajectories kept per group in the first GRPO epoch and in later ones.
+    pub top_k: [usize; 2],
+    /// Frozen during GRPO.
+    pub freeze: FreezeSet,
+    pub weight_decay: f64,
+    pub grad_clip: f64,
+    /// `false` visits the groups in numeric order of their ids.
+    pub shuffle: bool,
+    /// Patience in epochs on val_loss; off when absent. Applies within each phase.
+    pub early_stop: Option<u32>,
+}
+
+impl Default for TrainParams {
+    fn default() -> Self {
+        Self {
+            init: None,
+            seed: 0,
+            rce_epochs: 5,
+            rce_lr: 1e-4,
+            rce_reward: RewardForm::Raw,
+            rce_temperature: [2.0, 0.5],
+            rce_top1_only: false,
+            grpo_epochs: 0,
+            grpo_lr: 5e-6,
+            kl_beta: 0.15,
+            clip_epsilon: 0.2,
+            reference: Reference::Warmup,
+            adaptive_kl: false,
+            kl_target: [0.01, 0.1],
+            top_k: [3, 5],
+            freeze: FreezeSet::default(),
+            weight_decay: 0.01,
+            grad_clip: 1.0,
+            shuffle: true,
+            early_stop: None,
+        }
+    }
+}
+
+/// Which form of the reward RCE weighs trajectories by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RewardForm {
+    Raw,
+    Normalized,
+}
+
+/// The policy whose log-probabilities GRPO's ratios and KL are measured against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reference {
+    /// The model GRPO starts from.
+    Warmup,
+    /// The model as it stood before RCE.
+    Init,
+}
+
+/// A group of parameters that can be frozen on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParamGroup {
+    InputProj,
+    QueryProj,
+    CandProj,
+    CrossAttn,
+    AttnNorms,
+}
+
+impl ParamGroup {
+    /// All groups, in the order of the model.
+    pub const ALL: [ParamGroup; 5] =
+        [Self::InputProj, Self::QueryProj, Self::CandProj, Self::CrossAttn, Self::AttnNorms];
+
+    /// The name used in sweep files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InputProj => "input_proj",
+            Self::QueryProj => "query_proj",
+            Self::CandProj => "cand_proj",
+            Self::CrossAttn => "cross_attn",
+            Self::AttnNorms => "attn_norms",
+        }
+    }
+
+    /// Whether the group belongs to the "backbone" (the three projections); the rest is the "head".
+    pub fn is_backbone(self) -> bool {
+        matches!(self, Self::InputProj | Self::QueryProj | Self::CandProj)
+    }
+
+    /// The group that the parameter `name` (as in checkpoints) belongs to, if it is one of the model's.
+    pub fn of_parameter(name: &str) -> Option<ParamGroup> {
+        match name.split('.').next()? {
+            "input_proj" => Some(Self::InputProj),
+            "query_proj" => Some(Self::QueryProj),
+            "cand_proj" => Some(Self::CandProj),
+            "cross_attn_layers" => Some(Self::CrossAttn),
+            "attn_norms" => Some(Self::AttnNorms),
+            _ => None,
+        }
+    }
+}
+
+/// The set of frozen groups. Aliases ("backbone", "head") are resolved before it is built, so equal sets
+/// are equal values however they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FreezeSet(pub BTreeSet<ParamGroup>);
+
+impl FreezeSet {
+    /// Whether `group` is frozen.
+    pub fn contains(&self, group: ParamGroup) -> bool {
+        self.0.contains(&group)
+    }
+
+    /// Whether nothing is frozen.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// `none`, `backbone`, `head`, or the groups joined by `+`: for people and for file names.
+impl fmt::Display for FreezeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (backbone, head): (Vec<ParamGroup>, Vec<ParamGroup>) =
+            self.0.iter().copied().partition(|group| group.is_backbone());
+        let mut parts = Vec::new();
+        match backbone.len() {
+            3 => parts.push("backbone"),
+            _ => parts.extend(backbone.iter().map(|group| group.name())),
+        }
+        match head.len() {
+            2 => parts.push("head"),
+            _ => parts.extend(head.iter().map(|group| group.name())),
+        }
+        if parts.is_empty() {
+            parts.push("none");
+        }
+        f.write_str(&parts.join("+"))
+    }
+}

@@ -1,0 +1,56 @@
+//! Files appear whole or not at all: temporary name in the same directory, sync, rename.
+#![expect(clippy::disallowed_methods, reason = "this is the one place that may write and rename")]
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+/// Writes `path` through `fill`, so that a reader (or a crash) sees the old file or the new one, never a part.
+///
+/// Creates missing parent directories.
+///
+/// # Errors
+/// Any I/O error, with the path in its message; the temporary file is then removed.
+pub fn write_with(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs_err::create_dir_all(parent)?;
+    let name_it = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot write `{}`: {error}", path.display()))
+    };
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".sweep-")
+        .suffix(".tmp")
+        .permissions(permissions())
+        .tempfile_in(parent)
+        .map_err(name_it)?;
+    let mut writer = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
+    fill(&mut writer).and_then(|()| writer.flush()).map_err(name_it)?;
+    drop(writer);
+    temporary.as_file().sync_all().map_err(name_it)?;
+    temporary.persist(path).map_err(|error| name_it(error.error))?;
+    sync_directory(parent);
+    Ok(())
+}
+
+/// [`write_with`] for bytes that are at hand.
+///
+/// # Errors
+/// As [`write_with`].
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_with(path, |writer| writer.write_all(bytes))
+}
+
+/// Results are for the group to read: the usual mode of new files (less the umask) rather than tempfile's 0600.
+fn permissions() -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::Permissions::from_mode(0o666)
+}
+
+/// Makes the rename itself durable. Not every file system can sync a directory; that is no reason to fail.
+fn sync_directory(directory: &Path) {
+    if let Ok(handle) = std::fs::File::open(directory) {
+        let _ = handle.sync_all();
+    }
+}

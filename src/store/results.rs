@@ -1,0 +1,125 @@
+//! What a results directory says, as plain values: the input of every table and report.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{EvalParams, PointConfig};
+
+/// One sweep's results, read from its directory; complete or not.
+#[derive(Clone, Debug)]
+pub struct SweepResults {
+    /// `ROOT/<name>`
+    pub dir: PathBuf,
+    pub name: String,
+    /// Dotted keys of the axes that vary, in file order.
+    pub axes: Vec<String>,
+    /// Points in grid order.
+    pub points: Vec<PointResult>,
+    /// Reference rows, which need no training: `random`, `nearest`, `oracle`. Empty without `[eval]`.
+    pub references: Vec<ReferenceResult>,
+    /// Indices into `points`: empty, one, or one per seed.
+    pub baseline: Vec<usize>,
+    /// `[eval]`, if the sweep has one.
+    pub eval: Option<EvalParams>,
+    /// How much signal the training rewards carry.
+    pub health: Option<SignalHealth>,
+}
+
+/// How one point ended, or that it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PointStatus {
+    Done,
+    Failed,
+    /// Diverged: a non-finite loss or gradient.
+    Infeasible,
+    Pending,
+}
+
+/// One point's row.
+#[derive(Clone, Debug)]
+pub struct PointResult {
+    pub name: String,
+    /// Value of every axis that varies, in the order of [`SweepResults::axes`].
+    pub axes: Vec<(String, serde_json::Value)>,
+    pub config: PointConfig,
+    pub status: PointStatus,
+    /// Why it failed: cause with step.
+    pub error: Option<String>,
+    /// Per shot count, one entry per evaluation query, in file order. Empty until done.
+    pub scores: BTreeMap<usize, Vec<QueryScore>>,
+    /// Parameters trained in the last phase, and all.
+    pub trainable: usize,
+    pub total: usize,
+    /// One row per finished epoch of the point's whole chain.
+    pub metrics: Vec<EpochMetrics>,
+    /// Relative parameter change from the parent (`||after - before||2 / ||before||2`), per parameter group
+    /// and under the key `all`.
+    pub movement: BTreeMap<String, f64>,
+    /// The checkpoint, relative to the sweep's directory.
+    pub checkpoint: Option<PathBuf>,
+}
+
+/// A selection policy that needs no training.
+#[derive(Clone, Debug)]
+pub struct ReferenceResult {
+    /// `random`, `nearest` or `oracle`
+    pub name: String,
+    /// Per shot count, the score per evaluation query.
+    pub scores: BTreeMap<usize, Vec<f64>>,
+}
+
+/// What was chosen for one query at one shot count, and what it scored. One line of `selections.jsonl`
+/// together with its shot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueryScore {
+    pub query_id: u64,
+    pub shot: usize,
+    /// Local ids of the chosen demonstrations.
+    pub selection: Vec<u32>,
+    /// Index of the chosen logged trajectory.
+    pub trajectory: usize,
+    pub score: f64,
+    pub log_prob: f64,
+}
+
+/// One row of `metrics.csv`; `None` where a figure does not apply.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EpochMetrics {
+    /// `rce` or `grpo`
+    pub phase: String,
+    /// 1-based.
+    pub epoch: u32,
+    pub train_loss: f64,
+    pub ppo_loss: Option<f64>,
+    pub kl: Option<f64>,
+    pub mean_ratio: Option<f64>,
+    pub advantage_mean: Option<f64>,
+    pub advantage_std: Option<f64>,
+    pub advantage_max: Option<f64>,
+    /// KL_BETA at the end of the epoch.
+    pub beta: Option<f64>,
+    pub val_loss: Option<f64>,
+    /// RCE's temperature at the last step.
+    pub temperature: Option<f64>,
+    /// Norm before clipping, mean over steps.
+    pub grad_norm: f64,
+    /// Wall time of the epoch, shared by the members of its cohort.
+    pub seconds: f64,
+    /// Share of steps whose gradient was clipped.
+    pub clipped_share: Option<f64>,
+}
+
+/// The health of the reward signal (over training groups).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SignalHealth {
+    pub groups: usize,
+    /// Groups whose rewards are all equal: they teach nothing.
+    pub flat_groups: usize,
+    /// Mean over groups of (largest - smallest raw reward).
+    pub mean_range: f64,
+    /// `distinct[n]` = number of groups with `n` distinct raw rewards.
+    pub distinct: BTreeMap<usize, usize>,
+}
