@@ -4,5 +4,6 @@ pub mod atomic;
 mod results;
 
 pub use results::{
-    EpochMetrics, PointResult, PointStatus, QueryScore, ReferenceResult, SignalHealth, SweepResults,
+    EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
+    ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults,
 };

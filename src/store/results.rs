@@ -63,7 +63,7 @@ pub struct PointResult {
 }
 
 /// A selection policy that needs no training.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReferenceResult {
     /// `random`, `nearest` or `oracle`
     pub name: String,
@@ -122,4 +122,54 @@ pub struct SignalHealth {
     pub mean_range: f64,
     /// `distinct[n]` = number of groups with `n` distinct raw rewards.
     pub distinct: BTreeMap<usize, usize>,
+}
+
+/// Version of the files below; a newer one is refused.
+pub const FORMAT: u32 = 1;
+
+/// `resolved.json`: what was asked for, with every default filled in. Written before anything trains.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResolvedRecord {
+    pub format: u32,
+    pub name: String,
+    /// Version of the tool that wrote it.
+    pub version: String,
+    /// Dotted keys of the axes that vary.
+    pub axes: Vec<String>,
+    /// All points, in grid order: the directory `points/<name>` may not exist yet.
+    pub points: Vec<crate::spec::Point>,
+    /// Indices into `points`.
+    pub baseline: Vec<usize>,
+    pub eval: Option<EvalParams>,
+    /// Content hashes (blake3, hex) of the inputs by key (`data.trajectories`, `data.embeddings`, `eval.logged`, ...).
+    pub inputs: BTreeMap<String, String>,
+    pub health: Option<SignalHealth>,
+    /// Everything about this launch that determines no result: tool path, host, device, git commit, times.
+    pub provenance: BTreeMap<String, String>,
+}
+
+/// `points/<name>/point.json`: written once the point has ended. Beside it `metrics.csv` ([`EpochMetrics`]
+/// rows), `selections.jsonl` ([`QueryScore`] lines) and `scores.csv`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PointRecord {
+    pub format: u32,
+    pub name: String,
+    pub axes: Vec<(String, serde_json::Value)>,
+    pub config: PointConfig,
+    pub status: PointStatus,
+    pub error: Option<String>,
+    /// Key of the stage whose checkpoint the point is.
+    pub stage: String,
+    pub trainable: usize,
+    pub total: usize,
+    pub movement: BTreeMap<String, f64>,
+    /// Relative to the sweep's directory: `stages/<hash>/grpo_epoch3.safetensors`.
+    pub checkpoint: Option<PathBuf>,
+}
+
+/// `references.json`: scores of the reference policies.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReferencesRecord {
+    pub format: u32,
+    pub references: Vec<ReferenceResult>,
 }
