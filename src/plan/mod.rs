@@ -1,0 +1,5 @@
+//! Points -> plan: a tree of stages, shared wherever the result is provably the same. Pure.
+
+mod stage;
+
+pub use stage::{GrpoParams, Origin, RceParams, StageKind};
