@@ -95,7 +95,15 @@ pub struct Progress {
 #[derive(Debug)]
 pub enum MemberEvent {
     /// A finished epoch: full parameters (frozen ones included), state and figures.
-    Epoch { id: usize, parameters: Vec<f32>, progress: Progress, metrics: EpochMetrics, stopped: bool },
+    Epoch {
+        id: usize,
+        parameters: Vec<f32>,
+        progress: Progress,
+        metrics: EpochMetrics,
+        steps: Vec<StepRecord>,
+        /// The member has stopped early: there will be no further epoch.
+        stopped: bool,
+    },
     /// A number was not finite; the member has left.
     Diverged { id: usize, epoch: u32, cause: Diverged },
 }
@@ -167,6 +175,7 @@ pub fn train_cohort(
                         parameters: engine.parameters_of(index),
                         progress: member.progress(epoch, engine.state_of(index).clone()),
                         metrics,
+                        steps,
                         stopped: member.left,
                     }
                 }
