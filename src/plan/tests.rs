@@ -146,7 +146,7 @@ fn a_cohort_takes_equal_siblings_that_are_ready() {
     assert_eq!(cohort.stages.len(), 12, "frozen and unfrozen branches go to different cohorts");
     let narrow = next_cohort(&plan, &done, &outstanding(&plan, &done), 8).unwrap();
     assert_eq!(narrow.stages.len(), 6, "equal parts rather than 8 and 4");
-    done[1] = StageProgress::Diverged;
+    done[1] = StageProgress::Diverged(1);
     assert!(outstanding(&plan, &done).is_empty(), "nothing can follow a diverged warm-up");
 }
 

@@ -169,7 +169,7 @@ pub fn outstanding(plan: &Plan, done: &[StageProgress]) -> Vec<usize> {
         dead[index] = stage.parent.is_some_and(|parent| dead[parent]);
         match done[index] {
             _ if dead[index] => {}
-            StageProgress::Diverged => dead[index] = true,
+            StageProgress::Diverged(epochs) => dead[index] = epochs < stage.epochs,
             StageProgress::Stopped(_) => {}
             StageProgress::Epochs(epochs) if epochs >= stage.epochs && epochs > 0 => {}
             StageProgress::Epochs(_) if stage.epochs == 0 => {}
@@ -186,16 +186,15 @@ pub enum StageProgress {
     Epochs(u32),
     /// Stopped early after so many epochs: complete whatever was asked for.
     Stopped(u32),
-    /// A number was not finite.
-    Diverged,
+    /// A number was not finite in the epoch after so many finished ones.
+    Diverged(u32),
 }
 
 impl StageProgress {
     /// Finished epochs.
     pub fn epochs(self) -> u32 {
         match self {
-            Self::Epochs(epochs) | Self::Stopped(epochs) => epochs,
-            Self::Diverged => 0,
+            Self::Epochs(epochs) | Self::Stopped(epochs) | Self::Diverged(epochs) => epochs,
         }
     }
 
@@ -203,9 +202,8 @@ impl StageProgress {
     /// stop.
     pub fn reached(self, wanted: u32) -> Option<u32> {
         match self {
-            Self::Epochs(epochs) => (epochs >= wanted).then_some(wanted),
+            Self::Epochs(epochs) | Self::Diverged(epochs) => (epochs >= wanted).then_some(wanted),
             Self::Stopped(epochs) => Some(epochs.min(wanted)),
-            Self::Diverged => None,
         }
     }
 }
