@@ -12,6 +12,7 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod evaluate;
 pub mod learn;
 pub mod plan;
 pub mod spec;
