@@ -12,5 +12,6 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod report;
 pub mod spec;
 pub mod store;

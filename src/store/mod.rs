@@ -1,9 +1,15 @@
 //! The results directory: its paths, its files, its lock. Only this module writes.
 
 pub mod atomic;
+mod error;
+mod read;
 mod results;
+mod rows;
 
+pub use error::StoreError;
+pub use read::read_resolved;
 pub use results::{
     EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
     ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults,
 };
+pub use rows::{MeanScore, mean_scores, metrics_csv, scores_csv, selections_jsonl};
