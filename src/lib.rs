@@ -15,5 +15,6 @@ pub mod data;
 pub mod evaluate;
 pub mod learn;
 pub mod plan;
+pub mod report;
 pub mod spec;
 pub mod store;

@@ -4,6 +4,7 @@ pub mod atomic;
 mod error;
 mod layout;
 mod lock;
+mod read;
 mod results;
 mod rows;
 mod stage;
@@ -12,6 +13,7 @@ mod writer;
 pub use error::StoreError;
 pub use layout::SweepDir;
 pub use lock::{Lock, holder};
+pub use read::read_resolved;
 pub use results::{
     EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
     ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults,
