@@ -11,6 +11,7 @@ mod error;
 mod facts;
 mod safetensors_file;
 mod torch_read;
+mod torch_write;
 mod unpickle;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use compare::{Change, Comparison, compare};
 pub use error::CheckpointError;
 pub use facts::{BURN_VERSION, Facts, Format, HEADER_FORMAT, Phase};
 pub use safetensors_file::{read_tensors, write_tensors};
+pub use torch_write::export;
 
 use error::Flaw;
 
