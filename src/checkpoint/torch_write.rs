@@ -35,7 +35,11 @@ fn encode_torch(checkpoint: &Checkpoint, format: ExportFormat) -> Result<Vec<u8>
     let Checkpoint { weights, facts } = checkpoint;
     for (name, array) in weights {
         if array.shape.iter().product::<usize>() != array.values.len() {
-            return Err(format!("`{name}` has the shape {:?} and {} values", array.shape, array.values.len()));
+            return Err(format!(
+                "`{name}` has the shape {:?} and {} values",
+                array.shape,
+                array.values.len()
+            ));
         }
     }
     let epoch = facts.stored_epoch.or(facts.epoch.map(|epoch| i64::from(epoch) - 1));
@@ -65,7 +69,8 @@ fn encode_torch(checkpoint: &Checkpoint, format: ExportFormat) -> Result<Vec<u8>
 fn hyper_parameters(weights: &Weights, facts: &Facts) -> Value {
     let size = |name: &str, axis: usize| weights.get(name).and_then(|array| array.shape.get(axis).copied());
     let hidden = size("query_proj.weight", 0);
-    let layers = (0..).take_while(|layer| weights.contains_key(&format!("attn_norms.{layer}.weight"))).count();
+    let layers =
+        (0..).take_while(|layer| weights.contains_key(&format!("attn_norms.{layer}.weight"))).count();
     let model = facts.config.as_ref().and_then(|config| config.get("model"));
     let mut values = json!({
         "d_model": size("input_proj.weight", 1).or(hidden),
@@ -102,7 +107,8 @@ fn their_name(name: &str) -> String {
 
 /// The zip: storages are numbered in the order of the names and begin at multiples of 64 bytes, as torch's do.
 fn archive(pickle: Vec<u8>, weights: &Weights) -> zip::result::ZipResult<Vec<u8>> {
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).with_alignment(64);
+    let options =
+        SimpleFileOptions::default().compression_method(CompressionMethod::Stored).with_alignment(64);
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let mut add = |name: &str, bytes: &[u8]| {
         zip.start_file(format!("archive/{name}"), options.large_file(bytes.len() > u32::MAX as usize))?;
