@@ -26,7 +26,14 @@ pub enum Event {
     /// A cohort begins.
     CohortStarted { phase: String, members: usize, first_epoch: u32, last_epoch: u32, steps: u64 },
     /// An epoch of one stage is on disk.
-    EpochDone { stage: String, phase: String, epoch: u32, train_loss: f64, val_loss: Option<f64>, seconds: f64 },
+    EpochDone {
+        stage: String,
+        phase: String,
+        epoch: u32,
+        train_loss: f64,
+        val_loss: Option<f64>,
+        seconds: f64,
+    },
     /// A stage ended by a number that is not finite.
     StageDiverged { stage: String, epoch: u32, cause: String },
     /// A point has its results.

@@ -1,6 +1,7 @@
 //! Training and scoring: one cohort trainer for G >= 1 members, on the CPU and on a GPU.
 
 mod cohort;
+mod device;
 mod host;
 mod init;
 mod layout;
@@ -15,6 +16,7 @@ use crate::data::{Embeddings, Group};
 use crate::spec::{FreezeSet, ModelParams};
 
 pub use cohort::{CohortEnd, MemberEvent, MemberJob, MemberParams, Progress, RewardTable, train_cohort};
+pub use device::Device;
 pub use host::{HostCohort, State, scores_of};
 pub use init::fresh_weights;
 pub use layout::{Layout, Segment, Shape};

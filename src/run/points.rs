@@ -41,7 +41,8 @@ impl PointTable {
 
     /// The counts so far.
     pub fn outcome(&self, interrupted: bool) -> Outcome {
-        let count = |wanted: &[PointStatus]| self.ended.iter().flatten().filter(|s| wanted.contains(s)).count();
+        let count =
+            |wanted: &[PointStatus]| self.ended.iter().flatten().filter(|s| wanted.contains(s)).count();
         let done = count(&[PointStatus::Done]);
         let failed = count(&[PointStatus::Failed, PointStatus::Infeasible]);
         Outcome { done, failed, pending: self.ended.len() - done - failed, interrupted }
@@ -139,7 +140,7 @@ fn evaluate(
             .map(|query| Query { row: query.query_id as usize, pool: &query.pool })
             .collect();
         let embeddings = &session.dataset.embeddings;
-        let logits = scores_of(device, &layout, &flat, embeddings, &queries, model.temperature);
+        let logits = scores_of(&layout, &flat, embeddings, &queries, model.temperature);
         scores = logged.select(&logits);
     }
     let (start, start_epoch) = stages.start_of(session, planned.stage);

@@ -117,10 +117,11 @@ impl Session {
     pub fn notices(&self) -> Vec<String> {
         let mut notices = Vec::new();
         let configs = || self.spec.points.iter().map(|point| &point.config);
-        let rce: Vec<&str> = distinct(configs().filter(|c| c.train.rce_epochs > 0).map(|c| match c.train.rce_reward {
-            crate::spec::RewardForm::Raw => "raw",
-            crate::spec::RewardForm::Normalized => "normalized",
-        }));
+        let rce: Vec<&str> =
+            distinct(configs().filter(|c| c.train.rce_epochs > 0).map(|c| match c.train.rce_reward {
+                crate::spec::RewardForm::Raw => "raw",
+                crate::spec::RewardForm::Normalized => "normalized",
+            }));
         if !rce.is_empty() {
             notices.push(format!("RCE weighs trajectories by {} rewards", rce.join(" and by ")));
         }
@@ -128,7 +129,13 @@ impl Session {
         let freezes = distinct(configs().filter(|c| c.train.grpo_epochs > 0).map(|c| {
             let layout = self.layout(&c.model);
             let (some, all) = (layout.trainable(&c.train.freeze), layout.total);
-            format!("GRPO trains {} / {} parameters ({:.1}%), frozen: {}", thousands(some), thousands(all), 100.0 * some as f64 / all as f64, c.train.freeze)
+            format!(
+                "GRPO trains {} / {} parameters ({:.1}%), frozen: {}",
+                thousands(some),
+                thousands(all),
+                100.0 * some as f64 / all as f64,
+                c.train.freeze
+            )
         }));
         notices.extend(freezes);
         if let Some(health) = self.health()
