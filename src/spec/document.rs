@@ -372,11 +372,14 @@ fn axis_key(name: &str, place: &str) -> Result<&'static Key, Diagnostic> {
 
 /// What a user who wrote the unknown key `name` in `table` may have meant.
 fn way_out(name: &str, table: Table) -> String {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        return format!("`{name}` belongs in {}", place_of(key));
+    }
     if let Some((key, _)) = lab_key(name) {
         return format!("it is called `{}` here{}", key.name, elsewhere(key, table));
     }
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
-        return format!("`{name}` belongs in {}", place_of(key));
+    if name.eq_ignore_ascii_case("batch_size") {
+        return "remove it: a training step is always one query group".to_owned();
     }
     if let Some(meant) = closest(name, keys_of(table).map(|key| key.name)) {
         return format!("did you mean `{meant}`?");

@@ -136,7 +136,14 @@ fn toml_text(kind: Kind, text: &str) -> String {
         }
         _ => None,
     }
-    .unwrap_or_else(|| quote(text))
+    .unwrap_or_else(|| match kind {
+        Kind::Freeze => quote(text.trim_start_matches('[').trim_end_matches(']')),
+        Kind::Choices(_) => {
+            format!("[{}]", text.split(',').map(|name| quote(name.trim())).collect::<Vec<_>>().join(", "))
+        }
+        Kind::Texts => format!("[{}]", quote(text)),
+        _ => quote(text),
+    })
 }
 
 /// Applies every `--set` to the draft; returns the keys that they fix. Of two for one key the later one counts.

@@ -89,11 +89,12 @@ impl Reader {
         let name = key.dotted();
         let text: Vec<String> = items.iter().map(|item| toml_text(item.get_ref())).collect();
         let hint = match key.kind {
-            Kind::Freeze => format!(
-                "write `[[{}]]` for one set, or `[{}]` for one set each; `[]` inside the list freezes nothing",
-                text.join(", "),
-                text.iter().map(|text| format!("[{text}]")).collect::<Vec<_>>().join(", ")
-            ),
+            Kind::Freeze => {
+                format!(
+                    "write `[[{}]]`; `[[\"backbone\"], []]` compares frozen with unfrozen",
+                    text.join(", ")
+                )
+            }
             _ => format!("write `[[{}]]`", text.join(", ")),
         };
         Err(Diagnostic::new(format!(
@@ -137,16 +138,14 @@ fn read(kind: Kind, value: &DeValue, dir: &Path) -> Result<Value, Trouble> {
         Kind::Number(limits) => number(value, limits).map(Value::Number),
         Kind::Choice(names) => choice(value, names).map(|name| Value::Text(name.to_owned())),
         Kind::NumberPair { limits, ascending } => {
-            let pair = list(value, |item| number(item, limits))?;
-            match pair[..] {
-                [low, high] if ascending && low >= high => hint("swap them, or move them apart"),
-                [_, _] => Ok(Value::Numbers(pair)),
-                _ => no(),
+            let [first, second] = pair(value, |item| number(item, limits))?;
+            if ascending && first >= second {
+                return hint("swap them, or move them apart");
             }
+            Ok(Value::Numbers(vec![first, second]))
         }
         Kind::CountPair => {
-            let pair = list(value, |item| count(item, 1, u64::from(u32::MAX)))?;
-            if pair.len() == 2 { Ok(Value::Counts(pair)) } else { no() }
+            pair(value, |item| count(item, 1, u64::from(u32::MAX))).map(|pair| Value::Counts(pair.to_vec()))
         }
         Kind::Freeze => freeze(value),
         Kind::Path => path(value, dir),
@@ -189,6 +188,13 @@ fn list<T>(value: &DeValue, read: impl Fn(&DeValue) -> Result<T, Trouble>) -> Re
     match value {
         DeValue::Array(items) => items.iter().map(|item| read(item.get_ref())).collect(),
         other => hint(format!("write `[{}]`", toml_text(other))),
+    }
+}
+
+fn pair<T>(value: &DeValue, read: impl Fn(&DeValue) -> Result<T, Trouble>) -> Result<[T; 2], Trouble> {
+    match value {
+        DeValue::Array(_) => list(value, read)?.try_into().or_else(|_| no()),
+        other => hint(format!("give both, such as `[{0}, {0}]`", toml_text(other))),
     }
 }
 
