@@ -126,6 +126,9 @@ fn way_to_file(written: &str, resolved: &Path, origin: &Origin) -> String {
     if let Some(meant) = closest(&wanted, siblings.iter().map(String::as_str)) {
         return format!("did you mean `{}`?", Path::new(written).with_file_name(meant).display());
     }
+    if written.starts_with('~') {
+        return "write the whole path: `~` means nothing here".to_owned();
+    }
     let base = if origin.source.is_file { "paths are" } else { "paths given with --set, too, are" };
     let mut hint = format!("{base} relative to the directory of the sweep file");
     if Path::new(written).is_file() {

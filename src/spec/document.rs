@@ -186,13 +186,13 @@ impl Walk {
     /// `name = item` in a table of plain keys.
     fn plain(&mut self, table: Table, name: &Spanned<std::borrow::Cow<str>>, item: &Spanned<DeValue>) {
         let Some(key) = keys_of(table).find(|key| key.name == name.get_ref()) else {
-            let place = match table {
-                Table::Top => "above the first table".to_owned(),
-                table => format!("in [{}]", table.name()),
+            let message = match table {
+                Table::Top if item.get_ref().is_table() => format!("unknown table `[{name}]`"),
+                Table::Top => format!("unknown key `{name}` above the first table"),
+                table => format!("unknown key `{name}` in [{}]", table.name()),
             };
-            let diagnostic = Diagnostic::new(format!("unknown key `{name}` {place}"))
-                .at(&self.reader.origin(name))
-                .hint(way_out(name.get_ref(), table));
+            let diagnostic =
+                Diagnostic::new(message).at(&self.reader.origin(name)).hint(way_out(name.get_ref(), table));
             self.problems.push(diagnostic);
             return;
         };

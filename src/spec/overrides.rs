@@ -130,7 +130,11 @@ fn toml_text(kind: Kind, text: &str) -> String {
         (Kind::Number(_), None) => number(),
         (Kind::Samples, Some("integer")) => Some(text.to_owned()),
         (_, Some("array")) if kind.is_list() => Some(text.to_owned()),
-        (_, _) if kind.is_list() && kind_of(&listed).is_some() => Some(listed),
+        (_, found)
+            if kind_of(&listed).is_some() && (kind.is_list() || found.is_none() && text.contains(',')) =>
+        {
+            Some(listed)
+        }
         (Kind::Number(_) | Kind::Count { .. } | Kind::Patience, Some(_)) | (_, Some("string")) => {
             Some(text.to_owned())
         }

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeFloat, DeInteger, DeValue};
 
 use super::error::{Diagnostic, Origin, Source};
-use super::keys::{Key, Kind, Limits, closest};
+use super::keys::{Key, Kind, Limits, Table, closest};
 use super::value::{FREEZE_NAMES, NONE, OFF, Value, freeze_groups};
 use super::{FreezeSet, range};
 
@@ -44,14 +44,16 @@ impl Reader {
     /// One value of `key`.
     pub fn value(&self, key: &Key, item: &Spanned<DeValue>) -> Result<Given, Diagnostic> {
         let origin = self.origin(item);
-        let value = read(key.kind, item.get_ref(), &self.dir).map_err(|trouble| {
-            let message =
-                format!("`{}` must be {}, but is {}", key.dotted(), key.kind, shown(item.get_ref()));
-            let mut diagnostic = Diagnostic::new(message).at(&origin);
-            diagnostic.hint = trouble.0;
-            diagnostic
-        })?;
-        Ok(Given { value, origin })
+        match read(key.kind, item.get_ref(), &self.dir) {
+            Ok(value) => Ok(Given { value, origin }),
+            Err(Trouble(hint)) => {
+                let found = shown(item.get_ref());
+                let message = format!("`{}` must be {}, but is {found}", key.dotted(), key.kind);
+                let mut diagnostic = Diagnostic::new(message).at(&origin);
+                diagnostic.hint = hint.or_else(|| way_out(key, item.get_ref()));
+                Err(diagnostic)
+            }
+        }
     }
 
     /// The values of an axis: a list, or a range.
@@ -76,7 +78,11 @@ impl Reader {
                     shown(other)
                 ))
                 .at(&origin)
-                .hint(format!("write `[{text}]`, or move `{} = {text}` out of [grid] to fix it", key.name)))
+                .hint(format!(
+                    "write `[{text}]`, or move `{} = {text}` to [{}]",
+                    key.name,
+                    key.table.name()
+                )))
             }
         }
     }
@@ -117,6 +123,14 @@ impl Reader {
             _ => Ok(vec![self.value(key, item)?]),
         }
     }
+}
+
+/// What to do about a value that does not fit, when nothing better is known.
+fn way_out(key: &Key, value: &DeValue) -> Option<String> {
+    if key.is_axis() && (value.is_table() || value.is_array() && !key.kind.is_list()) {
+        return Some("this takes one value; a list or range of values to try belongs in [grid]".to_owned());
+    }
+    key.default().filter(|_| key.table != Table::Top).map(|default| format!("the default is {default}"))
 }
 
 /// Why a value does not fit its kind: at most a way out, for the message says the rest.

@@ -1,1 +1,3 @@
 //! Integration tests: one binary, so that burn is linked once.
+
+mod schema;

@@ -121,7 +121,7 @@ fn the_baseline_may_be_an_included_point() {
 #[test]
 fn an_axis_without_effect_is_a_warning() {
     let spec = spec("[grid]\nkl_beta = [0.1, 0.2]\n");
-    insta::assert_snapshot!(spec.warnings.join("\n"), @"");
+    insta::assert_snapshot!(spec.warnings.join("\n"), @r"axis `train.kl_beta` changes nothing: `train.grpo_epochs` is 0 in every point, so points that differ only in it are the same");
 }
 
 #[test]
@@ -263,7 +263,21 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_the_parser_panic(lines in prop::collection::vec(
+    fn no_change_of_a_character_makes_the_parser_panic(
+        place in any::<prop::sample::Index>(), cut in 0usize..20, inserted in "\\PC{0,3}"
+    ) {
+        let mut text: Vec<char> = format!("{HEAD}{LAB}").chars().collect();
+        let start = place.index(text.len());
+        let end = (start + cut).min(text.len());
+        text.splice(start..end, inserted.chars());
+        let text: String = text.into_iter().collect();
+        let outcome = parse(&text, Path::new("t.toml"), &LoadOptions::default());
+        let message = outcome.map_or_else(|error| error.to_string(), |spec| spec.name);
+        prop_assert!(!message.is_empty());
+    }
+
+    #[test]
+    fn no_list_of_lines_makes_the_parser_panic(lines in prop::collection::vec(
         prop::sample::select(vec![
             "[grid]", "[[grid.zip]]", "[[exclude]]", "[[include]]", "[baseline]", "[train]", "[eval]", "[slurm]", "x",
             "kl_beta = [0.1, 0.2]", "kl_beta = 0.1", "seed = [1, 2]", "seed = {from = 0, to = 4, count = 3}",

@@ -47,21 +47,58 @@ fn missing_inputs_are_named_with_a_way_out() {
         ("a1.json", b"{}"),
         ("e.safetensors", b""),
     ]);
-    insta::assert_snapshot!(message(&dir, "t.toml"), @"");
+    insta::assert_snapshot!(message(&dir, "t.toml"), @r#"
+    `data.trajectories`: there is no file `DIR/a.json`
+     --> DIR/t.toml:3:16
+      |
+    3 | trajectories = "a.json"
+      |                ^^^^^^^^
+    hint: did you mean `a1.json`?
+
+    error: `train.init`: there is no file `DIR/rce_epoch5.pt`
+     --> DIR/t.toml:6:8
+      |
+    6 | init = "rce_epoch5.pt"
+      |        ^^^^^^^^^^^^^^^
+    hint: paths are relative to the directory of the sweep file
+
+    error: `eval.logged`: there is no file `DIR/data/x.jsonl`
+     --> DIR/t.toml:8:10
+      |
+    8 | logged = "data/x.jsonl"
+      |          ^^^^^^^^^^^^^^
+    hint: paths are relative to the directory of the sweep file
+    "#);
 }
 
 #[test]
 fn a_directory_is_no_input() {
     let dir = sweep_dir(&[("t.toml", HEAD.as_bytes()), ("a.json/x", b""), ("e.safetensors", b"")]);
-    insta::assert_snapshot!(message(&dir, "t.toml"), @"");
+    insta::assert_snapshot!(message(&dir, "t.toml"), @r#"
+    `data.trajectories`: `DIR/a.json` is not a file
+     --> DIR/t.toml:3:16
+      |
+    3 | trajectories = "a.json"
+      |                ^^^^^^^^
+    hint: name the file itself
+    "#);
 }
 
 #[test]
 fn the_sweep_file_itself() {
     let dir = sweep_dir(&[("kl_grid.toml", b"x = \xff"), ("a.json", b"{}")]);
-    insta::assert_snapshot!(message(&dir, "kl_gird.toml"), @"");
-    insta::assert_snapshot!(message(&dir, "kl_grid.toml"), @"");
-    insta::assert_snapshot!(message(&dir, ""), @"");
+    insta::assert_snapshot!(message(&dir, "kl_gird.toml"), @r"
+    cannot read sweep file `DIR/kl_gird.toml`: No such file or directory (os error 2)
+    hint: did you mean `DIR/kl_grid.toml`?
+    ");
+    insta::assert_snapshot!(message(&dir, "kl_grid.toml"), @r"
+    cannot read sweep file `DIR/kl_grid.toml`: it is not UTF-8 text (line 1)
+    hint: save it as UTF-8
+    ");
+    insta::assert_snapshot!(message(&dir, ""), @r"
+    cannot read sweep file `DIR/`: Is a directory (os error 21)
+    hint: name the file itself, such as `sweeps/kl_grid.toml`
+    ");
 }
 
 #[test]

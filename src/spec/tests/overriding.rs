@@ -1,4 +1,5 @@
 //! `--set` and `--where`.
+#![expect(clippy::too_many_lines, reason = "flat lists of snapshots")]
 
 use insta::assert_snapshot;
 
@@ -129,23 +130,123 @@ fn the_filter_keeps_names_and_moves_the_baseline() {
 fn filters_that_leave_nothing() {
     let body = "[train]\ngrpo_epochs = 1\n[grid]\nkl_beta = [0.1, 0.2]\ngrpo_lr = [1e-5, 2e-5]\n[[exclude]]\nkl_beta = 0.2\ngrpo_lr = 1e-5\n";
     let wrong = |filter: &[&str]| with(body, &[], filter).unwrap_err();
-    assert_snapshot!(wrong(&["kl_beta=0.3"]), @"");
-    assert_snapshot!(wrong(&["grpo_epochs=2"]), @"");
-    assert_snapshot!(wrong(&["kl_beta=0.2", "grpo_lr=1e-5"]), @"");
-    assert_snapshot!(wrong(&["kl_bet=0.2"]), @"");
-    assert_snapshot!(wrong(&["shots=1"]), @"");
-    assert_snapshot!(wrong(&["RCE_TEMP_END=1"]), @"");
+    assert_snapshot!(wrong(&["kl_beta=0.3"]), @r"
+    no point has `train.kl_beta` = 0.3
+     --> --where
+      |
+      | kl_beta=0.3
+      |         ^^^
+    hint: `kl_beta` is one of 0.1, 0.2
+    ");
+    assert_snapshot!(wrong(&["grpo_epochs=2"]), @r"
+    no point has `train.grpo_epochs` = 2
+     --> --where
+      |
+      | grpo_epochs=2
+      |             ^
+    hint: `grpo_epochs` is 1 in every point
+    ");
+    assert_snapshot!(wrong(&["kl_beta=0.2", "grpo_lr=1e-5"]), @r"
+    no point matches --where kl_beta=0.2 --where grpo_lr=1e-5
+    hint: `kl_beta` is one of 0.1, 0.2; `grpo_lr` is one of 1e-5, 2e-5
+    ");
+    assert_snapshot!(wrong(&["kl_bet=0.2"]), @r"
+    unknown key `kl_bet` in --where
+     --> --where
+      |
+      | kl_bet=0.2
+      | ^^^^^^
+    hint: did you mean `kl_beta`?
+    ");
+    assert_snapshot!(wrong(&["shots=1"]), @r"
+    points do not differ in `eval.shots`
+     --> --where
+      |
+      | shots=1
+      | ^^^^^
+    hint: filter by keys of [reward], [model], [train] and [data]
+    ");
+    assert_snapshot!(wrong(&["RCE_TEMP_END=1"]), @r"
+    `RCE_TEMP_END` is one half of `train.rce_temperature`
+     --> --where
+      |
+      | RCE_TEMP_END=1
+      | ^^^^^^^^^^^^
+    hint: filter by both, such as --where rce_temperature=[2, 0.5]
+    ");
 }
 
 #[test]
 fn mistakes_on_the_command_line() {
-    assert_snapshot!(wrong("KL_BET=0.3"), @"");
-    assert_snapshot!(wrong("kl_beta=-1"), @"");
-    assert_snapshot!(wrong("kl_beta=high"), @"");
-    assert_snapshot!(wrong("kl_beta"), @"");
-    assert_snapshot!(wrong("BATCH_SIZE=4"), @"");
-    assert_snapshot!(wrong("RCE_TEMP_START=0"), @"");
-    assert_snapshot!(wrong("DISABLE_ADAPTIVE_KL=maybe"), @"");
-    assert_snapshot!(wrong("kl_beta=0.1,0.2"), @"");
-    assert_snapshot!(wrong("eval.shots=2"), @"");
+    assert_snapshot!(wrong("KL_BET=0.3"), @r"
+    unknown key `KL_BET` in --set
+     --> --set
+      |
+      | KL_BET=0.3
+      | ^^^^^^
+    hint: did you mean `kl_beta`?
+    ");
+    assert_snapshot!(wrong("kl_beta=-1"), @r"
+    `train.kl_beta` must be a number, 0 or more, but is `-1`
+     --> --set
+      |
+      | kl_beta=-1
+      |         ^^
+    hint: the default is 0.15
+    ");
+    assert_snapshot!(wrong("kl_beta=high"), @r#"
+    `train.kl_beta` must be a number, 0 or more, but is `"high"`
+     --> --set
+      |
+      | kl_beta=high
+      |         ^^^^
+    hint: the default is 0.15
+    "#);
+    assert_snapshot!(wrong("kl_beta"), @r"
+    --set takes `key=value`, but is given `kl_beta`
+     --> --set
+      |
+      | kl_beta
+      | ^^^^^^^
+    hint: write, for example, --set kl_beta=0.1
+    ");
+    assert_snapshot!(wrong("BATCH_SIZE=4"), @r"
+    batch size 4 is not possible
+     --> --set
+      |
+      | BATCH_SIZE=4
+      |            ^
+    hint: a training step is always one query group, as in the lab's runs: leave it out, or 1
+    ");
+    assert_snapshot!(wrong("RCE_TEMP_START=0"), @r"
+    `train.rce_temperature` must be a list of two numbers greater than 0, but is `[0, 0.5]`
+     --> --set
+      |
+      | RCE_TEMP_START=0
+      |                ^
+    hint: the default is [2, 0.5]
+    ");
+    assert_snapshot!(wrong("DISABLE_ADAPTIVE_KL=maybe"), @r"
+    `DISABLE_ADAPTIVE_KL` must be true or false, but is `maybe`
+     --> --set
+      |
+      | DISABLE_ADAPTIVE_KL=maybe
+      |                     ^^^^^
+    ");
+    assert_snapshot!(wrong("kl_beta=0.1,0.2"), @r#"
+    `train.kl_beta` must be a number, 0 or more, but is `"0.1,0.2"`
+     --> --set
+      |
+      | kl_beta=0.1,0.2
+      |         ^^^^^^^
+    hint: the default is 0.15
+    "#);
+    assert_snapshot!(wrong("eval.shots=2"), @r#"
+    `eval.logged` is missing
+     --> sweeps/t.toml:1:1
+      |
+    1 | name = "t"
+      | ^
+    hint: add `logged = "..."` to [eval], relative to the sweep file
+    "#);
 }

@@ -15,6 +15,7 @@ use crate::spec::{
 fn two_values(key: &Key) -> [String; 2] {
     let pair = |first: &str, second: &str| [first.to_owned(), second.to_owned()];
     match key.kind {
+        Kind::Flag if key.name == "shuffle" => pair("false", "true"),
         Kind::Flag => pair("true", "false"),
         Kind::Count { .. } if key.name == "heads" => pair("2", "4"),
         Kind::Count { .. } => pair("7", "9"),
