@@ -356,7 +356,7 @@ fn axis_key(name: &str, place: &str) -> Result<&'static Key, Diagnostic> {
         Ok(key) => Ok(key),
         Err(Unresolved::Ambiguous(meanings)) => {
             let diagnostic = Diagnostic::new(format!("`{name}` in {place} could be more than one key"));
-            Err(diagnostic.hint(format!("write {}", alternatives(&meanings))))
+            Err(diagnostic.hint(format!("write {}", listed(&meanings, "or"))))
         }
         Err(Unresolved::Unknown) => match resolve(name, |_| true) {
             Ok(key) => {
@@ -398,7 +398,7 @@ fn way_out(name: &str, table: Table) -> String {
     }
     let containing = containing(name, keys_of(table));
     if !containing.is_empty() {
-        return format!("did you mean {}?", alternatives(&containing));
+        return format!("did you mean {}?", listed(&containing, "or"));
     }
     let names: Vec<&str> = keys_of(table).map(|key| key.name).collect();
     match table {
@@ -418,7 +418,7 @@ pub(super) fn way_out_of_axes(name: &str) -> String {
     }
     let containing = containing(bare, KEYS.iter().filter(|key| key.is_axis()));
     if !containing.is_empty() {
-        return format!("did you mean {}?", alternatives(&containing));
+        return format!("did you mean {}?", listed(&containing, "or"));
     }
     "any key of [reward], [model] and [train] can be used, such as `kl_beta`, `grpo_lr`, `freeze`, `seed`"
         .to_owned()
@@ -440,11 +440,11 @@ fn elsewhere(key: &Key, table: Table) -> String {
     if key.table == table { String::new() } else { format!(", in {}", place_of(key)) }
 }
 
-/// `` `a`, `b` or `c` ``
-pub(super) fn alternatives(names: &[String]) -> String {
+/// Names as the text of a sentence: `` `a`, `b` or `c` `` with `word` = "or".
+pub(super) fn listed(names: &[String], word: &str) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        Some((last, rest)) if !rest.is_empty() => format!("{} {word} {last}", rest.join(", ")),
         _ => names.concat(),
     }
 }

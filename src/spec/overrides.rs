@@ -6,7 +6,7 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::document::{Axis, AxisGroup, Draft, alternatives, value_list, way_out_of_axes};
+use super::document::{Axis, AxisGroup, Draft, listed, value_list, way_out_of_axes};
 use super::error::{Diagnostic, Origin, Source};
 use super::grid::{Grid, Matcher};
 use super::keys::{Key, Kind, LabForm, Table, Unresolved, closest, lab_key, resolve};
@@ -51,7 +51,7 @@ impl<'a> Argument<'a> {
             Ok(key) => Ok((key, LabForm::Same)),
             Err(Unresolved::Ambiguous(meanings)) => {
                 let problem = Diagnostic::new(format!("`{}` could be more than one key", self.key));
-                Err(problem.at(&self.key_origin()).hint(format!("write {}", alternatives(&meanings))))
+                Err(problem.at(&self.key_origin()).hint(format!("write {}", listed(&meanings, "or"))))
             }
             Err(Unresolved::Unknown) => lab_key(self.key).ok_or_else(|| {
                 let bare = self.key.rsplit('.').next().unwrap_or(self.key);
