@@ -1,6 +1,7 @@
 //! The command line: clap types, one file per subcommand. The only reader of arguments and environment,
 //! and the only place that prints.
 
+mod data;
 mod output;
 
 use clap::{Parser, Subcommand};
@@ -14,12 +15,17 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Looks at data before anything is trained on them
+    Data(data::DataArgs),
+}
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
 pub fn main() -> u8 {
     let cli = Cli::parse();
-    let outcome: anyhow::Result<u8> = match cli.command {};
+    let outcome: anyhow::Result<u8> = match &cli.command {
+        Command::Data(args) => data::run(args),
+    };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));
         2

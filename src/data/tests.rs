@@ -287,6 +287,7 @@ fn mistakes_in_the_text_name_line_column_query_and_field() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn impossible_groups_name_query_and_field() {
     let cases = [
         (

@@ -1,1 +1,2 @@
 //! Integration tests: one binary, so that burn is linked once.
+mod data;
