@@ -222,7 +222,7 @@ impl Facts {
 }
 
 /// JSON has no NaN and no infinity: those are strings.
-pub(super) fn metrics_json(metrics: &BTreeMap<String, f64>) -> Value {
+fn metrics_json(metrics: &BTreeMap<String, f64>) -> Value {
     let entry = |(key, value): (&String, &f64)| {
         let number = serde_json::Number::from_f64(*value);
         (key.clone(), number.map_or_else(|| Value::String(value.to_string()), Value::Number))

@@ -6,21 +6,31 @@
 //! claims about sizes is checked against its length before anything is allocated.
 
 mod bytes;
+mod claims;
 mod compare;
+mod distances;
 mod error;
 mod facts;
+mod find;
+mod lookup;
 mod safetensors_file;
 mod torch_read;
+mod torch_write;
 mod unpickle;
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
+pub use claims::{Claim, ClaimsError, Disagreement, Verdict, check, plain, read_claims};
 pub use compare::{Change, Comparison, compare};
+pub use distances::{Distances, NEAR, distances};
 pub use error::CheckpointError;
 pub use facts::{BURN_VERSION, Facts, Format, HEADER_FORMAT, Phase};
+pub use find::{Found, find, latest, named};
+pub use lookup::{KEYS, agrees};
 pub use safetensors_file::{read_tensors, write_tensors};
+pub use torch_write::export;
 
 use error::Flaw;
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::spec::ParamGroup;
+use crate::spec::{ExportFormat, ParamGroup};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -148,4 +148,34 @@ fn run_a_moved_and_its_groups_are_told_apart() {
     }
     assert_eq!(compared, 7, "all but the two in_proj tensors, which the reference splits");
     assert_eq!(compare(&before, &before).unwrap().all.max_abs, 0.0);
+}
+
+#[test]
+fn round_trips_keep_every_bit_and_every_fact() {
+    let directory = tempfile::tempdir().unwrap();
+    let weights = read(&golden("init.safetensors")).unwrap().weights;
+    let facts = Facts {
+        phase: Some(Phase::Grpo),
+        epoch: Some(3),
+        kl_beta: Some(0.15),
+        lr: Some(5e-6),
+        config: Some(serde_json::json!({ "model": { "heads": 1, "dropout": 0.5 } })),
+        parent: Some("abc".into()),
+        metrics: [("kl".to_string(), 0.25), ("val_loss".to_string(), f64::NAN)].into(),
+        ..Facts::default()
+    };
+    for (format, read_as) in
+        [(ExportFormat::V2, Format::LightningV2), (ExportFormat::Pt, Format::TorchTraining)]
+    {
+        let path = directory.path().join(format!("{format:?}"));
+        let checkpoint = Checkpoint { weights: weights.clone(), facts: facts.clone() };
+        export(&path, &checkpoint, format).unwrap();
+        let back = read(&path).unwrap();
+        assert_eq!(bits(&back.weights), bits(&weights));
+        assert_eq!((back.facts.format, back.facts.epoch), (read_as, Some(3)));
+        assert_eq!((back.facts.phase, back.facts.stored_epoch), (Some(Phase::Grpo), Some(2)));
+        assert_eq!((back.facts.kl_beta, back.facts.lr), (Some(0.15), Some(5e-6)));
+        assert_eq!((back.facts.config, back.facts.parent), (facts.config.clone(), facts.parent.clone()));
+        assert!(back.facts.metrics["kl"] == 0.25 && back.facts.metrics["val_loss"].is_nan());
+    }
 }

@@ -3,6 +3,7 @@
 
 mod data;
 mod output;
+mod schema;
 
 use clap::{Parser, Subcommand};
 
@@ -16,15 +17,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Looks at data before anything is trained on them
     Data(data::DataArgs),
+    Schema(schema::SchemaArgs),
 }
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
 pub fn main() -> u8 {
     let cli = Cli::parse();
-    let outcome: anyhow::Result<u8> = match &cli.command {
-        Command::Data(args) => data::run(args),
+    let outcome: anyhow::Result<u8> = match cli.command {
+        Command::Data(args) => data::run(&args),
+        Command::Schema(args) => schema::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));
