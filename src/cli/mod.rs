@@ -2,6 +2,7 @@
 //! and the only place that prints.
 
 mod data;
+mod data_report;
 mod output;
 mod schema;
 

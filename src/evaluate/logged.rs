@@ -97,6 +97,11 @@ impl Logged {
         &self.inputs
     }
 
+    /// Evaluation queries; at most as many as [`Logged::queries`], which counts a query once per pool.
+    pub fn question_count(&self) -> usize {
+        self.questions.len()
+    }
+
     /// blake3 (hex) of the file's contents.
     pub fn hash(&self) -> &str {
         &self.hash

@@ -78,6 +78,46 @@ fn json_carries_the_same_facts() {
 }
 
 #[test]
+fn a_sweep_file_is_checked_with_its_evaluation() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/data/factqa");
+    let data = data.display();
+    let text = format!(
+        "name = \"t\"\n[data]\ntrajectories = \"{data}/rl_data.json\"\nembeddings = \"{data}/embeddings.safetensors\"\n\
+         [grid]\nkl_beta = [0.1, 0.2]\nsoft_weight = [1.0, 0.5]\n\
+         [eval]\nlogged = \"{data}/eval_logged.jsonl\"\nshots = [1, 2]\nscore = \"vqa_correct\"\n"
+    );
+    let path = directory.path().join("t.toml");
+    sweep::store::atomic::write(&path, text.as_bytes()).expect("written");
+    let path = path.display().to_string();
+    let output = check(&[&path]);
+    let (stdout, stderr) = texts(&output);
+    assert_eq!((output.status.code(), stderr.as_str()), (Some(0), ""));
+    for line in [
+        "reward hard_plus_soft in the 309 training groups\n",
+        "reward hard_plus_soft (soft_weight 0.5) in the 309 training groups\n",
+        "  score          vqa_correct (means below)\n",
+        "  no training      1-shot   2-shot\n",
+        "    random          0.182    0.264\n",
+        "    nearest         0.270    0.435\n",
+        "    oracle          0.443    0.609\n",
+    ] {
+        assert!(stdout.contains(line), "{line:?} in\n{stdout}");
+    }
+    // Of the four points two differ in their rewards.
+    assert_eq!(stdout.matches("reward hard_plus_soft").count(), 2);
+
+    let (stdout, _) = texts(&check(&[&path, "--set", "data.require_positive=true"]));
+    assert!(stdout.contains("163 queries without a correct trajectory"), "{stdout}");
+    let output = check(&[&path, "--set", "eval.shots=5"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(texts(&output).1.contains("no query has 5 shots\nhint: the file has shots 1, 2, 3, 4"));
+    let output = check(&[&path, "--require-positive"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(texts(&output).1.contains("hint: --set data.require_positive=... overrides the file"));
+}
+
+#[test]
 fn a_flat_reward_is_a_warning_with_a_way_out() {
     let (_, stderr) = texts(&check(&[FACTQA, "--reward-mode", "legacy"]));
     let expected = "warning: 309 of 309 training groups carry no signal under `legacy`\n\
