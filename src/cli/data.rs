@@ -8,10 +8,11 @@ use serde::Deserialize;
 
 use super::data_report::Report;
 use super::output;
+use super::sweep_file::SpecArgs;
 use crate::checkpoint::CheckpointError;
 use crate::data::{self, DataError};
 use crate::evaluate::{EvaluateError, Logged};
-use crate::spec::{self, DataParams, EvalParams, RewardMode, RewardParams};
+use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams};
 
 /// Check data before anything is trained on them
 #[derive(Debug, clap::Args)]
@@ -51,9 +52,8 @@ struct CheckArgs {
     /// Weight of the correctness in mode legacy (default 0)
     #[arg(long)]
     beta: Option<f64>,
-    /// Override a key of the sweep file, for example --set data.require_positive=true
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    sweep: SpecArgs,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -102,9 +102,7 @@ fn request_of_sweep(args: &CheckArgs) -> anyhow::Result<Request> {
             "`{option}` is for a trajectory JSON; a sweep file says it itself\nhint: --set {key}=... overrides the file"
         );
     }
-    let options =
-        spec::LoadOptions { set: args.set.clone(), allow_huge: true, ..spec::LoadOptions::default() };
-    let sweep = spec::load(&args.file, &options)?;
+    let sweep = args.sweep.load(&args.file)?;
     let first = sweep.points.first().context("the sweep has no point")?;
     let mut rewards: Vec<RewardParams> = Vec::new();
     for point in &sweep.points {
@@ -116,8 +114,8 @@ fn request_of_sweep(args: &CheckArgs) -> anyhow::Result<Request> {
 }
 
 fn request_of_json(args: &CheckArgs) -> anyhow::Result<Request> {
-    if let Some(set) = args.set.first() {
-        bail!("`--set {set}` overrides a sweep file, but `{}` is not one (.toml)", args.file.display());
+    if let Some(given) = args.sweep.given().next() {
+        bail!("`{given}` is meant for a sweep file, but `{}` is not one (.toml)", args.file.display());
     }
     let defaults = RewardParams::default();
     let data = DataParams {

@@ -10,3 +10,15 @@ pub enum Device {
     /// The GPU of this number.
     Cuda(usize),
 }
+
+impl std::str::FromStr for Device {
+    type Err = std::io::Error;
+    fn from_str(_: &str) -> Result<Self, Self::Err> {
+        Ok(Self::Cpu)
+    }
+}
+impl std::fmt::Display for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cpu")
+    }
+}
