@@ -1,6 +1,8 @@
 //! The command line: clap types, one file per subcommand. The only reader of arguments and environment,
 //! and the only place that prints.
 
+mod data;
+mod data_report;
 mod output;
 mod progress;
 mod run;
@@ -21,6 +23,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Data(data::DataArgs),
     Run(run::RunArgs),
     Schema(schema::SchemaArgs),
 }
@@ -30,6 +33,7 @@ pub fn main() -> u8 {
     let cli = Cli::parse();
     output::configure(&cli.output);
     let outcome: anyhow::Result<u8> = match cli.command {
+        Command::Data(args) => data::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Schema(args) => schema::run(&args),
     };

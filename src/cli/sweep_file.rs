@@ -21,6 +21,11 @@ pub struct SpecArgs {
 }
 
 impl SpecArgs {
+    /// What `--set` and `--where` were given.
+    pub fn given(&self) -> impl Iterator<Item = &str> {
+        self.set.iter().chain(&self.filter).map(String::as_str)
+    }
+
     /// Reads and checks `path`.
     ///
     /// # Errors
