@@ -1,7 +1,9 @@
 //! The command line: clap types, one file per subcommand. The only reader of arguments and environment,
 //! and the only place that prints.
 
+mod ckpt;
 mod output;
+mod use_point;
 
 use clap::{Parser, Subcommand};
 
@@ -14,12 +16,18 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Ckpt(ckpt::CkptArgs),
+    Use(use_point::UseArgs),
+}
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
 pub fn main() -> u8 {
     let cli = Cli::parse();
-    let outcome: anyhow::Result<u8> = match cli.command {};
+    let outcome: anyhow::Result<u8> = match &cli.command {
+        Command::Ckpt(args) => ckpt::run(args),
+        Command::Use(args) => use_point::run(args),
+    };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));
         2
