@@ -1,1 +1,4 @@
 //! Integration tests: one binary, so that burn is linked once.
+
+mod ckpt;
+mod ckpt_files;

@@ -171,7 +171,7 @@ fn sections(config: &Value) -> String {
             }
             other => checkpoint::plain(other),
         };
-        let _ = writeln!(text, "  {name:<9}{line}");
+        let _ = writeln!(text, "  {name:<8} {line}");
     }
     text
 }

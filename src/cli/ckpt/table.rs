@@ -11,7 +11,7 @@ pub(super) fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         let mut cells = rows.iter().filter_map(|row| row.get(index)).filter(|cell| !cell.is_empty());
-        let numeric = cells.all(|cell| cell.replace(',', "").parse::<f64>().is_ok());
+        let numeric = cells.all(|cell| cell.replace([',', '%'], "").parse::<f64>().is_ok());
         column.set_cell_alignment(if numeric { CellAlignment::Right } else { CellAlignment::Left });
         column.set_padding((0, 2));
     }
