@@ -78,8 +78,8 @@ pub(super) fn run(args: &LsArgs) -> anyhow::Result<u8> {
 }
 
 fn note_others(shown: usize, others: usize) {
-    let others = if others > 0 { format!("; {others} files hold other tensors") } else { String::new() };
-    output::note(&format!("{shown} checkpoints{others}"));
+    let others = if others > 0 { format!(", files with other tensors: {others}") } else { String::new() };
+    output::note(&format!("checkpoints: {shown}{others}"));
 }
 
 /// A key that no checkpoint says anything about is a slip of the pen, unless it is one of the usual ones.

@@ -50,7 +50,7 @@ fn report(verdict: &Verdict) {
     }
     if verdict.counted_from_zero > 0 {
         output::note(&format!(
-            "note: {} claims count epochs from 0, as the files do; elsewhere epoch 1 is the first",
+            "note: claims that count epochs from 0, as PyTorch files do: {} (everywhere else the first epoch is 1)",
             verdict.counted_from_zero
         ));
     }
@@ -58,5 +58,5 @@ fn report(verdict: &Verdict) {
         let columns: Vec<String> = verdict.ignored.iter().map(|column| format!("`{column}`")).collect();
         output::note(&format!("note: not about checkpoints, not checked: {}", columns.join(", ")));
     }
-    output::note(&format!("{} statements checked, {} disagree", verdict.checked, rows.len()));
+    output::note(&format!("statements checked: {}, disagreements: {}", verdict.checked, rows.len()));
 }
