@@ -1,6 +1,7 @@
 //! The command line: clap types, one file per subcommand. The only reader of arguments and environment,
 //! and the only place that prints.
 
+mod ckpt;
 mod data;
 mod data_report;
 mod output;
@@ -8,6 +9,7 @@ mod progress;
 mod run;
 mod schema;
 mod sweep_file;
+mod use_point;
 
 use clap::{Parser, Subcommand};
 
@@ -23,9 +25,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Ckpt(ckpt::CkptArgs),
     Data(data::DataArgs),
     Run(run::RunArgs),
     Schema(schema::SchemaArgs),
+    Use(use_point::UseArgs),
 }
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
@@ -33,9 +37,11 @@ pub fn main() -> u8 {
     let cli = Cli::parse();
     output::configure(&cli.output);
     let outcome: anyhow::Result<u8> = match cli.command {
+        Command::Ckpt(args) => ckpt::run(&args),
         Command::Data(args) => data::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Use(args) => use_point::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));
