@@ -29,7 +29,7 @@ fn explanation(matrix: &Matrix, rows: &[Row]) -> Option<String> {
     }
     if !baseline.is_empty() {
         text += &format!(
-            "; difference to the baseline ({}) in points with its 95 % interval (paired bootstrap)",
+            "; differences to the baseline ({}) in points, their 95 % intervals by paired bootstrap",
             list(&baseline)
         );
     }
@@ -93,6 +93,9 @@ fn rounded(count: usize) -> String {
     thousands(count.div_ceil(magnitude) * magnitude)
 }
 
+/// Groups that are spelled out; a large grid has many.
+const GROUPS: usize = 5;
+
 fn identical(rows: &[Row]) -> Vec<String> {
     let mut letters: Vec<&str> = Vec::new();
     for letter in rows.iter().filter_map(|row| row.identical.as_deref()) {
@@ -100,27 +103,21 @@ fn identical(rows: &[Row]) -> Vec<String> {
             letters.push(letter);
         }
     }
-    letters
-        .into_iter()
-        .map(|letter| {
-            let members = || rows.iter().filter(|row| row.identical.as_deref() == Some(letter));
-            let baseline = members().find(|row| row.is_baseline);
-            let names: Vec<&str> =
-                members().filter(|row| !row.is_baseline).map(|row| row.name.as_str()).collect();
-            match baseline {
-                Some(_) => format!(
-                    "{letter}: {} exactly the same demonstrations as the baseline ({}).",
-                    choose(names.len()),
-                    list(&names)
-                ),
-                None => format!(
-                    "{letter}: {} exactly the same demonstrations ({}).",
-                    choose(names.len()),
-                    list(&names)
-                ),
-            }
-        })
-        .collect()
+    let mut notes: Vec<String> =
+        letters.iter().take(GROUPS).map(|letter| group_sentence(letter, rows)).collect();
+    if let Some(more) = letters.len().checked_sub(GROUPS).filter(|more| *more > 0) {
+        notes.push(format!("{more} more groups of rows that choose alike: see the letters."));
+    }
+    notes
+}
+
+fn group_sentence(letter: &str, rows: &[Row]) -> String {
+    let members: Vec<&Row> = rows.iter().filter(|row| row.identical.as_deref() == Some(letter)).collect();
+    let names: Vec<&str> =
+        members.iter().filter(|row| !row.is_baseline).map(|row| row.name.as_str()).collect();
+    let baseline = members.iter().any(|row| row.is_baseline);
+    let like = if baseline { " as the baseline" } else { "" };
+    format!("{letter}: {} exactly the same demonstrations{like} ({}).", choose(names.len()), list(&names))
 }
 
 fn choose(count: usize) -> String {
