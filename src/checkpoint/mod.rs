@@ -1,6 +1,38 @@
 //! Checkpoints that can say what they are: weights by name and the facts about how they came to be.
+//!
+//! Three families of files are read, told apart by their first bytes and not by their names: safetensors (ours,
+//! whose header carries [`Facts`], and plain ones), PyTorch's zip of a pickle and raw storages (`.pt`), and the
+//! same zip with Lightning's names (`.ckpt`, "v2 format"). Nothing in a file is ever executed, and what a file
+//! claims about sizes is checked against its length before anything is allocated.
+
+mod bytes;
+mod claims;
+mod compare;
+mod distances;
+mod error;
+mod facts;
+mod find;
+mod lookup;
+mod safetensors_file;
+mod torch_read;
+mod torch_write;
+mod unpickle;
 
 use std::collections::BTreeMap;
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
+
+pub use claims::{Claim, ClaimsError, Disagreement, Verdict, check, plain, read_claims};
+pub use compare::{Change, Comparison, compare};
+pub use distances::{Distances, NEAR, distances};
+pub use error::CheckpointError;
+pub use facts::{BURN_VERSION, Facts, Format, HEADER_FORMAT, Phase};
+pub use find::{Found, find, latest, named};
+pub use lookup::{KEYS, agrees};
+pub use safetensors_file::{read_tensors, write_tensors};
+pub use torch_write::export;
+
+use error::Flaw;
 
 /// A dense f32 array, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,3 +44,179 @@ pub struct Array {
 /// Parameters of one model by their checkpoint names (`input_proj.weight`,
 /// `cross_attn_layers.0.in_proj_weight`, ...).
 pub type Weights = BTreeMap<String, Array>;
+
+/// Weights and what is known about them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    pub weights: Weights,
+    pub facts: Facts,
+}
+
+/// A checkpoint without its weights: enough to list thousands of files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    pub facts: Facts,
+    /// Shape of every parameter, by name.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+}
+
+/// Reads weights and facts of a `.safetensors`, `.pt` or `.ckpt` file. Half and double precision become f32.
+/// [`Facts::content`] is computed from what was read; one that the header states must agree with it.
+///
+/// # Errors
+/// Unreadable, truncated or damaged files, foreign formats, and pickles that name anything but plain data and
+/// tensors.
+pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
+    let file = open(path)?;
+    read_from(file).map_err(|flaw| flaw.at(path))
+}
+
+/// [`read`] for a file that is in memory; `name` is only used in messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_bytes(bytes: &[u8], name: &Path) -> Result<Checkpoint, CheckpointError> {
+    read_from(Cursor::new(bytes)).map_err(|flaw| flaw.at(name))
+}
+
+/// Reads only the header (safetensors) or the pickle (`.pt`, `.ckpt`): no weights. [`Facts::content`] is what the
+/// header states, unchecked.
+///
+/// # Errors
+/// As [`read`], as far as the header shows it.
+pub fn read_facts(path: &Path) -> Result<Facts, CheckpointError> {
+    read_summary(path).map(|summary| summary.facts)
+}
+
+/// [`read_facts`] with the parameters' shapes.
+///
+/// # Errors
+/// As [`read_facts`].
+pub fn read_summary(path: &Path) -> Result<Summary, CheckpointError> {
+    let file = open(path)?;
+    summary_from(file).map_err(|flaw| flaw.at(path))
+}
+
+/// Reads a file that holds exactly one 2-d float tensor, such as an embedding matrix: `.safetensors`, or what
+/// `torch.save(tensor)` writes.
+///
+/// # Errors
+/// As [`read`], and for any other number of tensors or dimensions.
+pub fn read_matrix(path: &Path) -> Result<Array, CheckpointError> {
+    let file = open(path)?;
+    matrix_from(file).map_err(|flaw| flaw.at(path))
+}
+
+/// Writes `weights` as safetensors whose header carries `facts`, with [`Facts::content`] computed here and
+/// [`Facts::format`] that of our files. Equal arguments give equal bytes. The file appears whole or not at all.
+///
+/// # Errors
+/// I/O errors, and arrays whose shape and number of values disagree.
+pub fn write(path: &Path, weights: &Weights, facts: &Facts) -> Result<(), CheckpointError> {
+    let mut header = facts.to_header();
+    header.insert("content".into(), content_hash(weights));
+    write_tensors(path, weights, &header)
+}
+
+/// blake3 (hex) over names, shapes and values: equal for equal weights, whatever file they came from.
+pub fn content_hash(weights: &Weights) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = Vec::new();
+    for (name, array) in weights {
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+        hasher.update(&(array.shape.len() as u64).to_le_bytes());
+        for &size in &array.shape {
+            hasher.update(&(size as u64).to_le_bytes());
+        }
+        buffer.clear();
+        buffer.extend(array.values.iter().flat_map(|value| value.to_le_bytes()));
+        hasher.update(&buffer);
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn open(path: &Path) -> Result<BufReader<fs_err::File>, CheckpointError> {
+    fs_err::File::open(path).map(BufReader::new).map_err(CheckpointError::Io)
+}
+
+/// The families of files, by their first bytes.
+enum Family {
+    Safetensors,
+    Torch,
+}
+
+fn family(mut reader: impl Read + Seek) -> Result<(Family, u64), Flaw> {
+    let length = reader.seek(SeekFrom::End(0))?;
+    reader.seek(SeekFrom::Start(0))?;
+    let mut start = Vec::new();
+    reader.by_ref().take(9).read_to_end(&mut start)?;
+    reader.seek(SeekFrom::Start(0))?;
+    match start.as_slice() {
+        [] => Err(Flaw::damaged("it is empty")),
+        [b'P', b'K', 3, 4, ..] => Ok((Family::Torch, length)),
+        [0x80, 2..=5, ..] => Err(Flaw::foreign(
+            "it is a bare pickle, as PyTorch before 1.6 wrote it",
+            "load it with torch and `torch.save` it again",
+        )),
+        [_, _, _, _, _, _, _, _, b'{'] => Ok((Family::Safetensors, length)),
+        _ => Err(Flaw::foreign(
+            "it is neither safetensors nor a PyTorch zip",
+            "checkpoints are .safetensors, .pt or .ckpt files",
+        )),
+    }
+}
+
+fn read_from(mut reader: impl Read + Seek) -> Result<Checkpoint, Flaw> {
+    let (family, length) = family(&mut reader)?;
+    let mut checkpoint = match family {
+        Family::Safetensors => safetensors_file::read_checkpoint(reader, length)?,
+        Family::Torch => torch_read::read_checkpoint(reader, length)?,
+    };
+    let content = content_hash(&checkpoint.weights);
+    if let Some(stated) = &checkpoint.facts.content
+        && *stated != content
+    {
+        return Err(Flaw::damaged(format!(
+            "its header states the content hash {}, its tensors have {}",
+            short(stated),
+            short(&content)
+        )));
+    }
+    checkpoint.facts.content = Some(content);
+    Ok(checkpoint)
+}
+
+fn summary_from(mut reader: impl Read + Seek) -> Result<Summary, Flaw> {
+    match family(&mut reader)? {
+        (Family::Safetensors, length) => safetensors_file::read_summary(reader, length),
+        (Family::Torch, length) => torch_read::read_summary(reader, length),
+    }
+}
+
+fn matrix_from(mut reader: impl Read + Seek) -> Result<Array, Flaw> {
+    let tensors = match family(&mut reader)? {
+        (Family::Safetensors, length) => safetensors_file::read_all(reader, length)?.1,
+        (Family::Torch, length) => torch_read::read_any(reader, length)?,
+    };
+    let count = tensors.len();
+    let mut tensors = tensors.into_iter();
+    match (tensors.next(), count) {
+        (Some((_, array)), 1) if array.shape.len() == 2 => Ok(array),
+        (Some((name, array)), 1) => Err(Flaw::foreign(
+            format!("its tensor `{name}` has the shape {:?}", array.shape),
+            "expected one matrix [rows, dim]",
+        )),
+        _ => {
+            Err(Flaw::foreign(format!("it holds {count} tensors"), "expected exactly one matrix [rows, dim]"))
+        }
+    }
+}
+
+/// The first digits of a hash: what people compare by eye.
+pub fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //! and the only place that prints.
 
 mod output;
+mod schema;
 
 use clap::{Parser, Subcommand};
 
@@ -14,12 +15,16 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Schema(schema::SchemaArgs),
+}
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
 pub fn main() -> u8 {
     let cli = Cli::parse();
-    let outcome: anyhow::Result<u8> = match cli.command {};
+    let outcome: anyhow::Result<u8> = match cli.command {
+        Command::Schema(args) => schema::run(&args),
+    };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));
         2

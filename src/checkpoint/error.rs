@@ -1,0 +1,69 @@
+//! What can be wrong with a checkpoint file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a checkpoint could not be read, written or compared.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file system said no; the message names the file.
+    #[error("{0}")]
+    Io(io::Error),
+    /// Truncated, changed, or inconsistent in itself.
+    #[error("`{}` is damaged: {what}", path.display())]
+    Damaged { path: PathBuf, what: String },
+    /// Whole, as far as one can see, but not something this program reads.
+    #[error("cannot read `{}`: {what}\nhint: {hint}", path.display())]
+    Foreign { path: PathBuf, what: String, hint: String },
+    /// A pickle that asks for code to be run; it was not.
+    #[error("refused to read `{}`: its pickle names `{global}`, which is neither plain data nor a tensor; nothing was executed\nhint: if you trust the file, load it with torch and save its state dict alone", path.display())]
+    Refused { path: PathBuf, global: String },
+    /// Two sets of weights that do not belong to the same model.
+    #[error("cannot compare: {0}")]
+    Incomparable(String),
+    /// Facts or weights that the target format cannot hold.
+    #[error("cannot write `{}`: {what}", path.display())]
+    Unwritable { path: PathBuf, what: String },
+}
+
+/// [`CheckpointError`] before anyone has said which file it is about.
+#[derive(Debug)]
+pub(super) enum Flaw {
+    Io(io::Error),
+    Damaged(String),
+    Foreign { what: String, hint: String },
+    Refused(String),
+}
+
+impl Flaw {
+    pub(super) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged(what.into())
+    }
+
+    pub(super) fn foreign(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Foreign { what: what.into(), hint: hint.into() }
+    }
+
+    /// Names the file.
+    pub(super) fn at(self, path: &Path) -> CheckpointError {
+        let path = path.to_path_buf();
+        match self {
+            Self::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                CheckpointError::Damaged { path, what: "it ends too early".into() }
+            }
+            Self::Io(error) => CheckpointError::Io(io::Error::new(
+                error.kind(),
+                format!("cannot read `{}`: {error}", path.display()),
+            )),
+            Self::Damaged(what) => CheckpointError::Damaged { path, what },
+            Self::Foreign { what, hint } => CheckpointError::Foreign { path, what, hint },
+            Self::Refused(global) => CheckpointError::Refused { path, global },
+        }
+    }
+}
+
+impl From<io::Error> for Flaw {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}

@@ -1,0 +1,134 @@
+//! Finding checkpoints on disk.
+
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::error::CheckpointError;
+use super::facts::Phase;
+use super::{Summary, read_summary};
+
+/// What [`find`] came across.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// In the order of their paths.
+    pub checkpoints: Vec<(PathBuf, Summary)>,
+    /// Files that look like checkpoints and cannot be read.
+    pub broken: Vec<CheckpointError>,
+    /// Files with other tensors (embeddings, optimizer states).
+    pub others: usize,
+}
+
+/// Every checkpoint at or below `roots`, headers only. Symbolic links below a root are not followed: what they
+/// point to is found where it is.
+///
+/// # Errors
+/// Directories that cannot be read.
+pub fn find(roots: &[PathBuf]) -> Result<Found, CheckpointError> {
+    let mut found = Found::default();
+    for root in roots {
+        for entry in WalkDir::new(root).sort_by_file_name() {
+            let entry = entry.map_err(|error| CheckpointError::Io(error.into()))?;
+            let is_file = entry.file_type().is_file() || entry.depth() == 0 && entry.path().is_file();
+            if is_file && has_extension(entry.path()) {
+                found.look_at(entry.into_path());
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl Found {
+    fn look_at(&mut self, path: PathBuf) {
+        match read_summary(&path) {
+            Ok(summary) if is_selector(&summary) => self.checkpoints.push((path, summary)),
+            Ok(_) | Err(CheckpointError::Foreign { .. }) => self.others += 1,
+            Err(error) => self.broken.push(error),
+        }
+    }
+}
+
+/// A selector always has these two projections.
+fn is_selector(summary: &Summary) -> bool {
+    ["query_proj.weight", "cand_proj.weight"].iter().all(|name| summary.shapes.contains_key(*name))
+}
+
+fn has_extension(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| ["safetensors", "pt", "ckpt", "pth"].iter().any(|e| extension == *e))
+}
+
+/// What a file's name promises: `grpo_epoch3.safetensors`, `rce_epoch5_v2format.ckpt` -> phase and epoch
+/// (1-based).
+pub fn named(path: &Path) -> Option<(Phase, u32)> {
+    let stem = path.file_stem()?.to_str()?;
+    let (phase, rest) = match (stem.strip_prefix("grpo_epoch"), stem.strip_prefix("rce_epoch")) {
+        (Some(rest), _) => (Phase::Grpo, rest),
+        (None, Some(rest)) => (Phase::Rce, rest),
+        (None, None) => return None,
+    };
+    let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
+    let (digits, suffix) = rest.split_at(digits);
+    // `grpo_epoch3.optimizer.safetensors` is something else.
+    (suffix.is_empty() || suffix.starts_with(['_', '-'])).then_some(())?;
+    Some((phase, digits.parse().ok()?))
+}
+
+/// The lab's rule for a directory: the highest `grpo_epoch*`, else the highest `rce_epoch*`. Among formats of the
+/// same epoch safetensors comes first, then `.pt`, then `.ckpt`.
+///
+/// # Errors
+/// A directory that cannot be read.
+pub fn latest(directory: &Path) -> Result<Option<PathBuf>, CheckpointError> {
+    let mut candidates = Vec::new();
+    for entry in fs_err::read_dir(directory).map_err(CheckpointError::Io)? {
+        let path = entry.map_err(CheckpointError::Io)?.path();
+        let rank = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("safetensors") => 3,
+            Some("pt" | "pth") => 2,
+            Some("ckpt") => 1,
+            _ => continue,
+        };
+        if let Some((phase, epoch)) = named(&path).filter(|_| path.is_file()) {
+            candidates.push((phase, epoch, rank, std::cmp::Reverse(path)));
+        }
+    }
+    Ok(candidates.into_iter().max().map(|(.., path)| path.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_promise_phase_and_epoch() {
+        for (name, expected) in [
+            ("grpo_epoch3.safetensors", Some((Phase::Grpo, 3))),
+            ("a/rce_epoch12.pt", Some((Phase::Rce, 12))),
+            ("rce_epoch5_v2format.ckpt", Some((Phase::Rce, 5))),
+            ("grpo_epoch3.optimizer.safetensors", None),
+            ("grpo_epoch.pt", None),
+            ("grpo_epoch99999999999.pt", None),
+            ("init.pt", None),
+        ] {
+            assert_eq!(named(Path::new(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn latest_counts_numbers_and_prefers_grpo() {
+        let directory = tempfile::tempdir().unwrap();
+        let touch = |name: &str| crate::store::atomic::write(&directory.path().join(name), b"").unwrap();
+        let latest = || {
+            let path = latest(directory.path()).unwrap();
+            path.map(|path| path.file_name().unwrap().to_str().unwrap().to_string())
+        };
+        assert_eq!(latest(), None);
+        ["rce_epoch2.pt", "rce_epoch10.pt", "rce_epoch9.pt", "notes.txt", "init.pt"].map(touch);
+        assert_eq!(latest().as_deref(), Some("rce_epoch10.pt"));
+        touch("grpo_epoch1.ckpt");
+        assert_eq!(latest().as_deref(), Some("grpo_epoch1.ckpt"));
+        touch("grpo_epoch1.safetensors");
+        assert_eq!(latest().as_deref(), Some("grpo_epoch1.safetensors"));
+    }
+}

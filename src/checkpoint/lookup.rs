@@ -1,0 +1,143 @@
+//! What a checkpoint says about a key that a person typed: for filters and for claims.
+
+use serde_json::Value;
+
+use super::facts::{Facts, Phase};
+
+/// Keys that every checkpoint may state; beside them any metric, and any key of its configuration with or without
+/// the table's name (`train.seed`, `seed`).
+pub const KEYS: [&str; 14] = [
+    "phase",
+    "epoch",
+    "kl_beta",
+    "kl_beta_end",
+    "lr",
+    "freeze",
+    "data",
+    "parent",
+    "reference",
+    "content",
+    "version",
+    "device",
+    "format",
+    "val_loss",
+];
+
+impl Facts {
+    /// What the checkpoint says about `key`; the lab's upper-case names (`KL_BETA`) are accepted.
+    pub fn value(&self, key: &str) -> Option<Value> {
+        let key = key.to_ascii_lowercase();
+        let text = |value: &Option<String>| value.clone().map(Value::String);
+        match key.as_str() {
+            "phase" => return self.phase.map(|phase| phase.to_string().into()),
+            "epoch" => return self.epoch.map(Value::from),
+            "kl_beta" => {
+                if self.kl_beta.is_some() {
+                    return self.kl_beta.map(Value::from);
+                }
+            }
+            "kl_beta_end" => return self.kl_beta_end.map(Value::from),
+            "lr" | "learning_rate" => return self.lr.map(Value::from),
+            "freeze" => return self.freeze.as_ref().map(|freeze| freeze.to_string().into()),
+            "data" => return text(&self.data),
+            "parent" => return text(&self.parent),
+            "reference" => return text(&self.reference),
+            "content" => return text(&self.content),
+            "version" => return text(&self.version),
+            "device" => return text(&self.device),
+            "format" => return serde_json::to_value(self.format).ok(),
+            "grpo_lr" if self.phase == Some(Phase::Grpo) && self.lr.is_some() => {
+                return self.lr.map(Value::from);
+            }
+            "rce_lr" if self.phase == Some(Phase::Rce) && self.lr.is_some() => {
+                return self.lr.map(Value::from);
+            }
+            _ => {}
+        }
+        let metric = self.metrics.get(&key).map(|value| Value::from(*value));
+        metric
+            .or_else(|| self.config.as_ref().and_then(|config| configured(config, &key)))
+            .or_else(|| self.extra.get("hyper_parameters").and_then(|values| configured(values, &key)))
+            .or_else(|| self.extra.get(&key).cloned())
+    }
+}
+
+/// `key` in a configuration: `table.key`, or a key that only one table has.
+fn configured(config: &Value, key: &str) -> Option<Value> {
+    if let Some((table, rest)) = key.split_once('.') {
+        return configured(config.get(table)?, rest);
+    }
+    let tables = config.as_object()?;
+    if let Some(value) = tables.get(key).filter(|value| !value.is_object()) {
+        return Some(value.clone());
+    }
+    let mut found = tables.values().filter_map(|table| table.as_object()?.get(key));
+    let value = found.next()?;
+    found.next().is_none().then(|| value.clone())
+}
+
+/// Whether what the file says and what a person wrote are the same: numbers by value (`5e-6` = `0.000005`), hashes by
+/// their first digits, the rest as text without regard to case.
+pub fn agrees(stated: &Value, written: &str) -> bool {
+    let written = written.trim();
+    match stated {
+        Value::Number(number) => written
+            .parse::<f64>()
+            .is_ok_and(|written| number.as_f64().is_some_and(|stated| same_number(stated, written))),
+        Value::String(text) => {
+            let hash = text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            text.eq_ignore_ascii_case(written)
+                || hash && written.len() >= 6 && text.starts_with(&written.to_ascii_lowercase())
+        }
+        Value::Bool(value) => written.eq_ignore_ascii_case(if *value { "true" } else { "false" }),
+        Value::Null => matches!(written, "" | "none" | "null" | "None"),
+        other => serde_json::from_str::<Value>(written).is_ok_and(|written| *other == written),
+    }
+}
+
+/// Equal up to the rounding of a decimal that was computed instead of typed.
+pub(super) fn same_number(one: f64, other: f64) -> bool {
+    one == other || (one - other).abs() <= 1e-9 * one.abs().max(other.abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn keys_are_found_where_people_look_for_them() {
+        let facts = Facts {
+            phase: Some(Phase::Grpo),
+            kl_beta: Some(0.15),
+            lr: Some(5e-6),
+            metrics: [("val_loss".to_string(), 8.5)].into(),
+            config: Some(json!({ "train": { "seed": 3, "rce_lr": 1e-4 }, "model": { "hidden": 256 } })),
+            ..Facts::default()
+        };
+        for (key, value) in [
+            ("KL_BETA", json!(0.15)),
+            ("val_loss", json!(8.5)),
+            ("seed", json!(3)),
+            ("train.seed", json!(3)),
+            ("grpo_lr", json!(5e-6)),
+            ("rce_lr", json!(1e-4)),
+            ("hidden", json!(256)),
+            ("phase", json!("grpo")),
+        ] {
+            assert_eq!(facts.value(key), Some(value), "{key}");
+        }
+        assert_eq!(facts.value("kl_beat"), None);
+    }
+
+    #[test]
+    fn numbers_agree_by_value_and_hashes_by_prefix() {
+        assert!(
+            agrees(&json!(5e-6), "0.000005") && agrees(&json!(0.15), " 0.150 ") && agrees(&json!(3), "3")
+        );
+        assert!(!agrees(&json!(0.1), "0.15") && !agrees(&json!(0.1), "low"));
+        let hash = json!("ab34".repeat(16));
+        assert!(agrees(&hash, "AB34ab34") && !agrees(&hash, "ab3") && !agrees(&hash, "ab35ab34"));
+        assert!(agrees(&json!("backbone"), "Backbone") && agrees(&Value::Null, "none"));
+    }
+}
