@@ -3,6 +3,8 @@
 
 mod output;
 mod schema;
+mod table;
+mod why;
 
 use clap::{Parser, Subcommand};
 
@@ -17,6 +19,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Schema(schema::SchemaArgs),
+    Table(Box<table::TableArgs>),
+    Why(why::WhyArgs),
 }
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
@@ -24,6 +28,8 @@ pub fn main() -> u8 {
     let cli = Cli::parse();
     let outcome: anyhow::Result<u8> = match cli.command {
         Command::Schema(args) => schema::run(&args),
+        Command::Table(args) => table::run(&args),
+        Command::Why(args) => why::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));

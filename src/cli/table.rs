@@ -157,7 +157,11 @@ fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<Strin
                 table
             };
             let width = output::width();
-            let table = if format == Format::Text { fitting(width, lay_out) } else { lay_out(crate::report::Detail::Full) };
+            let table = if format == Format::Text {
+                fitting(width, lay_out)
+            } else {
+                lay_out(crate::report::Detail::Full)
+            };
             one_table(&table, format)
         }
     }

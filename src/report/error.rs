@@ -30,7 +30,9 @@ pub enum ReportError {
     UnknownShot { sweep: String, shot: usize, known: String },
     #[error("point `{point}` is {status}: it has no answers to look at")]
     NoAnswers { point: String, status: &'static str },
-    #[error("line {line}: `<!-- sweep: ... -->` is never closed\nhint: end the table with a line `<!-- /sweep -->`")]
+    #[error(
+        "line {line}: `<!-- sweep: ... -->` is never closed\nhint: end the table with a line `<!-- /sweep -->`"
+    )]
     Unclosed { line: usize },
     #[error("line {line}: only `sweep: table ...` can be regenerated, found `{found}`")]
     NotTable { line: usize, found: String },

@@ -64,7 +64,14 @@ pub struct LayoutOptions {
 
 impl Default for LayoutOptions {
     fn default() -> Self {
-        Self { every_point: false, axis_columns: false, precision: 1, notes: true, detail: Detail::Full }
+        Self {
+            every_point: false,
+            axis_columns: false,
+            sweep_column: false,
+            precision: 1,
+            notes: true,
+            detail: Detail::Full,
+        }
     }
 }
 
@@ -202,14 +209,21 @@ impl Kind {
             Self::Identical if detail == Detail::Narrow => String::new(),
             Self::Identical => "same".to_owned(),
         };
-        Column { title, numeric: !matches!(self, Self::Name | Self::Verdict | Self::Identical) }
+        let numeric = match self {
+            Self::Name | Self::Verdict | Self::Identical => false,
+            Self::Axis(axis) => matrix.values(axis).iter().all(|value| value.parse::<f64>().is_ok()),
+            _ => true,
+        };
+        Column { title, numeric }
     }
 
     fn cell(self, row: &Row, options: &LayoutOptions) -> Cell {
         let LayoutOptions { precision, detail, .. } = *options;
         match self {
             Self::Name => Cell::text(&row.name),
-            Self::Axis(0) if row.status == RowStatus::Reference && !options.sweep_column => Cell::text(&row.name),
+            Self::Axis(0) if row.status == RowStatus::Reference && !options.sweep_column => {
+                Cell::text(&row.name)
+            }
             Self::Axis(axis) => Cell::text(row.axes.get(axis).cloned().unwrap_or_default()),
             Self::Seeds if row.seeds > 0 => {
                 Cell { value: Some(row.seeds as f64), ..Cell::text(row.seeds.to_string()) }

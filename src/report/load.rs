@@ -29,8 +29,7 @@ pub fn load(dir: &Path) -> Result<Matrix, ReportError> {
 fn read_stored(dir: &Path) -> Result<Matrix, ReportError> {
     let bytes = |name: &str| fs_err::read(dir.join(name)).map_err(crate::store::StoreError::from);
     let configurations = dir.join("configurations.csv");
-    let configurations =
-        if configurations.is_file() { Some(bytes("configurations.csv")?) } else { None };
+    let configurations = if configurations.is_file() { Some(bytes("configurations.csv")?) } else { None };
     Matrix::from_csv(&name_of(dir), &bytes("matrix.csv")?, configurations.as_deref())
         .map_err(|cause| ReportError::MatrixFile { path: dir.join("matrix.csv"), cause })
 }

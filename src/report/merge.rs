@@ -1,6 +1,6 @@
 //! Several sweeps in one table.
 
-use super::matrix::{Matrix, Row};
+use super::matrix::{Comparisons, Matrix, Row};
 use super::notes;
 
 /// Lays the matrices over one another: a first axis `sweep`, then the union of their axes and shots. Every
@@ -20,6 +20,7 @@ pub fn merge(matrices: &[Matrix], every_point: bool) -> (Matrix, Vec<String>) {
         points: Vec::new(),
         configurations: Vec::new(),
         references: Vec::new(),
+        comparisons: Comparisons::default(),
     };
     let mut sentences = Vec::new();
     for (number, matrix) in matrices.iter().enumerate() {
@@ -54,11 +55,8 @@ fn translate(row: &Row, from: &Matrix, to: &Matrix, number: usize) -> Row {
         .map(|axis| place(&from.axes, axis).map(|index| row.axes[index].clone()).unwrap_or_default())
         .collect();
     translated.axes[0].clone_from(&from.name);
-    translated.shots = to
-        .shots
-        .iter()
-        .map(|column| place(&from.shots, column).and_then(|index| row.shots[index]))
-        .collect();
+    translated.shots =
+        to.shots.iter().map(|column| place(&from.shots, column).and_then(|index| row.shots[index])).collect();
     translated.identical = row.identical.as_ref().map(|letter| format!("{letter}{number}"));
     translated
 }

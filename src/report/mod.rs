@@ -20,6 +20,7 @@ mod pivot;
 mod render;
 mod select;
 pub mod stats;
+mod why;
 
 pub use error::{ReportError, did_you_mean};
 pub use layout::{Cell, Column, Detail, LayoutOptions, Line, Table, fitting, layout, layout_rows};
@@ -29,6 +30,7 @@ pub use matrix_csv::MatrixFileError;
 pub use merge::merge;
 pub use pivot::pivot;
 pub use select::{Condition, Metric, set_baseline};
+pub use why::{Answer, Comparison, Why, why};
 
 impl Matrix {
     /// `matrix.md`: the table that people compare, and every point where that one averages over seeds.

@@ -42,7 +42,8 @@ pub fn pivot(
         .collect();
     let mut table = Table { title: matrix.name.clone(), columns: head, rows: lines, notes: Vec::new() };
     mark_best(&mut table, metric);
-    let over = if largest > 1 { format!(", mean over up to {largest} points per cell") } else { String::new() };
+    let over =
+        if largest > 1 { format!(", mean over up to {largest} points per cell") } else { String::new() };
     table.notes.push(format!("{}{over}.", metric.name(matrix)));
     Ok(table)
 }
@@ -50,8 +51,7 @@ pub fn pivot(
 /// One best cell for the whole table.
 fn mark_best(table: &mut Table, metric: Metric) {
     let values = table.rows.iter().flat_map(|line| &line.cells).filter_map(|cell| cell.value);
-    let best =
-        if metric.larger_is_better() { values.reduce(f64::max) } else { values.reduce(f64::min) };
+    let best = if metric.larger_is_better() { values.reduce(f64::max) } else { values.reduce(f64::min) };
     for cell in table.rows.iter_mut().flat_map(|line| &mut line.cells) {
         cell.best = best.is_some() && cell.value == best;
     }

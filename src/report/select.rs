@@ -168,7 +168,9 @@ impl Metric {
     pub fn name(self, matrix: &Matrix) -> String {
         match self {
             Self::Shot(shot) => matrix.shots[shot].clone(),
-            _ => Self::FIXED.iter().find(|(_, metric)| *metric == self).map_or("", |(name, _)| name).to_owned(),
+            _ => {
+                Self::FIXED.iter().find(|(_, metric)| *metric == self).map_or("", |(name, _)| name).to_owned()
+            }
         }
     }
 
