@@ -2,6 +2,7 @@
 //! and the only place that prints.
 
 mod output;
+mod report;
 mod schema;
 mod table;
 mod why;
@@ -19,6 +20,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Schema(schema::SchemaArgs),
+    Report(report::ReportArgs),
     Table(Box<table::TableArgs>),
     Why(why::WhyArgs),
 }
@@ -28,6 +30,7 @@ pub fn main() -> u8 {
     let cli = Cli::parse();
     let outcome: anyhow::Result<u8> = match cli.command {
         Command::Schema(args) => schema::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Table(args) => table::run(&args),
         Command::Why(args) => why::run(&args),
     };

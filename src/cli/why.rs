@@ -42,7 +42,8 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
 }
 
 fn text(found: &Why, dir: &std::path::Path) -> String {
-    let mut text = format!("{} at {} shots: {:.2} %\n\n", found.point, found.shot, 100.0 * found.accuracy);
+    let shots = if found.shot == 1 { "shot" } else { "shots" };
+    let mut text = format!("{} at {} {shots}: {:.2} %\n\n", found.point, found.shot, 100.0 * found.accuracy);
     for (key, value) in &found.axes {
         text += &format!("  {key} = {value}\n");
     }
@@ -100,9 +101,8 @@ fn comparison(found: &Why) -> String {
     );
     text += &against.mcnemar_p.map_or_else(String::new, |p| format!(" (McNemar's exact test: p = {p:.3})"));
     text += "\n";
-    let differs =
-        |answer: &&Answer| answer.baseline_selection.as_ref().is_some_and(|other| *other != answer.selection);
-    for answer in found.answers.iter().filter(differs) {
+    let changed = |answer: &&Answer| answer.baseline_score.is_some_and(|other| other != answer.score);
+    for answer in found.answers.iter().filter(changed) {
         text += &format!(
             "  query {}: {:?} scores {}, baseline {:?} scores {}\n",
             answer.query_id,
