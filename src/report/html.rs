@@ -48,8 +48,8 @@ impl Page<'_> {
         }
         page += " <a href=\"#cost\">Cost</a> <a href=\"#provenance\">Provenance</a></nav>\n<main>\n";
         page += &list("findings", "Findings", &observations(self.results, self.matrix));
-        page += &list("warnings", "Warnings", &self.warnings());
         page += &self.table();
+        page += &list("warnings", "Warnings", &self.warnings());
         for (section, id, title) in SECTIONS {
             page += &self.section(section, id, title);
         }
@@ -76,14 +76,23 @@ impl Page<'_> {
         }
     }
 
+    /// Failures, and points that hardly moved, grouped by cause.
     fn warnings(&self) -> Vec<Observation> {
         let mut warnings = failures(self.results);
-        for row in self.matrix.points.iter().filter(|row| row.warning.is_some()).take(20) {
-            warnings.push(Observation {
-                text: format!("{} hardly changed its parameters.", row.name),
-                evidence: row.warning.clone().unwrap_or_default(),
-            });
+        let mut by_cause: Vec<(&str, Vec<&str>)> = Vec::new();
+        for row in &self.matrix.points {
+            let Some((_, cause)) = row.warning.as_deref().and_then(|warning| warning.split_once(": ")) else {
+                continue;
+            };
+            match by_cause.iter_mut().find(|(other, _)| *other == cause) {
+                Some((_, names)) => names.push(&row.name),
+                None => by_cause.push((cause, vec![&row.name])),
+            }
         }
+        warnings.extend(by_cause.into_iter().map(|(cause, names)| Observation {
+            text: format!("Hardly changed their parameters: {}.", names.join(", ")),
+            evidence: cause.to_owned(),
+        }));
         warnings
     }
 

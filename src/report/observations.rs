@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::hints::kl_weight;
 use super::layout::{shot_title, signed};
-use super::matrix::{Matrix, Row, RowStatus, Verdict};
+use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
 use super::notes::list;
 use super::panel::{Panel, difference, mean_row};
-use super::stats::Bootstrap;
+use super::stats::{Bootstrap, sign_flip};
 use crate::store::{PointResult, PointStatus, SweepResults};
 
 /// One sentence and what it rests on.
@@ -161,10 +161,13 @@ fn axis_effect(
     }
     let gap = difference(top_row, low_row);
     let interval = bootstrap.intervals(std::slice::from_ref(&gap)).into_iter().next()?;
+    // The two values were chosen for their difference, out of so many pairs.
+    let pairs = (marginal.len() * (marginal.len() - 1) / 2) as f64;
+    let told = sign_flip(&gap) * pairs <= LEVEL;
     let name = &matrix.axes[axis];
     let text = if top == low {
         format!("{name} makes no difference on average.")
-    } else if interval.low > 0.0 {
+    } else if told {
         format!("{name} = {top} does best on average over the other axes, {low} worst.")
     } else {
         format!("{name} makes no difference that can be told from noise.")
