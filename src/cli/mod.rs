@@ -6,10 +6,13 @@ mod data;
 mod data_report;
 mod output;
 mod progress;
+mod report;
 mod run;
 mod schema;
 mod sweep_file;
+mod table;
 mod use_point;
+mod why;
 
 use clap::{Parser, Subcommand};
 
@@ -27,9 +30,12 @@ struct Cli {
 enum Command {
     Ckpt(ckpt::CkptArgs),
     Data(data::DataArgs),
+    Report(report::ReportArgs),
     Run(run::RunArgs),
     Schema(schema::SchemaArgs),
     Use(use_point::UseArgs),
+    Why(why::WhyArgs),
+    Table(Box<table::TableArgs>),
 }
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
@@ -39,9 +45,12 @@ pub fn main() -> u8 {
     let outcome: anyhow::Result<u8> = match cli.command {
         Command::Ckpt(args) => ckpt::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Table(args) => table::run(&args),
         Command::Use(args) => use_point::run(&args),
+        Command::Why(args) => why::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));

@@ -2,6 +2,7 @@
 
 mod ckpt;
 mod ckpt_files;
+mod coverage;
 mod data;
 mod fixture;
 mod golden;
