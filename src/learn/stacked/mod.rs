@@ -371,7 +371,7 @@ impl Run {
         };
         let gradients = leaves.iter().map(of_leaf).collect();
         let gradient = join_gradients(&cohort.pieces, gradients, &self.idle);
-        let norm = row_norms(&gradient);
+        let norm = row_norms(&gradient, cohort.layout.shape.hidden);
         self.log.push_norm(norm.clone());
         let (decay, max_norm) = (self.decay.clone(), self.max_norm.clone());
         let rates = Rates { decay, max_norm, rate: own.rate, inverse_bias: own.inverse_bias };

@@ -73,7 +73,11 @@ fn row_ids(rows: &[usize], like: &Matrix) -> Tensor<burn::Dispatch, 1, Int> {
     Tensor::from_data(TensorData::new(ids, [rows.len()]), &like.device())
 }
 
-/// Global gradient norm per member `[G, 1]`.
-pub fn row_norms(gradient: &Matrix) -> Matrix {
-    (gradient.clone() * gradient.clone()).sum_dim(1).sqrt()
+/// Global gradient norm per member `[G, 1]`. Summed in two stages: one sum over a long row would lose
+/// precision on a CPU and keep one block of a GPU busy. Every parameter's size is a multiple of `hidden`.
+pub fn row_norms(gradient: &Matrix, hidden: usize) -> Matrix {
+    let [members, width] = gradient.dims();
+    let squares = gradient.clone() * gradient.clone();
+    let rows = squares.reshape([members, width / hidden, hidden]).sum_dim(2);
+    rows.reshape([members, width / hidden]).sum_dim(1).sqrt()
 }
