@@ -94,6 +94,7 @@ pub struct Progress {
 
 /// What the trainer tells its caller.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per member and epoch; nearly all are the large one")]
 pub enum MemberEvent {
     /// A finished epoch: full parameters (frozen ones included), state and figures.
     Epoch {
@@ -247,23 +248,22 @@ impl MemberProgress {
     }
 }
 
+/// Log-probabilities per training group and trajectory.
+type LogProbs = Arc<Vec<Vec<f32>>>;
+
 /// Per job and training group, the log-probabilities of all trajectories under the reference policy;
 /// computed once per distinct policy. Empty for RCE.
-fn reference_log_probs(
-    params: &EngineParams,
-    device: Device,
-    jobs: &[MemberJob],
-) -> Vec<Arc<Vec<Vec<f32>>>> {
+fn reference_log_probs(params: &EngineParams, device: Device, jobs: &[MemberJob]) -> Vec<Arc<Vec<Vec<f32>>>> {
     let layout = Layout::new(params.shape);
     let queries: Vec<Query> = params.train.iter().map(Query::of_group).collect();
-    let mut known: Vec<(Arc<Vec<f32>>, Arc<Vec<Vec<f32>>>)> = Vec::new();
+    let mut known: Vec<(Arc<Vec<f32>>, LogProbs)> = Vec::new();
     let mut all = Vec::with_capacity(jobs.len());
     for job in jobs {
         if job.params.phase() == Phase::Rce {
             all.push(Arc::default());
             continue;
         }
-        let same = |(policy, _): &&(Arc<Vec<f32>>, _)| Arc::ptr_eq(policy, &job.reference);
+        let same = |(policy, _): &&(Arc<Vec<f32>>, LogProbs)| Arc::ptr_eq(policy, &job.reference);
         if let Some((_, log_probs)) = known.iter().find(same) {
             all.push(Arc::clone(log_probs));
             continue;

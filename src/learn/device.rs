@@ -67,9 +67,7 @@ impl Device {
             Self::Cpu => None,
             Self::Flex => Some(DispatchDevice::Flex(burn::backend::flex::FlexDevice)),
             #[cfg(feature = "cuda")]
-            Self::Cuda(index) => {
-                Some(DispatchDevice::Cuda(burn::backend::cuda::CudaDevice { index }))
-            }
+            Self::Cuda(index) => Some(DispatchDevice::Cuda(burn::backend::cuda::CudaDevice { index })),
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => None,
         }
@@ -136,9 +134,8 @@ fn cuda_devices() -> Result<usize, DeviceError> {
 fn cuda_devices() -> Result<usize, DeviceError> {
     // SAFETY: both calls try to open a shared library and close it again; the NVIDIA libraries run nothing
     // on loading that other code in this process depends on.
-    let (driver, compiler) = unsafe {
-        (cudarc::driver::sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present())
-    };
+    let (driver, compiler) =
+        unsafe { (cudarc::driver::sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
     if !driver {
         return Err(DeviceError::NoDriver { library: "libcuda.so.1" });
     }

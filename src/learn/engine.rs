@@ -10,6 +10,7 @@ use super::{Cancel, EngineParams, EpochResult, Layout, Phase, Query};
 use crate::data::Embeddings;
 
 /// A cohort on some device.
+#[expect(clippy::large_enum_variant, reason = "one per cohort, built once and never moved about")]
 pub enum Engine<'d> {
     /// Hand-derived gradients on the CPU.
     Host(HostCohort<'d>),

@@ -226,7 +226,13 @@ impl Runner<'_> {
             failure = handle().err();
             failure.is_none()
         };
-        let end = train_cohort(self.session.engine(&model, &freeze), self.options.device, &jobs, self.cancel, &mut report);
+        let end = train_cohort(
+            self.session.engine(&model, &freeze),
+            self.options.device,
+            &jobs,
+            self.cancel,
+            &mut report,
+        );
         match failure {
             Some(error) => Err(error),
             None => Ok(end),

@@ -322,7 +322,11 @@ fn compare_final(world: &World, (file, device): (&str, Device), weights: &[f32],
             let at = i - segment.offset;
             let key_bias = segment.name.ends_with("in_proj_bias") && (256..512).contains(&at);
             let difference = (weights[i] - wanted[i]).abs();
-            assert!(key_bias || difference <= limit, "{file} on {device} {}[{at}]: {difference}", segment.name);
+            assert!(
+                key_bias || difference <= limit,
+                "{file} on {device} {}[{at}]: {difference}",
+                segment.name
+            );
         }
     }
 }

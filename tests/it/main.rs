@@ -1,5 +1,6 @@
 //! Integration tests: one binary, so that burn is linked once.
 
+mod engines;
 mod fixture;
 mod golden;
 mod matrix;

@@ -385,13 +385,7 @@ struct MemberRun<'a> {
 }
 
 impl<'a> MemberRun<'a> {
-    fn new(
-        index: usize,
-        member: &'a mut Member,
-        task: &'a EpochTask,
-        walks: &Walks,
-        steps: usize,
-    ) -> Self {
+    fn new(index: usize, member: &'a mut Member, task: &'a EpochTask, walks: &Walks, steps: usize) -> Self {
         let (bundle, shared) = walks.place[index];
         let beta = task.objective.kl_beta();
         Self { index, member, task, bundle, shared, beta, records: Vec::with_capacity(steps), diverged: None }

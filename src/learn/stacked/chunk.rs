@@ -151,7 +151,7 @@ impl StackedCohort<'_> {
         let (h, pool) = (self.layout.shape.hidden, self.sizes.pool);
         let labels = self.sizes.trajectories * self.params.length;
         let quad = |part: fn(&LaneStep) -> &[f32], rows: usize, columns: usize| -> Option<Quad> {
-            let values: Vec<f32> = steps.iter().flat_map(|step| part(step)).copied().collect();
+            let values: Vec<f32> = steps.iter().flat_map(part).copied().collect();
             let shape = [count, lanes, rows, columns];
             (!values.is_empty()).then(|| self.upload(values, shape))
         };

@@ -67,18 +67,12 @@ pub fn grpo(log_probs: Matrix, terms: GrpoTerms) -> GrpoParts {
     let clipped = plain.clone().max_pair(terms.low).min_pair(terms.high) * terms.advantages.clone();
     // Where the clipped branch is the smaller one the ratio is outside the range: no gradient.
     let outside = free.greater(clipped.clone());
-    let surrogate =
-        (ratio.clone() * constant(terms.advantages)).mask_where(outside, constant(clipped));
+    let surrogate = (ratio.clone() * constant(terms.advantages)).mask_where(outside, constant(clipped));
     let weights = constant(terms.weights.clone());
     let ppo = (surrogate * weights.clone()).sum_dim(1).neg();
     let kl = ((ratio.sub_scalar(1.0) - log_ratio) * weights).sum_dim(1);
     let loss = ppo.clone() + kl.clone() * constant(terms.beta);
-    GrpoParts {
-        loss,
-        ppo: ppo.inner(),
-        kl: kl.inner(),
-        mean_ratio: (plain * terms.weights).sum_dim(1),
-    }
+    GrpoParts { loss, ppo: ppo.inner(), kl: kl.inner(), mean_ratio: (plain * terms.weights).sum_dim(1) }
 }
 
 /// Bounds of the KL outside which KL_BETA is adapted, `[G, 1]` each; unreachable ones for members whose

@@ -315,7 +315,11 @@ impl Run {
         let range = |sign: f64| column(&|task| (1.0 + sign * clip_epsilon(task)) as f32).repeat_dim(1, width);
         let adaptive = plan.tasks.iter().any(|task| kl_target(task).is_some());
         Self {
-            rows: if active.len() == cohort.taken.len() { cohort.rows.clone() } else { cohort.rows.select(active) },
+            rows: if active.len() == cohort.taken.len() {
+                cohort.rows.clone()
+            } else {
+                cohort.rows.select(active)
+            },
             frozen: frozen.collect(),
             lanes: (!direct).then(lanes),
             idle: Matrix::zeros([members, cohort.layout.shape.hidden], &cohort.device),
@@ -350,8 +354,7 @@ impl Run {
             (Some((low, high)), Some(advantages), Some(reference)) => {
                 let beta = self.beta.clone();
                 let (low, high) = (low.clone(), high.clone());
-                let terms =
-                    GrpoTerms { weights: own.weights, advantages, reference, low, high, beta };
+                let terms = GrpoTerms { weights: own.weights, advantages, reference, low, high, beta };
                 let parts = loss::grpo(log_probs, terms);
                 if let Some(target) = &self.target {
                     self.beta = target.adapt(self.beta.clone(), &parts.kl);
@@ -433,7 +436,8 @@ impl Log {
     /// The members' epochs, in the order of the plan's rows.
     fn read(self, plan: &Plan, train: &[crate::data::Group]) -> Vec<EpochResult> {
         let count = plan.steps * self.figures;
-        let values = if self.closed.is_empty() { Vec::new() } else { read_floats(Tensor::cat(self.closed, 1)) };
+        let values =
+            if self.closed.is_empty() { Vec::new() } else { read_floats(Tensor::cat(self.closed, 1)) };
         let row = |(task, row): (&&EpochTask, &[f32])| epoch_result(task, row.chunks(self.figures), train);
         if count == 0 {
             return plan.tasks.iter().map(|_| Ok(Vec::new())).collect();

@@ -179,9 +179,10 @@ mod tests {
 
     #[test]
     fn the_pieces_cover_the_buffer_without_gap_or_overlap() {
-        for shape in
-            [Shape { dim: 6, hidden: 4, layers: 2, heads: 2 }, Shape { dim: 4, hidden: 4, layers: 1, heads: 1 }]
-        {
+        for shape in [
+            Shape { dim: 6, hidden: 4, layers: 2, heads: 2 },
+            Shape { dim: 4, hidden: 4, layers: 1, heads: 1 },
+        ] {
             let layout = Layout::new(shape);
             let mut end = 0;
             for piece in pieces(&layout, &FreezeSet::default()) {
