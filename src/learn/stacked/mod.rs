@@ -21,10 +21,11 @@ use std::sync::Arc;
 use burn::tensor::{Int, Tensor};
 use burn::{Dispatch, DispatchDevice};
 
-use self::chunk::{Chunk, Plan};
+use self::chunk::{Chunk, Own, Plan};
 pub use self::evaluate::scores_of;
-use self::loss::{GrpoTerms, KlTarget};
-use self::optimizer::{Rates, Rows, row_norms};
+use self::forward::Inputs;
+use self::loss::{GrpoTerms, KlTarget, Labels};
+use self::optimizer::{Gradient, Rates, Rows};
 use self::pieces::{Piece, Role, Weights, compact, expand, join_gradients, pieces, trained};
 use super::host::State;
 use super::layout::Layout;
@@ -189,7 +190,7 @@ impl<'d> StackedCohort<'d> {
                 if cancel.is_raised() {
                     return None;
                 }
-                run.step(self, &chunk, i);
+                run = run.step(self, &chunk, i);
             }
             run.log.close_chunk();
         }
@@ -335,10 +336,20 @@ impl Run {
         }
     }
 
-    /// Forward, loss, backward, update of all members.
-    fn step(&mut self, cohort: &StackedCohort, chunk: &Chunk, i: usize) {
-        let (inputs, labels) = chunk.step(i, self.lanes.as_ref());
+    /// Forward, loss, backward, update of all members. Takes the run by value, so that the update finds the
+    /// rows unshared and works in place.
+    fn step(mut self, cohort: &StackedCohort, chunk: &Chunk, i: usize) -> Self {
         let own = chunk.own(i);
+        let (rate, inverse_bias) = (own.rate.clone(), own.inverse_bias.clone());
+        let gradient = self.gradient(cohort, chunk.step(i, self.lanes.as_ref()), own);
+        let (decay, max_norm) = (self.decay.clone(), self.max_norm.clone());
+        let rates = Rates { decay, max_norm, rate, inverse_bias };
+        self.rows = self.rows.update(gradient, rates);
+        self
+    }
+
+    /// Forward, loss, backward; leaves the step's figures in the log.
+    fn gradient(&mut self, cohort: &StackedCohort, (inputs, labels): (Inputs, Labels), own: Own) -> Gradient {
         let leaves: Vec<Stack> = trained(&cohort.pieces, &self.rows.parameters)
             .into_iter()
             .map(|leaf| Tensor::from_inner(leaf).require_grad())
@@ -374,11 +385,9 @@ impl Run {
         };
         let gradients = leaves.iter().map(of_leaf).collect();
         let gradient = join_gradients(&cohort.pieces, gradients, &self.idle);
-        let norm = row_norms(&gradient, cohort.layout.shape.hidden);
-        self.log.push_norm(norm.clone());
-        let (decay, max_norm) = (self.decay.clone(), self.max_norm.clone());
-        let rates = Rates { decay, max_norm, rate: own.rate, inverse_bias: own.inverse_bias };
-        self.rows = self.rows.clone().update(gradient, norm, rates);
+        let gradient = Gradient::new(gradient, cohort.layout.shape.hidden);
+        self.log.push_norm(gradient.norm.clone());
+        gradient
     }
 }
 

@@ -30,13 +30,15 @@ pub struct Rates {
 }
 
 impl Rows {
-    /// One step with `gradient` `[G, P]` of norms `norm` `[G, 1]`.
-    pub fn update(self, gradient: Matrix, norm: Matrix, rates: Rates) -> Self {
+    /// One step with `gradient`, whose clip factor enters with the moments' own factors: the fewer passes over
+    /// `[G, P]`, the better.
+    pub fn update(self, gradient: Gradient, rates: Rates) -> Self {
+        let Gradient { values, squares, norm } = gradient;
         let clip = (rates.max_norm / norm.add_scalar(1e-6)).clamp_max(1.0);
-        let gradient = gradient * clip;
-        let first = self.first.clone() + (gradient.clone() - self.first).mul_scalar(1.0 - BETA1);
-        let square = (gradient.clone() * gradient).mul_scalar(1.0 - BETA2);
-        let second = self.second.mul_scalar(BETA2) + square;
+        let new = values * clip.clone().mul_scalar(1.0 - BETA1);
+        let first = self.first.mul_scalar(BETA1) + new;
+        let new = squares * (clip.clone() * clip).mul_scalar(1.0 - BETA2);
+        let second = self.second.mul_scalar(BETA2) + new;
         let denominator = (second.clone().sqrt() * rates.inverse_bias).add_scalar(EPS);
         let step = first.clone() / denominator * rates.rate;
         let parameters = self.parameters * rates.decay - step;
@@ -73,11 +75,27 @@ fn row_ids(rows: &[usize], like: &Matrix) -> Tensor<burn::Dispatch, 1, Int> {
     Tensor::from_data(TensorData::new(ids, [rows.len()]), &like.device())
 }
 
-/// Global gradient norm per member `[G, 1]`. Summed in two stages: one sum over a long row would lose
-/// precision on a CPU and keep one block of a GPU busy. Every parameter's size is a multiple of `hidden`.
-pub fn row_norms(gradient: &Matrix, hidden: usize) -> Matrix {
-    let [members, width] = gradient.dims();
-    let squares = gradient.clone() * gradient.clone();
-    let rows = squares.reshape([members, width / hidden, hidden]).sum_dim(2);
-    rows.reshape([members, width / hidden]).sum_dim(1).sqrt()
+/// One step's gradient of several members.
+#[derive(Clone, Debug)]
+pub struct Gradient {
+    /// `[G, P]`
+    values: Matrix,
+    /// Their squares `[G, P]`.
+    squares: Matrix,
+    /// Global norm per member `[G, 1]`.
+    pub norm: Matrix,
+}
+
+impl Gradient {
+    /// The gradient `values` `[G, P]`; every parameter's size is a multiple of `hidden`.
+    ///
+    /// The squares are summed in two stages: one sum over a long row would lose precision on a CPU and keep
+    /// one block of a GPU busy.
+    pub fn new(values: Matrix, hidden: usize) -> Self {
+        let [members, width] = values.dims();
+        let squares = values.clone() * values.clone();
+        let rows = squares.clone().reshape([members, width / hidden, hidden]).sum_dim(2);
+        let norm = rows.reshape([members, width / hidden]).sum_dim(1).sqrt();
+        Self { values, squares, norm }
+    }
 }
