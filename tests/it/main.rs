@@ -4,6 +4,7 @@ mod ckpt;
 mod ckpt_files;
 mod coverage;
 mod data;
+mod engines;
 mod fixture;
 mod golden;
 mod matrix;
