@@ -12,5 +12,11 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod evaluate;
+pub mod event;
+pub mod learn;
+pub mod plan;
+pub mod report;
+pub mod run;
 pub mod spec;
 pub mod store;

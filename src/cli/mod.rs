@@ -2,7 +2,13 @@
 //! and the only place that prints.
 
 mod ckpt;
+mod data;
+mod data_report;
 mod output;
+mod progress;
+mod run;
+mod schema;
+mod sweep_file;
 mod use_point;
 
 use clap::{Parser, Subcommand};
@@ -11,6 +17,8 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "sweep", version, propagate_version = true)]
 struct Cli {
+    #[command(flatten)]
+    output: output::OutputArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -19,17 +27,44 @@ struct Cli {
 enum Command {
     Ckpt(ckpt::CkptArgs),
     Use(use_point::UseArgs),
+    Data(data::DataArgs),
+    Run(run::RunArgs),
+    Schema(schema::SchemaArgs),
 }
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
 pub fn main() -> u8 {
     let cli = Cli::parse();
-    let outcome: anyhow::Result<u8> = match &cli.command {
-        Command::Ckpt(args) => ckpt::run(args),
-        Command::Use(args) => use_point::run(args),
+    output::configure(&cli.output);
+    let outcome: anyhow::Result<u8> = match cli.command {
+        Command::Ckpt(args) => ckpt::run(&args),
+        Command::Use(args) => use_point::run(&args),
+        Command::Data(args) => data::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Schema(args) => schema::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));
-        2
+        exit_code(&error)
     })
+}
+
+/// 3 where the results directory is held by another run or written by a newer version, else 2.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    use crate::run::RunError;
+    use crate::store::StoreError;
+    let held = |store: &StoreError| matches!(store, StoreError::Held { .. } | StoreError::NewerFormat { .. });
+    let from_run =
+        error.downcast_ref::<RunError>().is_some_and(|e| matches!(e, RunError::Store(s) if held(s)));
+    if from_run || error.downcast_ref::<StoreError>().is_some_and(held) { 3 } else { 2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -1,5 +1,23 @@
 //! Three ages of trajectory JSON + an embedding matrix -> [`Dataset`]. Pure after reading.
 
+mod error;
+mod group;
+mod json;
+mod load;
+mod log_prob;
+mod reward;
+#[cfg(test)]
+mod tests;
+
+pub use error::{DataError, Fault};
+pub use group::{Age, MethodShare};
+pub use load::{Facts, Inspection, inspect, inspect_trajectories, load};
+pub use log_prob::{CandidateScores, sequence_log_prob};
+pub use reward::{Rewards, check_rewards, reward_mode_name, rewards, signal_health};
+
+pub(crate) use group::{check_binary, check_distinct, check_pointer, check_pool, check_share};
+pub(crate) use json::number_or_bool;
+
 /// The query groups of one sweep, split and filtered.
 #[derive(Clone, Debug)]
 pub struct Dataset {
@@ -13,6 +31,18 @@ pub struct Dataset {
     /// blake3 over the contents of both files and over the parameters of `[data]` other than paths:
     /// equal digests mean equal groups.
     pub digest: String,
+}
+
+impl Dataset {
+    /// All groups: training, then validation.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.train.iter().chain(&self.validation)
+    }
+
+    /// S, the demonstrations per trajectory.
+    pub fn steps(&self) -> usize {
+        self.groups().next().map_or(0, |group| group.trajectories[0].pointer.len())
+    }
 }
 
 /// Row-major f32 matrix `[rows, dim]`; the row number is the global id of a query or candidate.
@@ -56,7 +86,7 @@ pub struct Trajectory {
 }
 
 /// How many trajectories and queries the filters dropped, by reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Dropped {
     pub eval_failed: usize,
     pub error: usize,
@@ -67,4 +97,28 @@ pub struct Dropped {
     pub no_positive: usize,
     /// Keys that are not integers (`_meta`).
     pub non_integer_keys: usize,
+}
+
+impl Dropped {
+    /// Adds what was dropped elsewhere.
+    fn add(&mut self, other: &Dropped) {
+        self.eval_failed += other.eval_failed;
+        self.error += other.error;
+        self.fallback += other.fallback;
+        self.empty_queries += other.empty_queries;
+        self.no_positive += other.no_positive;
+        self.non_integer_keys += other.non_integer_keys;
+    }
+
+    /// The reasons that dropped anything, with their counts, in the order in which they are applied.
+    pub fn reasons(&self) -> Vec<(&'static str, usize)> {
+        let all = [
+            ("trajectories with eval_failed", self.eval_failed),
+            ("trajectories with vqa_eval_mode \"error\"", self.error),
+            ("trajectories with vqa_eval_mode \"fallback\"", self.fallback),
+            ("queries left with no trajectory", self.empty_queries),
+            ("queries without a correct trajectory", self.no_positive),
+        ];
+        all.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
 }

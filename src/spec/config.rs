@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can change the result of one point (paths stand for their contents).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PointConfig {
     pub data: DataParams,
     pub reward: RewardParams,
@@ -32,6 +32,19 @@ pub struct DataParams {
     pub keep_fallback: bool,
     /// Keep only queries with at least one correct trajectory.
     pub require_positive: bool,
+}
+
+/// The paths must be given; they are empty here.
+impl Default for DataParams {
+    fn default() -> Self {
+        Self {
+            trajectories: PathBuf::new(),
+            embeddings: PathBuf::new(),
+            train_fraction: 0.8,
+            keep_fallback: false,
+            require_positive: false,
+        }
+    }
 }
 
 /// `[reward]`: how a trajectory's scores become one number (SPEC "Rewards").

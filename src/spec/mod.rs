@@ -1,8 +1,30 @@
 //! TOML text -> [`SweepSpec`]: defaults, validation, the grid's points and their names. Pure after reading.
+//!
+//! ```text
+//! text -> document (every key checked alone) -> overrides (--set) -> grid (rows of values) -> points, names, baseline
+//! ```
+//! [`KEYS`] is the one table of keys that all of this is driven by.
 
+mod baseline;
+mod check;
+mod compose;
 mod config;
+mod document;
+mod error;
+mod grid;
+mod keys;
+mod names;
+mod overrides;
+mod range;
+mod read;
+mod schema;
+mod settings;
+mod value;
 
-use std::path::PathBuf;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +32,12 @@ pub use config::{
     DataParams, FreezeSet, ModelParams, Normalize, ParamGroup, PointConfig, Quality, Reference, RewardForm,
     RewardMode, RewardParams, TrainParams,
 };
+pub use error::{Diagnostic, Diagnostics, Place, SpecError};
+pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
+pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};
+pub use names::NAME_LIMIT;
+pub use schema::schema;
+pub use value::{Value, number_text};
 
 /// A sweep file, read, checked and expanded.
 #[derive(Clone, Debug)]
@@ -22,7 +50,7 @@ pub struct SweepSpec {
     pub source: String,
     /// Keys of the axes that vary, dotted (`train.kl_beta`), in file order.
     pub axes: Vec<String>,
-    /// The points, in grid order (the last axis of the file varies fastest).
+    /// The points, in grid order (the last axis of the file varies fastest), less those that `--where` left out.
     pub points: Vec<Point>,
     /// Indices into `points` of the baseline: one, or one per seed when `seed` is an axis that
     /// `[baseline]` leaves open. Empty without `[baseline]`.
@@ -31,6 +59,10 @@ pub struct SweepSpec {
     pub eval: Option<EvalParams>,
     /// `[export] formats`.
     pub export: Vec<ExportFormat>,
+    /// `[slurm]`, if present.
+    pub slurm: Option<SlurmParams>,
+    /// What is allowed and probably not meant, one sentence each, for the user.
+    pub warnings: Vec<String>,
 }
 
 /// One grid point: a fully resolved configuration with a name for people.
@@ -39,7 +71,7 @@ pub struct Point {
     /// For people and for paths: `kl0.15-lr5e-6-ep3-frozen-s0`; names only the axes that vary.
     pub name: String,
     /// Value of every axis that varies, in the order of [`SweepSpec::axes`], as JSON
-    /// (freeze sets as lists of group names).
+    /// (freeze sets as lists of group names, paths as written).
     pub axes: Vec<(String, serde_json::Value)>,
     pub config: PointConfig,
 }
@@ -55,6 +87,18 @@ pub struct EvalParams {
     pub samples: Vec<Option<usize>>,
     /// Which logged score counts.
     pub score: ScoreField,
+}
+
+/// The path must be given; it is empty here.
+impl Default for EvalParams {
+    fn default() -> Self {
+        Self {
+            logged: PathBuf::new(),
+            shots: vec![1, 2, 3, 4],
+            samples: vec![None],
+            score: ScoreField::Accuracy,
+        }
+    }
 }
 
 /// The logged field that accuracy is the mean of.
@@ -74,4 +118,68 @@ pub enum ExportFormat {
     V2,
     /// PyTorch training checkpoint.
     Pt,
+}
+
+/// `[slurm]`: how jobs are submitted to a cluster. It changes no result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlurmParams {
+    /// `None` = the cluster's default, for these three.
+    pub partition: Option<String>,
+    pub time: Option<String>,
+    pub gres: Option<String>,
+    /// Further arguments of `sbatch`.
+    pub extra: Vec<String>,
+}
+
+/// What the command line adds to a sweep file.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// `--set key=value`: overrides the file; an axis then has this one value.
+    pub set: Vec<String>,
+    /// `--where key=value`: only the points that match all of them; `key=a,b` = either.
+    pub filter: Vec<String>,
+    /// `--yes`: more than [`POINT_LIMIT`] points are meant.
+    pub allow_huge: bool,
+}
+
+/// Reads the sweep file at `path`, composes and checks all its points, and checks that every file it reads exists.
+///
+/// # Errors
+/// The file cannot be read, or anything in it (or in `options`) is wrong; the error's `Display` is for the user.
+pub fn load(path: &Path, options: &LoadOptions) -> Result<SweepSpec, SpecError> {
+    let text = read_file(path)?;
+    let (spec, inputs) = compose::compose(&text, path, options)?;
+    let missing: Vec<Diagnostic> = inputs.iter().filter_map(check::exists).collect();
+    if missing.is_empty() { Ok(spec) } else { Err(compose::several(missing)) }
+}
+
+/// [`load`] without touching the file system: `text` is the contents of the file at `path`.
+///
+/// # Errors
+/// Anything in `text` (or in `options`) is wrong, save for files that do not exist.
+pub fn parse(text: &str, path: &Path, options: &LoadOptions) -> Result<SweepSpec, SpecError> {
+    compose::compose(text, path, options).map(|(spec, _)| spec)
+}
+
+fn read_file(path: &Path) -> Result<String, SpecError> {
+    let error =
+        |reason: String, hint: Option<String>| SpecError::Read { path: path.to_owned(), reason, hint };
+    let bytes = std::fs::read(path).map_err(|cause| {
+        let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let siblings = check::files_beside(path);
+        let meant = keys::closest(&wanted, siblings.iter().map(String::as_str));
+        let hint = match cause.kind() {
+            std::io::ErrorKind::NotFound => {
+                meant.map(|meant| format!("did you mean `{}`?", path.with_file_name(meant).display()))
+            }
+            _ if path.is_dir() => Some("name the file itself, such as `sweeps/kl_grid.toml`".to_owned()),
+            _ => None,
+        };
+        error(cause.to_string(), hint)
+    })?;
+    String::from_utf8(bytes).map_err(|cause| {
+        let valid = cause.utf8_error().valid_up_to();
+        let line = cause.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+        error(format!("it is not UTF-8 text (line {line})"), Some("save it as UTF-8".to_owned()))
+    })
 }

@@ -2,3 +2,8 @@
 
 mod ckpt;
 mod ckpt_files;
+mod data;
+mod fixture;
+mod golden;
+mod matrix;
+mod schema;

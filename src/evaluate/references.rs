@@ -1,0 +1,45 @@
+//! Selection policies that need no training: they mark the range in which a selector can move.
+
+use super::logged::{Choices, Logged, Question, first_largest};
+use crate::data::Embeddings;
+use crate::store::ReferenceResult;
+
+/// `random`, `nearest` and `oracle`; the score per shot count and query.
+pub(super) fn references(logged: &Logged, embeddings: &Embeddings) -> Vec<ReferenceResult> {
+    let nearest = |question: &Question, choices: &Choices| nearest(logged, embeddings, question, choices);
+    vec![
+        reference(logged, "random", |_, choices| {
+            choices.scores.iter().sum::<f64>() / choices.scores.len() as f64
+        }),
+        reference(logged, "nearest", nearest),
+        reference(logged, "oracle", |_, choices| first_largest(choices.scores.iter().copied()).1),
+    ]
+}
+
+fn reference(logged: &Logged, name: &str, score: impl Fn(&Question, &Choices) -> f64) -> ReferenceResult {
+    let per_query = |shot: usize| {
+        logged.questions.iter().map(|question| score(question, &question.lines[&shot])).collect()
+    };
+    let scores = logged.shots.iter().map(|&shot| (shot, per_query(shot))).collect();
+    ReferenceResult { name: name.to_string(), scores }
+}
+
+/// The score of the sequence whose demonstrations are nearest to the query, in the mean of their cosines.
+fn nearest(logged: &Logged, embeddings: &Embeddings, question: &Question, choices: &Choices) -> f64 {
+    let query = embeddings.row(question.query_id as usize);
+    let pool = &logged.queries()[choices.input].pool;
+    let mean_cosine = |pointer: &Vec<u32>| {
+        let cosines =
+            pointer.iter().map(|&local| cosine(query, embeddings.row(pool[local as usize] as usize)));
+        cosines.sum::<f64>() / pointer.len() as f64
+    };
+    choices.scores[first_largest(choices.pointers.iter().map(mean_cosine)).0]
+}
+
+/// Cosine of the angle between two embeddings; 0 if one of them is zero.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot =
+        |x: &[f32], y: &[f32]| -> f64 { x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum() };
+    let norms = (dot(a, a) * dot(b, b)).sqrt();
+    if norms > 0.0 { dot(a, b) / norms } else { 0.0 }
+}

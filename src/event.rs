@@ -1,0 +1,45 @@
+//! What happens during a run, as values: the program's only way to say so. Sinks (progress, `events.jsonl`)
+//! consume them; nothing in training prints.
+
+use serde::Serialize;
+
+/// One event.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The plan is made, nothing has been trained yet.
+    PlanReady {
+        points: usize,
+        points_done: usize,
+        stages: usize,
+        /// Training steps with sharing, without, and those still to make.
+        steps: u64,
+        steps_naive: u64,
+        steps_left: u64,
+        /// What a careful person wants to read before training starts.
+        notices: Vec<String>,
+    },
+    /// A stage was taken over from another sweep.
+    StageAdopted { stage: String, from: String },
+    /// A stage's files were damaged; they were moved away and the stage is trained again.
+    StageDamaged { stage: String, cause: String, moved_to: String },
+    /// A cohort begins.
+    CohortStarted { phase: String, members: usize, first_epoch: u32, last_epoch: u32, steps: u64 },
+    /// An epoch of one stage is on disk.
+    EpochDone {
+        stage: String,
+        phase: String,
+        epoch: u32,
+        train_loss: f64,
+        val_loss: Option<f64>,
+        seconds: f64,
+    },
+    /// A stage ended by a number that is not finite.
+    StageDiverged { stage: String, epoch: u32, cause: String },
+    /// A point has its results.
+    PointDone { point: String, average: Option<f64>, val_loss: Option<f64> },
+    /// A point will not get results.
+    PointFailed { point: String, error: String },
+    /// The end: everything that could be done is done, or the run was stopped.
+    Finished { done: usize, failed: usize, pending: usize, interrupted: bool, seconds: f64 },
+}

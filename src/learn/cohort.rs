@@ -1,0 +1,382 @@
+//! The cohort trainer: one loop for a single run and for many at once.
+
+use std::sync::Arc;
+
+use super::host::{HostCohort, State, scores_of};
+use super::loss::{advantages, rce_weights, sequence_log_probs, top_k};
+use super::random::{Purpose, Stream};
+use super::task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, StepRecord};
+use super::{Cancel, EngineParams, Layout, Phase, Query};
+use crate::plan::{GrpoParams, RceParams};
+use crate::spec::RewardForm;
+use crate::store::EpochMetrics;
+
+/// Rewards of a data set under one `[reward]`, per group and trajectory.
+#[derive(Clone, Debug, Default)]
+pub struct RewardTable {
+    /// Training groups.
+    pub raw: Vec<Vec<f64>>,
+    pub normalized: Vec<Vec<f64>>,
+    /// Validation groups, raw.
+    pub validation: Vec<Vec<f64>>,
+}
+
+/// What a member trains.
+#[derive(Clone, Debug)]
+pub enum MemberParams {
+    Rce(RceParams),
+    Grpo(GrpoParams),
+}
+
+impl MemberParams {
+    /// The phase these parameters are for.
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Rce(_) => Phase::Rce,
+            Self::Grpo(_) => Phase::Grpo,
+        }
+    }
+
+    fn seed_and_shuffle(&self) -> (u64, bool) {
+        match self {
+            Self::Rce(params) => (params.seed, params.shuffle),
+            Self::Grpo(params) => (params.seed, params.shuffle),
+        }
+    }
+
+    fn early_stop(&self) -> Option<u32> {
+        match self {
+            Self::Rce(params) => params.early_stop,
+            Self::Grpo(params) => params.early_stop,
+        }
+    }
+
+    fn optimizer(&self) -> OptimizerParams {
+        let (lr, weight_decay, grad_clip) = match self {
+            Self::Rce(params) => (params.lr, params.weight_decay, params.grad_clip),
+            Self::Grpo(params) => (params.lr, params.weight_decay, params.grad_clip),
+        };
+        OptimizerParams { lr, weight_decay, grad_clip }
+    }
+}
+
+/// One branch to train.
+#[derive(Clone, Debug)]
+pub struct MemberJob {
+    /// The caller's number for it.
+    pub id: usize,
+    pub params: MemberParams,
+    pub rewards: Arc<RewardTable>,
+    /// Parameters the stage starts from, flat; frozen ones keep these values. Members with equal starts
+    /// should share the allocation.
+    pub start: Arc<Vec<f32>>,
+    /// GRPO: parameters of the reference policy.
+    pub reference: Arc<Vec<f32>>,
+    /// Train up to and including this epoch (1-based).
+    pub last_epoch: u32,
+    /// Where an earlier run stopped.
+    pub progress: Option<Progress>,
+}
+
+/// A member's state after a finished epoch: all that the next epoch depends on.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// 1-based.
+    pub epoch: u32,
+    pub state: State,
+    /// KL_BETA at the end of the epoch.
+    pub beta: f64,
+    /// Lowest val_loss so far, and epochs since (early stopping).
+    pub best_val_loss: f64,
+    pub stale_epochs: u32,
+}
+
+/// What the trainer tells its caller.
+#[derive(Debug)]
+pub enum MemberEvent {
+    /// A finished epoch: full parameters (frozen ones included), state and figures.
+    Epoch {
+        id: usize,
+        parameters: Vec<f32>,
+        progress: Progress,
+        metrics: EpochMetrics,
+        steps: Vec<StepRecord>,
+        /// The member has stopped early: there will be no further epoch.
+        stopped: bool,
+    },
+    /// A number was not finite; the member has left.
+    Diverged { id: usize, epoch: u32, cause: Diverged },
+}
+
+/// How a cohort ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CohortEnd {
+    Finished,
+    /// `cancel` was raised or the caller declined; finished epochs were reported.
+    Cancelled,
+}
+
+/// Trains all `jobs` (equal phase, equal next epoch) to their last epochs. `report` is called after every
+/// epoch for every member and returns whether to go on.
+pub fn train_cohort(
+    params: EngineParams,
+    jobs: &[MemberJob],
+    cancel: &Cancel,
+    report: &mut dyn FnMut(MemberEvent) -> bool,
+) -> CohortEnd {
+    let Some(first) = jobs.first() else { return CohortEnd::Finished };
+    let phase = first.params.phase();
+    let mut epoch = first.progress.as_ref().map_or(1, |progress| progress.epoch + 1);
+    let references = reference_log_probs(&params, jobs);
+    let starts = jobs.iter().map(|job| (Arc::clone(&job.start), start_state(job))).collect();
+    let mut engine = HostCohort::new(params, starts);
+    let mut members: Vec<MemberProgress> = jobs.iter().map(MemberProgress::new).collect();
+    while members.iter().zip(jobs).any(|(member, job)| member.wants(job, epoch)) {
+        let began = std::time::Instant::now();
+        let kept: Vec<Vec<GrpoGroup>> = jobs
+            .iter()
+            .zip(&references)
+            .map(|(job, reference)| keep_top(&params, job, reference, epoch))
+            .collect();
+        let tasks: Vec<Option<EpochTask>> = members
+            .iter()
+            .zip(jobs)
+            .zip(&kept)
+            .map(|((member, job), kept)| {
+                member.wants(job, epoch).then(|| task(&params, job, kept, epoch, member.beta))
+            })
+            .collect();
+        let Some(results) = engine.train_epoch((phase, epoch), &tasks, cancel) else {
+            return CohortEnd::Cancelled;
+        };
+        let trained: Vec<usize> =
+            (0..jobs.len()).filter(|&member| tasks[member].is_some() && results[member].is_ok()).collect();
+        let validation = engine.validation_scores(&trained);
+        let mut scores = validation.into_iter();
+        let seconds = began.elapsed().as_secs_f64();
+        for (index, result) in results.into_iter().enumerate() {
+            let (Some(task), job) = (&tasks[index], &jobs[index]) else { continue };
+            let member = &mut members[index];
+            let event = match result {
+                Err(cause) => {
+                    member.left = true;
+                    MemberEvent::Diverged { id: job.id, epoch, cause }
+                }
+                Ok(steps) => {
+                    let scores = scores.next().unwrap_or_default();
+                    let val_loss = validation_loss(&params, &job.rewards.validation, &scores);
+                    let mut metrics = figures(task, &kept[index], &steps);
+                    metrics.epoch = epoch;
+                    metrics.val_loss = val_loss;
+                    metrics.seconds = seconds;
+                    member.advance(job, &metrics);
+                    MemberEvent::Epoch {
+                        id: job.id,
+                        parameters: engine.parameters_of(index),
+                        progress: member.progress(epoch, engine.state_of(index).clone()),
+                        metrics,
+                        steps,
+                        stopped: member.left,
+                    }
+                }
+            };
+            if !report(event) {
+                return CohortEnd::Cancelled;
+            }
+        }
+        epoch += 1;
+    }
+    CohortEnd::Finished
+}
+
+fn start_state(job: &MemberJob) -> State {
+    match &job.progress {
+        Some(progress) => progress.state.clone(),
+        None => State {
+            parameters: job.start.to_vec(),
+            first: vec![0.0; job.start.len()],
+            second: vec![0.0; job.start.len()],
+            steps: 0,
+        },
+    }
+}
+
+/// What changes from epoch to epoch besides the engine's state.
+struct MemberProgress {
+    beta: f64,
+    best_val_loss: f64,
+    stale_epochs: u32,
+    /// Stopped early or diverged.
+    left: bool,
+}
+
+impl MemberProgress {
+    fn new(job: &MemberJob) -> Self {
+        let fresh_beta = match &job.params {
+            MemberParams::Rce(_) => 0.0,
+            MemberParams::Grpo(params) => params.kl_beta,
+        };
+        let (beta, best_val_loss, stale_epochs) = job
+            .progress
+            .as_ref()
+            .map_or((fresh_beta, f64::INFINITY, 0), |p| (p.beta, p.best_val_loss, p.stale_epochs));
+        let left = job.params.early_stop().is_some_and(|patience| stale_epochs >= patience);
+        Self { beta, best_val_loss, stale_epochs, left }
+    }
+
+    fn wants(&self, job: &MemberJob, epoch: u32) -> bool {
+        !self.left && epoch <= job.last_epoch
+    }
+
+    fn advance(&mut self, job: &MemberJob, metrics: &EpochMetrics) {
+        self.beta = metrics.beta.unwrap_or(0.0);
+        match metrics.val_loss {
+            Some(loss) if loss < self.best_val_loss => (self.best_val_loss, self.stale_epochs) = (loss, 0),
+            _ => self.stale_epochs += 1,
+        }
+        self.left = job.params.early_stop().is_some_and(|patience| self.stale_epochs >= patience);
+    }
+
+    fn progress(&self, epoch: u32, state: State) -> Progress {
+        Progress {
+            epoch,
+            state,
+            beta: self.beta,
+            best_val_loss: self.best_val_loss,
+            stale_epochs: self.stale_epochs,
+        }
+    }
+}
+
+/// Per job and training group, the log-probabilities of all trajectories under the reference policy;
+/// computed once per distinct policy. Empty for RCE.
+fn reference_log_probs(params: &EngineParams, jobs: &[MemberJob]) -> Vec<Arc<Vec<Vec<f32>>>> {
+    let layout = Layout::new(params.shape);
+    let queries: Vec<Query> = params.train.iter().map(Query::of_group).collect();
+    let mut known: Vec<(Arc<Vec<f32>>, Arc<Vec<Vec<f32>>>)> = Vec::new();
+    let mut all = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        if job.params.phase() == Phase::Rce {
+            all.push(Arc::default());
+            continue;
+        }
+        let same = |(policy, _): &&(Arc<Vec<f32>>, _)| Arc::ptr_eq(policy, &job.reference);
+        if let Some((_, log_probs)) = known.iter().find(same) {
+            all.push(Arc::clone(log_probs));
+            continue;
+        }
+        let temperature = params.model.temperature;
+        let scores = scores_of(&layout, &job.reference, params.embeddings, &queries, temperature);
+        let log_probs: Vec<Vec<f32>> = scores
+            .iter()
+            .zip(params.labels)
+            .map(|(scores, labels)| sequence_log_probs(scores, labels, params.length))
+            .collect();
+        let log_probs = Arc::new(log_probs);
+        known.push((Arc::clone(&job.reference), Arc::clone(&log_probs)));
+        all.push(log_probs);
+    }
+    all
+}
+
+/// The trajectories GRPO keeps in `epoch`: the top k by normalized reward.
+fn keep_top(params: &EngineParams, job: &MemberJob, reference: &[Vec<f32>], epoch: u32) -> Vec<GrpoGroup> {
+    let MemberParams::Grpo(grpo) = &job.params else { return Vec::new() };
+    let k = grpo.top_k[usize::from(epoch > 1)];
+    let one = |((rewards, labels), reference): ((&Vec<f64>, &Vec<u32>), &Vec<f32>)| {
+        let kept = top_k(rewards, k);
+        let chosen: Vec<f64> = kept.iter().map(|&i| rewards[i]).collect();
+        let (advantages, figures) = advantages(&chosen);
+        let labels = kept.iter().flat_map(|&i| &labels[i * params.length..(i + 1) * params.length]);
+        GrpoGroup {
+            labels: labels.copied().collect(),
+            advantages,
+            reference: kept.iter().map(|&i| reference[i]).collect(),
+            figures,
+        }
+    };
+    job.rewards.normalized.iter().zip(params.labels).zip(reference).map(one).collect()
+}
+
+fn task<'a>(
+    params: &EngineParams,
+    job: &'a MemberJob,
+    kept: &'a [GrpoGroup],
+    epoch: u32,
+    beta: f64,
+) -> EpochTask<'a> {
+    let (seed, shuffle) = job.params.seed_and_shuffle();
+    let count = params.train.len();
+    let order = if shuffle {
+        Stream::new(seed, Purpose::Order { phase: job.params.phase(), epoch }).permutation(count)
+    } else {
+        (0..count as u32).collect()
+    };
+    let objective = match &job.params {
+        MemberParams::Rce(rce) => Objective::Rce {
+            rewards: match rce.reward {
+                RewardForm::Raw => &job.rewards.raw,
+                RewardForm::Normalized => &job.rewards.normalized,
+            },
+            temperature: rce.temperature,
+            first_step: (epoch as usize - 1) * count,
+            total_steps: rce.epochs as usize * count,
+            top1_only: rce.top1_only,
+        },
+        MemberParams::Grpo(grpo) => Objective::Grpo {
+            groups: kept,
+            clip_epsilon: grpo.clip_epsilon,
+            kl_beta: beta,
+            kl_target: grpo.kl_target,
+        },
+    };
+    EpochTask { seed, order, objective, optimizer: job.params.optimizer() }
+}
+
+/// The epoch's figures: means over steps, except advantage max (maximum) and beta (at the end).
+fn figures(task: &EpochTask, kept: &[GrpoGroup], steps: &[StepRecord]) -> EpochMetrics {
+    let count = steps.len() as f64;
+    let mean = |field: fn(&StepRecord) -> f64| steps.iter().map(field).sum::<f64>() / count;
+    let clip = task.optimizer.grad_clip;
+    let clipped = steps.iter().filter(|step| step.grad_norm > clip).count() as f64 / count;
+    let common = EpochMetrics {
+        train_loss: mean(|step| step.loss),
+        grad_norm: mean(|step| step.grad_norm),
+        clipped_share: Some(clipped),
+        ..EpochMetrics::default()
+    };
+    match &task.objective {
+        Objective::Rce { .. } => EpochMetrics {
+            phase: Phase::Rce.name().into(),
+            temperature: Some(task.objective.temperature(steps.len().saturating_sub(1))),
+            ..common
+        },
+        Objective::Grpo { .. } => {
+            let over = |field: fn(&GrpoGroup) -> f64| kept.iter().map(field).sum::<f64>() / kept.len() as f64;
+            let last = steps.last().copied().unwrap_or_default();
+            EpochMetrics {
+                phase: Phase::Grpo.name().into(),
+                ppo_loss: Some(mean(|step| step.ppo)),
+                kl: Some(mean(|step| step.kl)),
+                mean_ratio: Some(mean(|step| step.mean_ratio)),
+                advantage_mean: Some(over(|group| group.figures.mean)),
+                advantage_std: Some(over(|group| group.figures.std)),
+                advantage_max: Some(kept.iter().map(|g| g.figures.max).fold(f64::NEG_INFINITY, f64::max)),
+                beta: Some(task.objective.next_beta(last.beta, last.kl)),
+                ..common
+            }
+        }
+    }
+}
+
+/// RCE loss on the validation groups: raw rewards, tau = 1, evaluation mode. `None` without such groups.
+fn validation_loss(params: &EngineParams, rewards: &[Vec<f64>], scores: &[Vec<f32>]) -> Option<f64> {
+    let one = |((group, rewards), scores): ((&crate::data::Group, &Vec<f64>), &Vec<f32>)| {
+        let labels: Vec<u32> = group.trajectories.iter().flat_map(|t| t.pointer.iter().copied()).collect();
+        let log_probs = sequence_log_probs(scores, &labels, params.length);
+        let weights = rce_weights(rewards, 1.0);
+        -weights.iter().zip(log_probs).map(|(w, lp)| f64::from(*w) * f64::from(lp)).sum::<f64>()
+    };
+    let losses: Vec<f64> = params.validation.iter().zip(rewards).zip(scores).map(one).collect();
+    (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
+}

@@ -1,0 +1,276 @@
+//! Element-wise and vector kernels on f32 slices, compiled for the vector unit at hand.
+//!
+//! Reductions run in a fixed number of lanes and multiply-adds are always fused, so that the same inputs
+//! give the same bits on every x86-64 and aarch64 machine. (Rust never fuses on its own.)
+
+use multiversion::multiversion;
+
+/// Independent lanes of a reduction: enough to hide the latency of a fused multiply-add.
+const LANES: usize = 64;
+
+/// `sum_i a_i * b_i`
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    dot_lanes(a, b)
+}
+
+#[inline(always)]
+fn dot_lanes(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (a_blocks, b_blocks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let (a_rest, b_rest) = (a_blocks.remainder(), b_blocks.remainder());
+    for (x, y) in a_blocks.zip(b_blocks) {
+        for lane in 0..LANES {
+            lanes[lane] = x[lane].mul_add(y[lane], lanes[lane]);
+        }
+    }
+    for (lane, (x, y)) in lanes.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *lane = x.mul_add(*y, *lane);
+    }
+    fold_lanes(&mut lanes)
+}
+
+#[inline(always)]
+fn fold_lanes(lanes: &mut [f32; LANES]) -> f32 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// `y_o = sum_i w_oi * x_i` for a row-major `w` `[y.len(), x.len()]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn matvec(w: &[f32], x: &[f32], y: &mut [f32]) {
+    for (row, out) in w.chunks_exact(x.len()).zip(y.iter_mut()) {
+        *out = dot_lanes(row, x);
+    }
+}
+
+/// `y_i += sum_o x_o * w_oi` for a row-major `w` `[x.len(), y.len()]`: the transposed product.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn add_matvec_transposed(w: &[f32], x: &[f32], y: &mut [f32]) {
+    let width = y.len();
+    let mut rows = w.chunks_exact(4 * width);
+    let mut factors = x.chunks_exact(4);
+    // Four rows a pass: y is loaded and stored a quarter as often.
+    for (block, f) in (&mut rows).zip(&mut factors) {
+        let (r0, rest) = block.split_at(width);
+        let (r1, rest) = rest.split_at(width);
+        let (r2, r3) = rest.split_at(width);
+        for i in 0..width {
+            let sum = f[0].mul_add(r0[i], y[i]);
+            let sum = f[1].mul_add(r1[i], sum);
+            let sum = f[2].mul_add(r2[i], sum);
+            y[i] = f[3].mul_add(r3[i], sum);
+        }
+    }
+    for (row, factor) in rows.remainder().chunks_exact(width).zip(factors.remainder()) {
+        for (out, value) in y.iter_mut().zip(row) {
+            *out = factor.mul_add(*value, *out);
+        }
+    }
+}
+
+/// `y_i += factor * x_i`
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn axpy(factor: f32, x: &[f32], y: &mut [f32]) {
+    for (out, value) in y.iter_mut().zip(x) {
+        *out = factor.mul_add(*value, *out);
+    }
+}
+
+/// `out_i = a_i * b_i`
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn multiply(a: &[f32], b: &[f32], out: &mut [f32]) {
+    for (out, (x, y)) in out.iter_mut().zip(a.iter().zip(b)) {
+        *out = x * y;
+    }
+}
+
+/// Divides every row of `[rows, width]` by `max(norm, 1e-12)` and keeps the divisors `[rows]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn normalize_rows(matrix: &mut [f32], width: usize, norms: &mut [f32]) {
+    for (row, norm) in matrix.chunks_exact_mut(width).zip(norms.iter_mut()) {
+        *norm = dot_lanes(row, row).sqrt().max(1e-12);
+        let inverse = 1.0 / *norm;
+        for value in row.iter_mut() {
+            *value *= inverse;
+        }
+    }
+}
+
+/// Gradient of the row normalisation: `out_k = slope_k * (q - cos_k * n_k)`, rows `n` `[K, h]`, `q` `[h]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn normalized_rows_gradient(n: &[f32], q: &[f32], cos: &[f32], slope: &[f32], out: &mut [f32]) {
+    let rows = n.chunks_exact(q.len()).zip(out.chunks_exact_mut(q.len()));
+    for ((row, out), (&cos, &slope)) in rows.zip(cos.iter().zip(slope)) {
+        let along = -cos * slope;
+        for ((out, value), query) in out.iter_mut().zip(row).zip(q) {
+            *out = along.mul_add(*value, slope * query);
+        }
+    }
+}
+
+/// `y_ki += a_k * u_i + b_k * t_i` for rows of `[K, h]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn add_two_outer(a: &[f32], u: &[f32], b: &[f32], t: &[f32], y: &mut [f32]) {
+    for ((row, &a), &b) in y.chunks_exact_mut(u.len()).zip(a).zip(b) {
+        for ((out, u), t) in row.iter_mut().zip(u).zip(t) {
+            *out = b.mul_add(*t, a.mul_add(*u, *out));
+        }
+    }
+}
+
+/// Adds the outer product to a dense gradient and returns the sum of squares of the result:
+/// `g_oi += a_o * b_i`, `sum g_oi^2`. Row sums are accumulated in f64.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn add_outer_sum_squares(gradient: &mut [f32], a: &[f32], b: &[f32]) -> f64 {
+    let mut total = 0.0f64;
+    for (row, &a) in gradient.chunks_exact_mut(b.len()).zip(a) {
+        for (value, b) in row.iter_mut().zip(b) {
+            *value = a.mul_add(*b, *value);
+        }
+        total += f64::from(dot_lanes(row, row));
+    }
+    total
+}
+
+/// `sum x_i^2`, blocks accumulated in f64.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn sum_squares(x: &[f32]) -> f64 {
+    let mut total = 0.0f64;
+    for block in x.chunks(1024) {
+        total += f64::from(dot_lanes(block, block));
+    }
+    total
+}
+
+/// One AdamW step's constants (as in PyTorch): `p *= decay`, then
+/// `p -= rate * m / (sqrt(v) * inv_sqrt_bias2 + eps)`.
+#[derive(Clone, Copy, Debug)]
+pub struct AdamW {
+    /// `1 - lr * weight_decay`
+    pub decay: f32,
+    /// `lr / (1 - beta1^t)`
+    pub rate: f32,
+    /// `1 / sqrt(1 - beta2^t)`
+    pub inv_sqrt_bias2: f32,
+    /// Factor of the gradient: `min(1, clip / (norm + 1e-6))`.
+    pub clip: f32,
+}
+
+impl AdamW {
+    const BETA1: f32 = 0.9;
+    const BETA2: f32 = 0.999;
+    const EPS: f32 = 1e-8;
+
+    /// Constants of step `t` (1-based) for a gradient of global norm `norm`.
+    pub fn new(lr: f64, weight_decay: f64, max_norm: f64, norm: f64, t: u64) -> Self {
+        let power = |beta: f64| 1.0 - beta.powf(t as f64);
+        Self {
+            decay: (1.0 - lr * weight_decay) as f32,
+            rate: (lr / power(0.9)) as f32,
+            inv_sqrt_bias2: (1.0 / power(0.999).sqrt()) as f32,
+            clip: (max_norm / (norm + 1e-6)).min(1.0) as f32,
+        }
+    }
+
+    #[inline(always)]
+    fn update(&self, g: f32, p: &mut f32, m: &mut f32, v: &mut f32) {
+        *m = (1.0 - Self::BETA1).mul_add(g - *m, *m);
+        *v = ((1.0 - Self::BETA2) * g).mul_add(g, Self::BETA2 * *v);
+        let denominator = v.sqrt().mul_add(self.inv_sqrt_bias2, Self::EPS);
+        *p = (-self.rate).mul_add(*m / denominator, *p * self.decay);
+    }
+}
+
+/// Updates parameters, first and second moments with a dense gradient.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn adamw_dense(adam: &AdamW, gradient: &[f32], p: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+    for ((g, p), (m, v)) in gradient.iter().zip(p.iter_mut()).zip(m.iter_mut().zip(v.iter_mut())) {
+        adam.update(g * adam.clip, p, m, v);
+    }
+}
+
+/// The same for the gradient `a b^T`, which is never stored: rows `a`, columns `b`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn adamw_outer(adam: &AdamW, a: &[f32], b: &[f32], p: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+    let rows = p.chunks_exact_mut(b.len()).zip(m.chunks_exact_mut(b.len()));
+    for (((p, m), v), a) in rows.zip(v.chunks_exact_mut(b.len())).zip(a) {
+        let factor = a * adam.clip;
+        for ((b, p), (m, v)) in b.iter().zip(p.iter_mut()).zip(m.iter_mut().zip(v.iter_mut())) {
+            adam.update(factor * b, p, m, v);
+        }
+    }
+}
+
+/// The same for a parameter whose gradient is zero: moments decay, weight decay acts.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn adamw_idle(adam: &AdamW, p: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+    for (p, (m, v)) in p.iter_mut().zip(m.iter_mut().zip(v.iter_mut())) {
+        adam.update(0.0, p, m, v);
+    }
+}
+
+/// A row-major operand of [`matmul`], possibly read transposed.
+#[derive(Clone, Copy)]
+pub struct Operand<'a> {
+    values: &'a [f32],
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Operand<'a> {
+    /// `[rows, width]` as it is stored.
+    pub fn plain(values: &'a [f32], width: usize) -> Self {
+        Self { values, row_stride: width, column_stride: 1 }
+    }
+
+    /// `[width, rows]`: the transpose of what is stored.
+    pub fn transposed(values: &'a [f32], width: usize) -> Self {
+        Self { values, row_stride: 1, column_stride: width }
+    }
+
+    fn covers(&self, rows: usize, columns: usize) -> bool {
+        let last = (rows - 1) * self.row_stride + (columns - 1) * self.column_stride;
+        last < self.values.len()
+    }
+}
+
+/// `out = lhs rhs`, with `lhs` `[m, k]`, `rhs` `[k, n]`, `out` `[m, n]` row-major; on `threads` cores.
+pub fn matmul((m, n, k): (usize, usize, usize), lhs: Operand, rhs: Operand, out: &mut [f32], threads: usize) {
+    if m == 0 || n == 0 || k == 0 {
+        out.fill(0.0);
+        return;
+    }
+    assert!(lhs.covers(m, k) && rhs.covers(k, n) && out.len() >= m * n, "operand smaller than its shape");
+    let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
+    // SAFETY: the assertion above keeps every access within the three slices, `out` is borrowed mutably.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            lhs.values.as_ptr(),
+            lhs.column_stride as isize,
+            lhs.row_stride as isize,
+            rhs.values.as_ptr(),
+            rhs.column_stride as isize,
+            rhs.row_stride as isize,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}

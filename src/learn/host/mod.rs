@@ -1,0 +1,399 @@
+//! The CPU engine: one member per core, flat buffers, hand-derived gradients, a fused optimizer.
+//!
+//! # What a step costs
+//! K candidates, embedding d, hidden h, P trainable parameters (SPEC sizes: K = 64, d = 512, h = 256).
+//! A multiply-add counts as two operations.
+//!
+//! | part | operations | at SPEC sizes | who pays |
+//! |---|---|---|---|
+//! | candidates through `input_proj` | 2Kdh | 16.8 M | members that train it; else once per sweep stage |
+//! | candidates through `cand_proj` | 2Khh | 8.4 M | members that train it or `input_proj`; else once per seed |
+//! | attention and query, forward | 12hh + 4Kh | 0.9 M | every member |
+//! | attention and query, backward | 12hh + 6Kh | 0.9 M | every member |
+//! | gradient of `cand_proj` | 2Khh | 8.4 M | members that train it |
+//! | gradient of the dropped candidates | 2Khh | 8.4 M | members that train `input_proj` |
+//! | gradient of `input_proj` | 2Kdh | 16.8 M | members that train it |
+//! | AdamW | about 15P | 7.9 M (unfrozen), 4.0 M (frozen backbone) | every member |
+//!
+//! Together 68 MFLOP unfrozen and 6 MFLOP with a frozen backbone. The optimizer moves 24 bytes per trainable
+//! parameter (12.6 MB, 6.3 MB); all weight gradients but two are outer products that are never stored.
+//! Every member is computed by one thread in the same order of operations, whatever else is in the cohort:
+//! alone and in a cohort give equal bits.
+
+mod backward;
+mod evaluate;
+mod forward;
+mod kernels;
+mod prepare;
+mod update;
+
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use rayon::prelude::*;
+
+use self::backward::{Candidates, Gradients, Step, backward};
+use self::evaluate::Projection;
+pub use self::evaluate::scores_of;
+use self::forward::{Masks, Parameters, Trace, attend, score};
+use self::kernels::{AdamW, Operand, matmul, matvec, multiply, normalize_rows};
+use self::prepare::{Bundle, Prepared};
+pub use self::update::State;
+use super::layout::Layout;
+use super::task::{Diverged, EpochTask, StepRecord};
+use super::{Cancel, EngineParams, EpochResult, Phase};
+use crate::data::{Embeddings, Group};
+use crate::spec::{FreezeSet, ParamGroup};
+
+/// Which groups of parameters are frozen.
+#[derive(Clone, Copy, Debug)]
+pub struct Frozen {
+    input_proj: bool,
+    query_proj: bool,
+    cand_proj: bool,
+    cross_attn: bool,
+    attn_norms: bool,
+}
+
+impl Frozen {
+    fn new(freeze: &FreezeSet) -> Self {
+        Self {
+            input_proj: freeze.contains(ParamGroup::InputProj),
+            query_proj: freeze.contains(ParamGroup::QueryProj),
+            cand_proj: freeze.contains(ParamGroup::CandProj),
+            cross_attn: freeze.contains(ParamGroup::CrossAttn),
+            attn_norms: freeze.contains(ParamGroup::AttnNorms),
+        }
+    }
+}
+
+/// Frozen parameters that several members have in common, and what depends only on them.
+struct Share<'d> {
+    start: Arc<Vec<f32>>,
+    /// All embeddings through the frozen (or absent) `input_proj` `[N, h]`; empty when it is trained.
+    projected: std::borrow::Cow<'d, [f32]>,
+    /// For evaluation, when both projections of the candidates are fixed.
+    evaluation: Option<Projection>,
+}
+
+struct Member {
+    state: State,
+    share: usize,
+}
+
+/// A cohort on the CPU.
+pub struct HostCohort<'d> {
+    params: EngineParams<'d>,
+    layout: Layout,
+    frozen: Frozen,
+    members: Vec<Member>,
+    shares: Vec<Share<'d>>,
+    scratch: Mutex<Vec<Scratch>>,
+}
+
+/// Work space of one thread for one member's step.
+struct Scratch {
+    trace: Trace,
+    gradients: Gradients,
+    projected: Vec<f32>,
+    dropped: Vec<f32>,
+    unit: Vec<f32>,
+    norms: Vec<f32>,
+    score_gradient: Vec<f32>,
+}
+
+impl<'d> HostCohort<'d> {
+    /// A cohort whose members start from `starts` (flat parameters) and have trained as far as `states` say.
+    pub fn new(params: EngineParams<'d>, starts: Vec<(Arc<Vec<f32>>, State)>) -> Self {
+        let layout = Layout::new(params.shape);
+        let frozen = Frozen::new(params.freeze);
+        let mut cohort = Self {
+            params,
+            layout,
+            frozen,
+            members: Vec::new(),
+            shares: Vec::new(),
+            scratch: Mutex::default(),
+        };
+        for (start, state) in starts {
+            let share = cohort.share_of(&start);
+            cohort.members.push(Member { state, share });
+        }
+        cohort
+    }
+
+    /// The share whose frozen segments equal those of `start`.
+    fn share_of(&mut self, start: &Arc<Vec<f32>>) -> usize {
+        let frozen_segments =
+            || self.layout.segments.iter().filter(|segment| self.params.freeze.contains(segment.group));
+        let same = |share: &Share| {
+            Arc::ptr_eq(&share.start, start)
+                || frozen_segments().all(|segment| {
+                    let range = segment.offset..segment.offset + segment.len();
+                    share.start[range.clone()] == start[range]
+                })
+        };
+        if let Some(found) = self.shares.iter().position(same) {
+            return found;
+        }
+        let projected = self.project_all(start);
+        self.shares.push(Share { start: Arc::clone(start), projected, evaluation: None });
+        self.shares.len() - 1
+    }
+
+    /// All embeddings through `input_proj` where it is frozen or absent.
+    fn project_all(&self, start: &[f32]) -> std::borrow::Cow<'d, [f32]> {
+        let Embeddings { rows, dim, values } = self.params.embeddings;
+        let hidden = self.layout.shape.hidden;
+        match self.layout.input_proj {
+            None => values.as_slice().into(),
+            Some(offset) if self.frozen.input_proj => {
+                let weight = Operand::transposed(&start[offset..offset + hidden * dim], *dim);
+                let mut projected = vec![0.0; rows * hidden];
+                let threads = rayon::current_num_threads();
+                matmul((*rows, hidden, *dim), Operand::plain(values, *dim), weight, &mut projected, threads);
+                projected.into()
+            }
+            Some(_) => std::borrow::Cow::Borrowed(&[]),
+        }
+    }
+
+    fn parameters<'a>(&'a self, member: &'a Member) -> Parameters<'a> {
+        let shared = self.shares[member.share].start.as_slice();
+        Parameters { layout: &self.layout, own: &member.state.parameters, shared, frozen: &self.frozen }
+    }
+
+    /// Trains one epoch. `tasks[i]` belongs to member `i`; `None` leaves it as it is.
+    ///
+    /// Returns `None` when `cancel` was raised; the members' states are then in the middle of the epoch and
+    /// must not be used.
+    pub fn train_epoch(
+        &mut self,
+        (phase, epoch): (Phase, u32),
+        tasks: &[Option<EpochTask>],
+        cancel: &Cancel,
+    ) -> Option<Vec<EpochResult>> {
+        let steps = tasks.iter().flatten().map(|task| task.order.len()).max().unwrap_or(0);
+        let bundles = Bundle::of_tasks(tasks, |member| self.members[member].share);
+        let mut members = std::mem::take(&mut self.members);
+        let mut runs: Vec<MemberRun> = (members.iter_mut().zip(tasks).enumerate())
+            .filter_map(|(index, (member, task))| {
+                Some(MemberRun::new(index, member, task.as_ref()?, &bundles, steps))
+            })
+            .collect();
+        let (mut current, mut next) = (Prepared::default(), Prepared::default());
+        self.prepare((phase, epoch, 0), &bundles, &mut current);
+        let mut cancelled = false;
+        for step in 0..steps {
+            if cancel.is_raised() {
+                cancelled = true;
+                break;
+            }
+            let active = runs.iter().filter(|run| run.diverged.is_none()).count();
+            let threads = if active == 1 { rayon::current_num_threads() } else { 1 };
+            let ahead = || {
+                if step + 1 < steps {
+                    self.prepare((phase, epoch, step + 1), &bundles, &mut next);
+                }
+            };
+            let work = || {
+                runs.par_iter_mut()
+                    .with_max_len(1)
+                    .for_each(|run| self.member_step(step, run, &current, threads));
+            };
+            rayon::join(ahead, work);
+            cancel.count_steps(active as u64);
+            std::mem::swap(&mut current, &mut next);
+        }
+        let mut results: Vec<EpochResult> = tasks.iter().map(|_| Ok(Vec::new())).collect();
+        for run in runs {
+            results[run.index] = run.diverged.map_or(Ok(run.records), Err);
+        }
+        self.members = members;
+        (!cancelled).then_some(results)
+    }
+
+    /// One member's step: forward, loss, backward, update.
+    fn member_step(&self, step: usize, run: &mut MemberRun, prepared: &Prepared, threads: usize) {
+        if run.diverged.is_some() {
+            return;
+        }
+        let pooled = self.scratch.lock().ok().and_then(|mut pool| pool.pop());
+        let mut scratch = pooled.unwrap_or_else(|| self.new_scratch());
+        let bundle = &prepared.bundles[run.bundle];
+        let group = &self.params.train[bundle.group];
+        let shared = &prepared.shared[run.shared];
+        match self.arithmetic(step, run, (bundle, shared, group), &mut scratch, threads) {
+            Ok(record) => run.records.push(record),
+            Err(what) => run.diverged = Some(Diverged { step: step + 1, query_id: group.query_id, what }),
+        }
+        if let Ok(mut pool) = self.scratch.lock() {
+            pool.push(scratch);
+        }
+    }
+
+    fn arithmetic(
+        &self,
+        step: usize,
+        run: &mut MemberRun,
+        (bundle, shared, group): (&prepare::BundleData, &prepare::SharedCandidates, &Group),
+        scratch: &mut Scratch,
+        threads: usize,
+    ) -> Result<StepRecord, &'static str> {
+        let Scratch { trace, gradients, projected, dropped, unit, norms, score_gradient } = scratch;
+        let parameters = Parameters {
+            layout: &self.layout,
+            own: &run.member.state.parameters,
+            shared: self.shares[run.member.share].start.as_slice(),
+            frozen: &self.frozen,
+        };
+        let query = self.params.embeddings.row(group.query_id as usize);
+        let own = OwnCandidates { projected, dropped, unit, norms };
+        let candidates = self.candidates(&parameters, bundle, shared, own, threads);
+        match parameters.input_proj() {
+            Some(weight) if !self.frozen.input_proj => matvec(weight, query, &mut trace.output),
+            _ => {
+                let h = self.layout.shape.hidden;
+                let all = &self.shares[run.member.share].projected;
+                let row = group.query_id as usize * h;
+                trace.output.copy_from_slice(&all[row..row + h]);
+            }
+        }
+        let masks = Masks { attention: &bundle.attention_mask, query: &bundle.query_mask };
+        let temperature = self.params.model.temperature as f32;
+        attend(&parameters, candidates.projected, masks, trace);
+        score(&parameters, candidates.unit, masks, temperature, trace);
+
+        score_gradient.resize(trace.scores.len(), 0.0);
+        let labels = &self.params.labels[bundle.group];
+        let at = (step, bundle.group);
+        let parts = run.task.objective.evaluate(
+            at,
+            (labels, self.params.length),
+            run.beta,
+            &trace.scores,
+            score_gradient,
+        );
+        if !parts.loss.is_finite() {
+            return Err("loss");
+        }
+        let backward_step = Step { parameters, candidates, query, masks, temperature, threads };
+        let norm = backward(&backward_step, trace, score_gradient, gradients).sqrt();
+        if !norm.is_finite() {
+            return Err("gradient");
+        }
+        let state = &mut run.member.state;
+        state.steps += 1;
+        let optimizer = run.task.optimizer;
+        let adam = AdamW::new(optimizer.lr, optimizer.weight_decay, optimizer.grad_clip, norm, state.steps);
+        update::update(&self.layout, &self.frozen, &adam, trace, gradients, state);
+        let beta = run.beta;
+        run.beta = run.task.objective.next_beta(beta, parts.kl);
+        Ok(StepRecord {
+            loss: parts.loss,
+            ppo: parts.ppo,
+            kl: parts.kl,
+            mean_ratio: parts.mean_ratio,
+            beta,
+            grad_norm: norm,
+        })
+    }
+
+    /// The candidates of a step: taken from what members share, computed where they depend on the member.
+    fn candidates<'a>(
+        &self,
+        parameters: &Parameters,
+        bundle: &'a prepare::BundleData,
+        shared: &'a prepare::SharedCandidates,
+        own: OwnCandidates<'a>,
+        threads: usize,
+    ) -> Candidates<'a> {
+        let (h, d) = (self.layout.shape.hidden, self.layout.shape.dim);
+        let count = self.params.train[bundle.group].pool.len();
+        let (mut projected, mut dropped) = (shared.projected.as_slice(), shared.dropped.as_slice());
+        if let (Some(weight), false) = (parameters.input_proj(), self.frozen.input_proj) {
+            own.projected.resize(count * h, 0.0);
+            let embeddings = Operand::plain(&bundle.embeddings, d);
+            matmul((count, h, d), embeddings, Operand::transposed(weight, d), own.projected, threads);
+            projected = own.projected;
+            dropped = projected;
+            if !bundle.candidate_mask.is_empty() {
+                own.dropped.resize(count * h, 0.0);
+                multiply(projected, &bundle.candidate_mask, own.dropped);
+                dropped = own.dropped;
+            }
+        }
+        let (mut unit, mut norms) = (shared.unit.as_slice(), shared.norms.as_slice());
+        if unit.is_empty() {
+            own.unit.resize(count * h, 0.0);
+            own.norms.resize(count, 0.0);
+            let weight = Operand::transposed(parameters.cand_proj(), h);
+            matmul((count, h, h), Operand::plain(dropped, h), weight, own.unit, threads);
+            normalize_rows(own.unit, h, own.norms);
+            (unit, norms) = (own.unit, own.norms);
+        }
+        let mask = bundle.candidate_mask.as_slice();
+        Candidates { embeddings: &bundle.embeddings, projected, dropped, unit, norms, mask }
+    }
+
+    fn new_scratch(&self) -> Scratch {
+        Scratch {
+            trace: Trace::new(&self.layout),
+            gradients: Gradients::new(&self.layout, &self.frozen),
+            projected: Vec::new(),
+            dropped: Vec::new(),
+            unit: Vec::new(),
+            norms: Vec::new(),
+            score_gradient: Vec::new(),
+        }
+    }
+
+    /// Full parameters of a member, frozen ones included.
+    pub fn parameters_of(&self, member: usize) -> Vec<f32> {
+        let Member { state, share } = &self.members[member];
+        let mut flat = state.parameters.clone();
+        for segment in self.layout.segments.iter().filter(|s| self.params.freeze.contains(s.group)) {
+            let range = segment.offset..segment.offset + segment.len();
+            flat[range.clone()].copy_from_slice(&self.shares[*share].start[range]);
+        }
+        flat
+    }
+
+    /// Training state of a member: trainable parameters and moments.
+    pub fn state_of(&self, member: usize) -> &State {
+        &self.members[member].state
+    }
+}
+
+struct OwnCandidates<'a> {
+    projected: &'a mut Vec<f32>,
+    dropped: &'a mut Vec<f32>,
+    unit: &'a mut Vec<f32>,
+    norms: &'a mut Vec<f32>,
+}
+
+/// A member on its way through one epoch.
+struct MemberRun<'a> {
+    index: usize,
+    member: &'a mut Member,
+    task: &'a EpochTask<'a>,
+    bundle: usize,
+    shared: usize,
+    beta: f64,
+    records: Vec<StepRecord>,
+    diverged: Option<Diverged>,
+}
+
+impl<'a> MemberRun<'a> {
+    fn new(
+        index: usize,
+        member: &'a mut Member,
+        task: &'a EpochTask,
+        bundles: &Bundle,
+        steps: usize,
+    ) -> Self {
+        let (bundle, shared) = bundles.place[index];
+        let beta = task.objective.kl_beta();
+        Self { index, member, task, bundle, shared, beta, records: Vec::with_capacity(steps), diverged: None }
+    }
+}

@@ -1,0 +1,182 @@
+//! The losses as pure functions of one group's K scores: value and gradient with respect to the scores.
+//!
+//! A sequence's log-probability is `sum_s log_softmax(logits_s)[label_s]`, where `logits_s` is the score
+//! vector with the already chosen candidates *set* to -100. The score vector itself does not depend on the
+//! history, so everything a loss needs is K numbers and the labels.
+
+/// What already chosen candidates' scores are set to.
+const MASKED: f32 = -100.0;
+
+/// What one step contributes to the epoch's figures.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossParts {
+    /// The loss that was minimised.
+    pub loss: f64,
+    /// Clipped surrogate, GRPO only.
+    pub ppo: f64,
+    /// `mean(ratio - 1 - log ratio)`, GRPO only.
+    pub kl: f64,
+    /// Mean of the probability ratios, GRPO only.
+    pub mean_ratio: f64,
+}
+
+/// One GRPO group: the kept trajectories and what is known of them before training starts.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpoTerms<'a> {
+    /// `[n * S]` local ids of the kept trajectories.
+    pub labels: &'a [u32],
+    /// `[n]`
+    pub advantages: &'a [f32],
+    /// `[n]` log-probabilities under the reference policy.
+    pub reference: &'a [f32],
+    pub kl_beta: f64,
+    pub clip_epsilon: f64,
+}
+
+/// Log-probability of each sequence.
+///
+/// `scores` `[K]`, `labels` `[n * length]`; returns `[n]`.
+pub fn sequence_log_probs(scores: &[f32], labels: &[u32], length: usize) -> Vec<f32> {
+    labels.chunks_exact(length).map(|sequence| log_prob(scores, sequence)).collect()
+}
+
+fn log_prob(scores: &[f32], sequence: &[u32]) -> f32 {
+    (0..sequence.len())
+        .map(|step| {
+            let label = sequence[step];
+            let (peak, sum) = log_sum_exp(scores, &sequence[..step]);
+            let own = if sequence[..step].contains(&label) { MASKED } else { scores[label as usize] };
+            own - peak - sum.ln()
+        })
+        .sum()
+}
+
+/// Largest score `m` and `sum_k exp(score_k - m)`, with the `chosen` scores set to [`MASKED`].
+fn log_sum_exp(scores: &[f32], chosen: &[u32]) -> (f32, f32) {
+    let at = |k: usize| if chosen.contains(&(k as u32)) { MASKED } else { scores[k] };
+    let peak = (0..scores.len()).map(at).fold(f32::NEG_INFINITY, f32::max);
+    (peak, (0..scores.len()).map(|k| (at(k) - peak).exp()).sum())
+}
+
+/// Adds `weight * d(log-probability of sequence)/d(scores)` to `gradient` `[K]`.
+///
+/// Masked scores are constants: no gradient flows into them.
+fn add_log_prob_gradient(scores: &[f32], sequence: &[u32], weight: f32, gradient: &mut [f32]) {
+    for (step, &label) in sequence.iter().enumerate() {
+        let chosen = &sequence[..step];
+        let (peak, sum) = log_sum_exp(scores, chosen);
+        let scale = weight / sum;
+        for (k, slot) in gradient.iter_mut().enumerate() {
+            if !chosen.contains(&(k as u32)) {
+                *slot -= scale * (scores[k] - peak).exp();
+            }
+        }
+        if !chosen.contains(&label) {
+            gradient[label as usize] += weight;
+        }
+    }
+}
+
+/// RCE: `loss = -sum_i w_i * log p_i` (label smoothing 0).
+///
+/// `scores` `[K]`, `labels` `[n * length]`, `weights` `[n]` (softmax of reward / tau); overwrites `gradient`
+/// `[K]` with `d loss / d scores`.
+pub fn rce(
+    scores: &[f32],
+    labels: &[u32],
+    length: usize,
+    weights: &[f32],
+    gradient: &mut [f32],
+) -> LossParts {
+    gradient.fill(0.0);
+    let mut loss = 0.0;
+    for (sequence, &weight) in labels.chunks_exact(length).zip(weights) {
+        if weight != 0.0 {
+            loss -= f64::from(weight) * f64::from(log_prob(scores, sequence));
+            add_log_prob_gradient(scores, sequence, -weight, gradient);
+        }
+    }
+    LossParts { loss, ..LossParts::default() }
+}
+
+/// GRPO: `ratio_i = exp(log p_i - reference_i)`, `ppo = -mean(min(ratio*A, clip(ratio, 1-eps, 1+eps)*A))`,
+/// `kl = mean(ratio - 1 - log ratio)`, `loss = ppo + kl_beta * kl`.
+///
+/// `scores` `[K]`; overwrites `gradient` `[K]` with `d loss / d scores`.
+pub fn grpo(scores: &[f32], terms: &GrpoTerms, length: usize, gradient: &mut [f32]) -> LossParts {
+    gradient.fill(0.0);
+    let count = terms.advantages.len() as f64;
+    let (low, high) = (1.0 - terms.clip_epsilon, 1.0 + terms.clip_epsilon);
+    let mut parts = LossParts::default();
+    for (i, sequence) in terms.labels.chunks_exact(length).enumerate() {
+        let log_ratio = f64::from(log_prob(scores, sequence) - terms.reference[i]);
+        let ratio = log_ratio.exp();
+        let advantage = f64::from(terms.advantages[i]);
+        let (free, clipped) = (ratio * advantage, ratio.clamp(low, high) * advantage);
+        parts.ppo -= free.min(clipped) / count;
+        parts.kl += (ratio - 1.0 - log_ratio) / count;
+        parts.mean_ratio += ratio / count;
+        // Where the clipped branch is the smaller one the ratio is outside the range: no gradient.
+        let surrogate = if free <= clipped { -advantage * ratio } else { 0.0 };
+        let slope = (surrogate + terms.kl_beta * (ratio - 1.0)) / count;
+        add_log_prob_gradient(scores, sequence, slope as f32, gradient);
+    }
+    parts.loss = parts.ppo + terms.kl_beta * parts.kl;
+    parts
+}
+
+/// RCE weights `softmax(reward / tau)` over a group, computed in f64.
+pub fn rce_weights(rewards: &[f64], tau: f64) -> Vec<f32> {
+    let peak = rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let powers: Vec<f64> = rewards.iter().map(|reward| ((reward - peak) / tau).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|power| (power / sum) as f32).collect()
+}
+
+/// All weight on the best trajectory, ties to the first (`rce_top1_only`).
+pub fn top1_weights(rewards: &[f64]) -> Vec<f32> {
+    let best = (0..rewards.len()).fold(0, |best, i| if rewards[i] > rewards[best] { i } else { best });
+    (0..rewards.len()).map(|i| if i == best { 1.0 } else { 0.0 }).collect()
+}
+
+/// Indices of the `k` trajectories with the largest rewards, best first, ties in file order.
+pub fn top_k(rewards: &[f64], k: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rewards.len()).collect();
+    order.sort_by(|&a, &b| rewards[b].total_cmp(&rewards[a]));
+    order.truncate(k);
+    order
+}
+
+/// `(r - mean) / max(std, 0.1)` with the unbiased std (0 for one trajectory), clipped to [-5, 5];
+/// also the mean, std and maximum of the result.
+pub fn advantages(rewards: &[f64]) -> (Vec<f32>, AdvantageFigures) {
+    let spread = (mean(rewards), unbiased_std(rewards).max(0.1));
+    let values: Vec<f64> = rewards.iter().map(|r| ((r - spread.0) / spread.1).clamp(-5.0, 5.0)).collect();
+    let figures = AdvantageFigures {
+        mean: mean(&values),
+        std: unbiased_std(&values),
+        max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    };
+    (values.iter().map(|&value| value as f32).collect(), figures)
+}
+
+/// Spread of the advantages of one group.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdvantageFigures {
+    pub mean: f64,
+    pub std: f64,
+    pub max: f64,
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn unbiased_std(values: &[f64]) -> f64 {
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let center = mean(values);
+    let squares: f64 = values.iter().map(|value| (value - center).powi(2)).sum();
+    (squares / (values.len() - 1) as f64).sqrt()
+}

@@ -1,0 +1,103 @@
+//! Training and scoring: one cohort trainer for G >= 1 members, on the CPU and on a GPU.
+
+mod cohort;
+mod device;
+mod host;
+mod init;
+mod layout;
+mod loss;
+mod random;
+mod task;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::data::{Embeddings, Group};
+use crate::spec::{FreezeSet, ModelParams};
+
+pub use cohort::{CohortEnd, MemberEvent, MemberJob, MemberParams, Progress, RewardTable, train_cohort};
+pub use device::Device;
+pub use host::{HostCohort, State, scores_of};
+pub use init::fresh_weights;
+pub use layout::{Layout, Segment, Shape};
+pub use task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, StepRecord};
+
+/// The two training phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Reward-weighted cross-entropy.
+    Rce,
+    /// Clipped policy gradient with a KL term.
+    Grpo,
+}
+
+impl Phase {
+    /// `rce` or `grpo`, as in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rce => "rce",
+            Self::Grpo => "grpo",
+        }
+    }
+}
+
+/// One query to score: its embedding row and its pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    pub row: usize,
+    /// Global ids of the K candidates.
+    pub pool: &'a [u32],
+}
+
+impl<'a> Query<'a> {
+    /// The query of a group.
+    pub fn of_group(group: &'a Group) -> Self {
+        Self { row: group.query_id as usize, pool: &group.pool }
+    }
+}
+
+/// What the trainer and the world around it share while training runs: a request to end at the next step, and
+/// how many member-steps have been made.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<(AtomicBool, AtomicU64)>);
+
+impl Cancel {
+    /// Asks for the end.
+    pub fn raise(&self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked.
+    pub fn is_raised(&self) -> bool {
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts `members` that made a step.
+    pub fn count_steps(&self, members: u64) {
+        self.0.1.fetch_add(members, Ordering::Relaxed);
+    }
+
+    /// Member-steps made so far.
+    pub fn steps(&self) -> u64 {
+        self.0.1.load(Ordering::Relaxed)
+    }
+}
+
+/// What every member of a cohort has in common.
+#[derive(Clone, Copy)]
+pub struct EngineParams<'d> {
+    pub shape: Shape,
+    pub model: &'d ModelParams,
+    pub freeze: &'d FreezeSet,
+    pub embeddings: &'d Embeddings,
+    pub train: &'d [Group],
+    pub validation: &'d [Group],
+    /// Per training group, all trajectories' labels `[T * S]`.
+    pub labels: &'d [Vec<u32>],
+    /// Length S of a trajectory.
+    pub length: usize,
+}
+
+/// The steps of one member's epoch, or why it left.
+pub type EpochResult = Result<Vec<StepRecord>, Diverged>;

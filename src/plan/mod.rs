@@ -1,0 +1,25 @@
+//! Points -> plan: a tree of stages, shared wherever the result is provably the same. Pure.
+//!
+//! What enters where, and whether a longer run contains the shorter one ("prefix"):
+//!
+//! | parameter | stage | prefix |
+//! |---|---|---|
+//! | `model.*`, `train.init`, `seed` of fresh weights | Init | |
+//! | data, `reward.*` | Rce, Grpo | |
+//! | `rce_epochs` | Rce | no: the temperature depends on the total |
+//! | `rce_lr`, `rce_reward`, `rce_temperature`, `rce_top1_only` | Rce | |
+//! | `grpo_epochs` | (a stop of Grpo) | yes: nothing depends on the total |
+//! | `grpo_lr`, `kl_beta`, `clip_epsilon`, `adaptive_kl`, `kl_target`, `top_k`, `freeze`, `reference` | Grpo | |
+//! | `seed`, `weight_decay`, `grad_clip`, `shuffle`, `early_stop` | Rce, Grpo | |
+
+mod cohort;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use cohort::{CPU_WIDTH, Cohort, GPU_WIDTH, model_of, next_cohort, trained_groups};
+pub use stage::{GrpoParams, Origin, RceParams, StageKind};
+pub use tree::{
+    Inputs, Plan, PointPlan, Stage, StageKey, StageProgress, TRAINER_VERSION, build, outstanding,
+};

@@ -1,0 +1,100 @@
+//! The stages of a point's training. Each struct holds exactly what its stage reads, so that it *is* the
+//! stage's cache key: training gets only that struct and cannot depend on anything that is not in the key.
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{FreezeSet, ModelParams, PointConfig, Reference, RewardForm, RewardParams};
+
+/// What RCE reads besides the weights it starts from and the data.
+///
+/// RCE's temperature depends on the total number of steps, so a run of 3 epochs is not the beginning of a
+/// run of 5: `epochs` is part of the key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RceParams {
+    pub seed: u64,
+    pub epochs: u32,
+    pub lr: f64,
+    pub reward: RewardForm,
+    pub temperature: [f64; 2],
+    pub top1_only: bool,
+    pub weight_decay: f64,
+    pub grad_clip: f64,
+    pub shuffle: bool,
+    pub early_stop: Option<u32>,
+}
+
+/// What GRPO reads besides the weights it starts from, its reference policy and the data.
+///
+/// Nothing in GRPO depends on its total number of epochs, so the number is not here: a point asks for
+/// (this stage, epoch n), and `grpo_epochs = [1, 2, 3]` is one run with three stops.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GrpoParams {
+    pub seed: u64,
+    pub lr: f64,
+    pub kl_beta: f64,
+    pub clip_epsilon: f64,
+    /// Bounds of the adaptive KL; `None` when it is off.
+    pub kl_target: Option<[f64; 2]>,
+    pub top_k: [usize; 2],
+    pub freeze: FreezeSet,
+    pub weight_decay: f64,
+    pub grad_clip: f64,
+    pub shuffle: bool,
+    pub early_stop: Option<u32>,
+}
+
+impl RceParams {
+    /// The RCE part of a point.
+    pub fn of(config: &PointConfig) -> Self {
+        let train = &config.train;
+        Self {
+            seed: train.seed,
+            epochs: train.rce_epochs,
+            lr: train.rce_lr,
+            reward: train.rce_reward,
+            temperature: train.rce_temperature,
+            top1_only: train.rce_top1_only,
+            weight_decay: train.weight_decay,
+            grad_clip: train.grad_clip,
+            shuffle: train.shuffle,
+            early_stop: train.early_stop,
+        }
+    }
+}
+
+impl GrpoParams {
+    /// The GRPO part of a point.
+    pub fn of(config: &PointConfig) -> Self {
+        let train = &config.train;
+        Self {
+            seed: train.seed,
+            lr: train.grpo_lr,
+            kl_beta: train.kl_beta,
+            clip_epsilon: train.clip_epsilon,
+            kl_target: train.adaptive_kl.then_some(train.kl_target),
+            top_k: train.top_k,
+            freeze: train.freeze.clone(),
+            weight_decay: train.weight_decay,
+            grad_clip: train.grad_clip,
+            shuffle: train.shuffle,
+            early_stop: train.early_stop,
+        }
+    }
+}
+
+/// Where a chain starts: fresh weights of a seed, or a checkpoint file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Origin {
+    /// Drawn from the seed's stream.
+    Fresh { seed: u64 },
+    /// Content hash (blake3) of the checkpoint file.
+    Checkpoint { content: String },
+}
+
+/// What a stage does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum StageKind {
+    Init { dim: usize, model: ModelParams, origin: Origin },
+    Rce { data: String, reward: RewardParams, params: RceParams },
+    Grpo { data: String, reward: RewardParams, reference: Reference, params: GrpoParams },
+}

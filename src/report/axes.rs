@@ -1,0 +1,99 @@
+//! Column names of axes, and their values as text.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::spec::FreezeSet;
+use crate::store::SweepResults;
+
+/// The axes of one sweep as they appear in tables.
+pub struct AxisLabels {
+    /// Bare key names (`kl_beta`), dotted only where two axes share one.
+    pub names: Vec<String>,
+    /// `[point][axis]`
+    texts: Vec<Vec<String>>,
+}
+
+impl AxisLabels {
+    /// Names and texts of the axes that vary in `results`.
+    pub fn of(results: &SweepResults) -> Self {
+        let bare = |axis: &str| axis.rsplit('.').next().unwrap_or(axis).to_owned();
+        let names: Vec<String> = results
+            .axes
+            .iter()
+            .map(|axis| {
+                let shared = results.axes.iter().filter(|other| bare(other) == bare(axis)).count() > 1;
+                if shared { axis.clone() } else { bare(axis) }
+            })
+            .collect();
+        let mut texts: Vec<Vec<String>> = results
+            .points
+            .iter()
+            .map(|point| {
+                let value = |axis: &String| point.axes.iter().find(|(key, _)| key == axis);
+                let text = |axis| value(axis).map(|(key, value)| axis_text(key, value));
+                results.axes.iter().map(|axis| text(axis).unwrap_or_default()).collect()
+            })
+            .collect();
+        if let Some(column) = results.axes.iter().position(|axis| axis == "train.init") {
+            shorten_paths(&mut texts, column);
+        }
+        Self { names, texts }
+    }
+
+    /// The texts of point `index`.
+    pub fn texts(&self, index: usize) -> Vec<String> {
+        self.texts[index].clone()
+    }
+}
+
+/// One axis value for people and for CSV: `5e-6`, `backbone`, `true`, `none`.
+pub fn axis_text(key: &str, value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(_) if key.ends_with("freeze") => serde_json::from_value::<FreezeSet>(value.clone())
+            .map_or_else(|_| value.to_string(), |freeze| freeze.to_string()),
+        Value::Number(number) => number_text(number),
+        Value::Array(items) => items.iter().map(|item| axis_text(key, item)).collect::<Vec<_>>().join("/"),
+        _ => value.to_string(),
+    }
+}
+
+/// The shorter of the plain and the scientific form: `0.15`, `5e-6`, `100000`.
+fn number_text(number: &serde_json::Number) -> String {
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(value) => {
+            let (plain, scientific) = (format!("{value}"), format!("{value:e}"));
+            if scientific.len() < plain.len() { scientific } else { plain }
+        }
+        None => number.to_string(),
+    }
+}
+
+/// Results do not depend on where a checkpoint lies: paths are cut to the shortest endings that still tell
+/// them apart.
+fn shorten_paths(texts: &mut [Vec<String>], column: usize) {
+    let full: Vec<String> = texts.iter().map(|row| row[column].clone()).collect();
+    let ending = |text: &str, parts: usize| {
+        let names: Vec<String> = Path::new(text)
+            .components()
+            .map(|part| part.as_os_str().to_string_lossy().into_owned())
+            .collect();
+        names[names.len().saturating_sub(parts)..].join("/")
+    };
+    let deepest = full.iter().map(|text| Path::new(text).components().count()).max().unwrap_or(1);
+    for parts in 1..=deepest {
+        let mut seen: HashMap<String, &str> = HashMap::new();
+        let distinct =
+            full.iter().all(|text| *seen.entry(ending(text, parts)).or_insert(text) == text.as_str());
+        if distinct || parts == deepest {
+            for (row, text) in texts.iter_mut().zip(&full) {
+                row[column] = ending(text, parts);
+            }
+            return;
+        }
+    }
+}

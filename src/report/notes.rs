@@ -1,0 +1,172 @@
+//! The sentences below a table: what its numbers can and cannot bear.
+
+use super::layout::{signed, thousands};
+use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
+
+/// Names that are listed before "and n more".
+const LISTED: usize = 4;
+
+/// The notes for `rows` of `matrix`. A function of the matrix alone, so that tables read from `matrix.csv`
+/// say the same as the run did.
+pub fn notes(matrix: &Matrix, rows: &[Row]) -> Vec<String> {
+    let mut notes = Vec::new();
+    notes.extend(explanation(matrix, rows));
+    notes.extend(verdicts(rows));
+    notes.extend(identical(rows));
+    notes.extend(unfinished(rows));
+    notes.extend(hardly_moved(rows));
+    notes
+}
+
+/// What the columns mean.
+fn explanation(matrix: &Matrix, rows: &[Row]) -> Option<String> {
+    let queries = matrix.queries()?;
+    let baseline: Vec<&str> =
+        rows.iter().filter(|row| row.is_baseline).map(|row| row.name.as_str()).collect();
+    let mut text = format!("Accuracy in percent on {} evaluation queries", thousands(queries));
+    if rows.iter().any(|row| row.seeds > 1) {
+        text += ", averaged over seeds (± half the 95 % interval)";
+    }
+    if !baseline.is_empty() {
+        text += &format!(
+            "; difference to the baseline ({}) in points with its 95 % interval (paired bootstrap)",
+            list(&baseline)
+        );
+    }
+    Some(text + ".")
+}
+
+fn verdicts(rows: &[Row]) -> Option<String> {
+    let with = |verdict: Verdict| rows.iter().filter(|row| row.verdict() == verdict).collect::<Vec<&Row>>();
+    let (better, worse, unclear) = (with(Verdict::Better), with(Verdict::Worse), with(Verdict::Unclear));
+    let compared = rows.iter().filter(|row| row.p_holm.is_some()).count();
+    if better.len() + worse.len() + unclear.len() == 0 {
+        return None;
+    }
+    let mut sentences = Vec::new();
+    for (group, word) in [(&better, "better"), (&worse, "worse")] {
+        if !group.is_empty() {
+            let names: Vec<&str> = group.iter().map(|row| row.name.as_str()).collect();
+            let verb = if group.len() == 1 { "is" } else { "are" };
+            sentences.push(format!("{} {verb} {word} than the baseline.", list(&names)));
+        }
+    }
+    if !unclear.is_empty() {
+        let what = match (unclear.len(), better.len() + worse.len()) {
+            (1, _) => unclear[0].name.clone() + " cannot be told apart from the baseline.",
+            (count, 0) => format!(
+                "None of {count} rows can be told apart from the baseline: the differences may be noise."
+            ),
+            (count, _) => format!("{count} rows cannot be told apart from the baseline."),
+        };
+        sentences.push(what);
+        sentences.extend(need(&unclear));
+    }
+    let correction = if compared > 1 {
+        format!(" (level {:.0} %, Holm's correction over {compared} comparisons)", 100.0 * LEVEL)
+    } else {
+        format!(" (level {:.0} %)", 100.0 * LEVEL)
+    };
+    let text = sentences.join(" ");
+    Some(text.trim_end_matches('.').to_owned() + &correction + ".")
+}
+
+/// What it would take to tell the largest of the unclear differences.
+fn need(unclear: &[&Row]) -> Option<String> {
+    let size = |row: &&&Row| row.delta.unwrap_or_default().abs();
+    let row = unclear.iter().max_by(|a, b| size(a).total_cmp(&size(b)))?;
+    let more = match (row.more_queries, row.more_seeds) {
+        (Some(queries), _) => format!("{} more queries", rounded(queries)),
+        (None, Some(seeds)) => format!("{} more seeds", rounded(seeds)),
+        (None, None) => return None,
+    };
+    Some(format!(
+        "To tell the largest of these differences ({}: {}), about {more} would be needed.",
+        row.name,
+        signed(row.delta?, 2)
+    ))
+}
+
+/// Two significant digits: it is an estimate.
+fn rounded(count: usize) -> String {
+    let magnitude = 10_usize.pow(count.max(1).ilog10().saturating_sub(1));
+    thousands(count.div_ceil(magnitude) * magnitude)
+}
+
+fn identical(rows: &[Row]) -> Vec<String> {
+    let mut letters: Vec<&str> = Vec::new();
+    for letter in rows.iter().filter_map(|row| row.identical.as_deref()) {
+        if !letters.contains(&letter) {
+            letters.push(letter);
+        }
+    }
+    letters
+        .into_iter()
+        .map(|letter| {
+            let members = || rows.iter().filter(|row| row.identical.as_deref() == Some(letter));
+            let baseline = members().find(|row| row.is_baseline);
+            let names: Vec<&str> =
+                members().filter(|row| !row.is_baseline).map(|row| row.name.as_str()).collect();
+            match baseline {
+                Some(_) => format!(
+                    "{letter}: {} exactly the same demonstrations as the baseline ({}).",
+                    choose(names.len()),
+                    list(&names)
+                ),
+                None => format!(
+                    "{letter}: {} exactly the same demonstrations ({}).",
+                    choose(names.len()),
+                    list(&names)
+                ),
+            }
+        })
+        .collect()
+}
+
+fn choose(count: usize) -> String {
+    if count == 1 { "1 row chooses".to_owned() } else { format!("{count} rows choose") }
+}
+
+fn unfinished(rows: &[Row]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for status in [RowStatus::Failed, RowStatus::Infeasible] {
+        let members: Vec<String> = rows
+            .iter()
+            .filter(|row| row.status == status)
+            .map(|row| match &row.error {
+                Some(error) => format!("{} ({})", row.name, error.replace('\n', " ")),
+                None => row.name.clone(),
+            })
+            .collect();
+        if !members.is_empty() {
+            let members: Vec<&str> = members.iter().map(String::as_str).collect();
+            notes.push(format!("{} {}: {}.", members.len(), status.name(), list(&members)));
+        }
+    }
+    let pending = rows.iter().filter(|row| row.status == RowStatus::Pending).count();
+    if pending > 0 {
+        notes.push(format!("{pending} of {} rows are not finished.", rows.len()));
+    }
+    notes
+}
+
+fn hardly_moved(rows: &[Row]) -> Option<String> {
+    let still: Vec<&Row> = rows.iter().filter(|row| row.warning.is_some()).collect();
+    let first = still.first()?;
+    let names: Vec<&str> = still.iter().map(|row| row.name.as_str()).collect();
+    let verb = if still.len() == 1 { "row's parameters" } else { "rows' parameters" };
+    Some(format!(
+        "{} {verb} hardly moved (less than 0.1 %): {}; {} {}.",
+        still.len(),
+        list(&names),
+        first.name,
+        first.warning.as_deref().unwrap_or_default()
+    ))
+}
+
+/// `a, b, c, d and 3 more`
+pub fn list(names: &[&str]) -> String {
+    let shown = if names.len() > LISTED + 1 { LISTED } else { names.len() };
+    let text = names[..shown].join(", ");
+    if shown < names.len() { format!("{text} and {} more", names.len() - shown) } else { text }
+}

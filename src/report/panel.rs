@@ -1,0 +1,147 @@
+//! Scores of all points laid over the same queries, so that they can be paired.
+
+use std::collections::HashMap;
+
+use super::stats::mean;
+use crate::store::{PointResult, ReferenceResult, SweepResults};
+
+/// One set of shot columns: the first `n` queries in file order, or all of them.
+pub type Samples = Option<usize>;
+
+/// The queries and shots that a sweep was evaluated on.
+pub struct Panel {
+    /// Shot counts, ascending.
+    pub shots: Vec<usize>,
+    /// One set of shot columns per entry, as in the sweep file.
+    pub samples: Vec<Samples>,
+    /// Number of queries with any score.
+    pub queries: usize,
+    place: HashMap<u64, usize>,
+    /// Per shot, the query of every line of the evaluation file.
+    order: Vec<Vec<usize>>,
+}
+
+/// The scores of one row.
+#[derive(Clone)]
+pub struct Scores {
+    /// `[shot][query]`, NaN where the evaluation file has no such line.
+    values: Vec<Vec<f64>>,
+}
+
+impl Panel {
+    /// The panel of a sweep with `[eval]` of which at least one point (or the references) has scores.
+    pub fn of(results: &SweepResults) -> Option<Panel> {
+        let eval = results.eval.as_ref()?;
+        let shots = eval.shots.clone();
+        let mut place = HashMap::new();
+        let scored = results.points.iter().find(|point| !point.scores.is_empty());
+        let order: Vec<Vec<usize>> = match scored {
+            Some(point) => shots
+                .iter()
+                .map(|shot| {
+                    let lines = point.scores.get(shot).map(Vec::as_slice).unwrap_or_default();
+                    lines
+                        .iter()
+                        .map(|line| {
+                            let next = place.len();
+                            *place.entry(line.query_id).or_insert(next)
+                        })
+                        .collect()
+                })
+                .collect(),
+            None => {
+                let lines = |shot| results.references.first().and_then(|row| row.scores.get(shot));
+                shots.iter().map(|shot| (0..lines(shot).map_or(0, Vec::len)).collect()).collect()
+            }
+        };
+        let queries = order.iter().flatten().map(|query| query + 1).max()?;
+        Some(Panel { shots, samples: eval.samples.clone(), queries, place, order })
+    }
+
+    /// The samples that `average` and all differences are computed on: the most there are.
+    pub fn widest(&self) -> usize {
+        self.samples.iter().map(|samples| self.cut(*samples)).max().unwrap_or(self.queries)
+    }
+
+    /// Number of queries that `samples` stands for.
+    pub fn cut(&self, samples: Samples) -> usize {
+        samples.map_or(self.queries, |count| count.min(self.queries))
+    }
+
+    /// A point's scores; `None` until it has been evaluated at every shot count.
+    pub fn point(&self, point: &PointResult) -> Option<Scores> {
+        let mut values = self.empty();
+        for (row, shot) in values.iter_mut().zip(&self.shots) {
+            for line in point.scores.get(shot)? {
+                if let Some(&query) = self.place.get(&line.query_id) {
+                    row[query] = line.score;
+                }
+            }
+        }
+        Some(Scores { values })
+    }
+
+    /// A reference policy's scores.
+    pub fn reference(&self, reference: &ReferenceResult) -> Option<Scores> {
+        let mut values = self.empty();
+        for ((row, shot), order) in values.iter_mut().zip(&self.shots).zip(&self.order) {
+            for (score, &query) in reference.scores.get(shot)?.iter().zip(order) {
+                row[query] = *score;
+            }
+        }
+        Some(Scores { values })
+    }
+
+    fn empty(&self) -> Vec<Vec<f64>> {
+        vec![vec![f64::NAN; self.queries]; self.shots.len()]
+    }
+}
+
+impl Scores {
+    /// Accuracy at the shot count with index `shot` over the first `queries` queries.
+    pub fn accuracy(&self, shot: usize, queries: usize) -> Option<f64> {
+        let present: Vec<f64> =
+            self.values[shot][..queries].iter().copied().filter(|score| !score.is_nan()).collect();
+        mean(&present)
+    }
+
+    /// Mean over shots of the accuracy.
+    pub fn average(&self, queries: usize) -> Option<f64> {
+        let shots: Option<Vec<f64>> =
+            (0..self.values.len()).map(|shot| self.accuracy(shot, queries)).collect();
+        mean(&shots?)
+    }
+
+    /// One figure per query whose mean is [`Scores::average`]: the mean over shots, where a shot with fewer
+    /// lines than queries weighs each of them accordingly more.
+    pub fn by_query(&self, queries: usize) -> Vec<f64> {
+        let shots = self.values.len() as f64;
+        let mut sums = vec![0.0; queries];
+        for row in &self.values {
+            let present = row[..queries].iter().filter(|score| !score.is_nan()).count();
+            let weight = queries as f64 / (present.max(1) as f64 * shots);
+            for (sum, score) in sums.iter_mut().zip(row).filter(|(_, score)| !score.is_nan()) {
+                *sum += score * weight;
+            }
+        }
+        sums
+    }
+
+    /// The scores at the shot count with index `shot`, 0 where there is no line; for intervals per shot.
+    pub fn at_shot(&self, shot: usize, queries: usize) -> Vec<f64> {
+        Scores { values: vec![self.values[shot].clone()] }.by_query(queries)
+    }
+}
+
+/// `left - right`, query by query.
+pub fn difference(left: &[f64], right: &[f64]) -> Vec<f64> {
+    left.iter().zip(right).map(|(left, right)| left - right).collect()
+}
+
+/// Mean of several rows, query by query.
+pub fn mean_row(rows: &[&[f64]]) -> Option<Vec<f64>> {
+    let length = rows.first()?.len();
+    Some(
+        (0..length).map(|query| rows.iter().map(|row| row[query]).sum::<f64>() / rows.len() as f64).collect(),
+    )
+}

@@ -1,0 +1,214 @@
+//! The points of a sweep: finished as soon as the epoch they ask for is on disk.
+
+use std::collections::BTreeMap;
+
+use super::session::{Session, phase_of};
+use super::stages::StageTable;
+use super::{Outcome, RunError};
+use crate::checkpoint;
+use crate::event::Event;
+use crate::learn::{Device, Query, scores_of};
+use crate::plan::{StageProgress, model_of};
+use crate::store::{
+    EpochMetrics, FORMAT, PointFiles, PointRecord, PointStatus, QueryScore, StageStore, Store,
+};
+
+/// How each point has ended, in grid order; `None` = not yet.
+pub struct PointTable {
+    ended: Vec<Option<PointStatus>>,
+}
+
+impl PointTable {
+    /// Reads which points are already there *for this plan*.
+    pub fn open(session: &Session, store: &Store) -> Self {
+        let points = session.spec.points.iter().zip(&session.plan.points);
+        let ended = points
+            .map(|(point, planned)| {
+                let record = store.point_record(&point.name)?;
+                let stage = &session.plan.stages[planned.stage];
+                let same = record.stage == stage.key.0 && record.config == point.config;
+                (same && record.format == FORMAT && record.status == PointStatus::Done)
+                    .then_some(record.status)
+            })
+            .collect();
+        Self { ended }
+    }
+
+    /// Number of points that need nothing any more.
+    pub fn ended(&self) -> usize {
+        self.ended.iter().flatten().count()
+    }
+
+    /// The counts so far.
+    pub fn outcome(&self, interrupted: bool) -> Outcome {
+        let count =
+            |wanted: &[PointStatus]| self.ended.iter().flatten().filter(|s| wanted.contains(s)).count();
+        let done = count(&[PointStatus::Done]);
+        let failed = count(&[PointStatus::Failed, PointStatus::Infeasible]);
+        Outcome { done, failed, pending: self.ended.len() - done - failed, interrupted }
+    }
+
+    /// Finishes every point whose epoch is there, and those that will never get it.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written.
+    pub fn finish_ready(
+        &mut self,
+        session: &Session,
+        store: &Store,
+        stages: &mut StageTable,
+        device: Device,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), RunError> {
+        for index in 0..self.ended.len() {
+            if self.ended[index].is_some() {
+                continue;
+            }
+            let planned = session.plan.points[index];
+            match reached(session, stages, planned.stage, planned.epoch) {
+                Reach::Epoch(epoch) => {
+                    let (record, scores, metrics) = evaluate(session, stages, index, epoch, device)?;
+                    write(session, store, &record, &scores, &metrics)?;
+                    let average = average(session, &scores);
+                    let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
+                    log(&Event::PointDone { point: record.name, average, val_loss });
+                    self.ended[index] = Some(PointStatus::Done);
+                }
+                Reach::Never(cause) => {
+                    let record = record(session, index, None, PointStatus::Infeasible, Some(cause.clone()));
+                    let metrics = chain_metrics(session, stages, index, planned.epoch);
+                    write(session, store, &record, &BTreeMap::new(), &metrics)?;
+                    log(&Event::PointFailed { point: record.name, error: cause });
+                    self.ended[index] = Some(PointStatus::Infeasible);
+                }
+                Reach::NotYet => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Reach {
+    /// The epoch that stands for the wanted one is there.
+    Epoch(u32),
+    /// Training diverged before it.
+    Never(String),
+    NotYet,
+}
+
+fn reached(session: &Session, stages: &StageTable, stage: usize, epoch: u32) -> Reach {
+    let record = stages.record(stage);
+    let progress = record.progress();
+    let diverged = |record: &crate::store::StageRecord| record.diverged.clone().unwrap_or_default();
+    // An Init stage is complete as it is; others need at least one epoch.
+    let begun = epoch == 0 || progress.epochs() > 0;
+    match progress.reached(epoch) {
+        Some(epoch) if begun => Reach::Epoch(epoch),
+        _ if matches!(progress, StageProgress::Diverged(_)) => Reach::Never(diverged(record)),
+        _ => match session.plan.stages[stage].parent {
+            Some(parent) => match reached(session, stages, parent, session.plan.stages[parent].epochs) {
+                Reach::Never(cause) => Reach::Never(cause),
+                Reach::Epoch(_) | Reach::NotYet => Reach::NotYet,
+            },
+            None => Reach::NotYet,
+        },
+    }
+}
+
+type Evaluated = (PointRecord, BTreeMap<usize, Vec<QueryScore>>, Vec<EpochMetrics>);
+
+fn evaluate(
+    session: &Session,
+    stages: &StageTable,
+    index: usize,
+    epoch: u32,
+    device: Device,
+) -> Result<Evaluated, RunError> {
+    let planned = session.plan.points[index];
+    let model = model_of(&session.plan, planned.stage).1;
+    let weights = stages.weights(session, planned.stage, epoch)?;
+    let mut scores = BTreeMap::new();
+    if let Some(logged) = &session.logged {
+        let layout = session.layout(model);
+        let flat = layout.flatten(&weights).map_err(|cause| crate::store::StoreError::Corrupt {
+            path: session.plan.stages[planned.stage].key.0.clone().into(),
+            cause,
+        })?;
+        let queries: Vec<Query> = logged
+            .queries()
+            .iter()
+            .map(|query| Query { row: query.query_id as usize, pool: &query.pool })
+            .collect();
+        let embeddings = &session.dataset.embeddings;
+        let logits = scores_of(&layout, &flat, embeddings, &queries, model.temperature);
+        scores = logged.select(&logits);
+    }
+    let (start, start_epoch) = stages.start_of(session, planned.stage);
+    let before = stages.weights(session, start, start_epoch)?;
+    let mut point = record(session, index, Some(epoch), PointStatus::Done, None);
+    point.movement = checkpoint::compare(&before, &weights)?.movement();
+    Ok((point, scores, chain_metrics(session, stages, index, epoch)))
+}
+
+fn record(
+    session: &Session,
+    index: usize,
+    epoch: Option<u32>,
+    status: PointStatus,
+    error: Option<String>,
+) -> PointRecord {
+    let point = &session.spec.points[index];
+    let planned = session.plan.points[index];
+    let stage = &session.plan.stages[planned.stage];
+    let layout = session.layout(&point.config.model);
+    let phase = phase_of(&stage.kind);
+    let trainable = match phase {
+        None => 0,
+        Some(crate::learn::Phase::Rce) => layout.total,
+        Some(crate::learn::Phase::Grpo) => layout.trainable(&point.config.train.freeze),
+    };
+    PointRecord {
+        format: FORMAT,
+        name: point.name.clone(),
+        axes: point.axes.clone(),
+        config: point.config.clone(),
+        status,
+        error,
+        stage: stage.key.0.clone(),
+        trainable,
+        total: layout.total,
+        movement: BTreeMap::new(),
+        checkpoint: epoch.map(|epoch| StageStore::checkpoint_path(&stage.key, phase, epoch)),
+    }
+}
+
+/// The finished epochs of a point's whole chain, up to `epoch` of its last stage.
+fn chain_metrics(session: &Session, stages: &StageTable, index: usize, epoch: u32) -> Vec<EpochMetrics> {
+    let planned = session.plan.points[index];
+    let chain = session.plan.chain(planned);
+    let rows = chain.iter().flat_map(|&(stage, until)| {
+        let until = if stage == planned.stage { epoch } else { until };
+        stages.record(stage).epochs.iter().take(until as usize).map(|epoch| epoch.metrics.clone())
+    });
+    rows.collect()
+}
+
+fn write(
+    session: &Session,
+    store: &Store,
+    record: &PointRecord,
+    scores: &BTreeMap<usize, Vec<QueryScore>>,
+    metrics: &[EpochMetrics],
+) -> Result<(), RunError> {
+    let samples = session.spec.eval.as_ref().map_or(&[][..], |eval| &eval.samples);
+    Ok(store.write_point(PointFiles { record, metrics, scores, samples })?)
+}
+
+fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Option<f64> {
+    session.logged.as_ref()?;
+    let means: Vec<f64> = scores
+        .values()
+        .map(|shot| shot.iter().map(|query| query.score).sum::<f64>() / shot.len().max(1) as f64)
+        .collect();
+    (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
+}

@@ -1,0 +1,246 @@
+//! Everything a run reads before it trains: data, rewards, evaluation file, warm-start checkpoints; and the
+//! plan made from them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::RunError;
+use crate::checkpoint::{self, Weights};
+use crate::data::{self, Dataset};
+use crate::evaluate::Logged;
+use crate::learn::{EngineParams, Layout, Phase, RewardTable, Shape, fresh_weights};
+use crate::plan::{self, Inputs, Origin, Plan, StageKind};
+use crate::spec::{FreezeSet, ModelParams, PointConfig, RewardParams, SweepSpec};
+use crate::store::SignalHealth;
+
+/// The inputs of a sweep, read and checked, and its plan.
+pub struct Session {
+    pub spec: SweepSpec,
+    pub dataset: Dataset,
+    pub logged: Option<Logged>,
+    pub plan: Plan,
+    /// Content hashes by key, for provenance.
+    pub inputs: BTreeMap<String, String>,
+    /// Length S of a trajectory.
+    length: usize,
+    /// Per training group, all trajectories' labels.
+    labels: Vec<Vec<u32>>,
+    rewards: Vec<(RewardParams, Arc<RewardTable>)>,
+    /// Warm-start weights by content hash.
+    starts: HashMap<String, Weights>,
+}
+
+impl Session {
+    /// Reads and checks everything `spec` refers to, and plans.
+    ///
+    /// # Errors
+    /// Whatever is wrong with an input; nothing has been written then.
+    pub fn load(spec: SweepSpec, share: bool) -> Result<Self, RunError> {
+        let first = spec.points.first().ok_or(RunError::NoPoints)?;
+        let dataset = data::load(&first.config.data)?;
+        let mut inputs = BTreeMap::from([
+            ("data.trajectories".to_owned(), hash_file(&first.config.data.trajectories)?),
+            ("data.embeddings".to_owned(), hash_file(&first.config.data.embeddings)?),
+            ("data".to_owned(), dataset.digest.clone()),
+        ]);
+        let logged = match &spec.eval {
+            Some(eval) => {
+                inputs.insert("eval.logged".to_owned(), hash_file(&eval.logged)?);
+                Some(Logged::load(eval, &dataset.embeddings)?)
+            }
+            None => None,
+        };
+        let rewards = reward_tables(&spec, &dataset)?;
+        let (starts, hashes) = warm_starts(&spec, dataset.embeddings.dim)?;
+        for (path, content) in &hashes {
+            inputs.insert(format!("train.init:{}", path.display()), content.clone());
+        }
+        let facts = Inputs {
+            dim: dataset.embeddings.dim,
+            data: dataset.digest.clone(),
+            train_groups: dataset.train.len(),
+            checkpoints: hashes,
+        };
+        let plan = plan::build(&spec.points, &facts, share);
+        let labels = dataset.train.iter().map(labels_of).collect();
+        let length = dataset.steps();
+        Ok(Self { spec, dataset, logged, plan, inputs, length, labels, rewards, starts })
+    }
+
+    /// The shape of a point's model.
+    pub fn layout(&self, model: &ModelParams) -> Layout {
+        Layout::new(Shape::new(self.dataset.embeddings.dim, model))
+    }
+
+    /// What a cohort has in common.
+    pub fn engine<'a>(&'a self, model: &'a ModelParams, freeze: &'a FreezeSet) -> EngineParams<'a> {
+        EngineParams {
+            shape: Shape::new(self.dataset.embeddings.dim, model),
+            model,
+            freeze,
+            embeddings: &self.dataset.embeddings,
+            train: &self.dataset.train,
+            validation: &self.dataset.validation,
+            labels: &self.labels,
+            length: self.length,
+        }
+    }
+
+    /// The rewards under one `[reward]`; every one of the sweep's points is there.
+    pub fn rewards(&self, params: &RewardParams) -> Arc<RewardTable> {
+        let found = self.rewards.iter().find(|(known, _)| known == params);
+        found.map(|(_, table)| Arc::clone(table)).unwrap_or_default()
+    }
+
+    /// Initial weights of an `Init` stage.
+    pub fn initial_weights(&self, kind: &StageKind) -> Weights {
+        match kind {
+            StageKind::Init { model, origin: Origin::Fresh { seed }, .. } => {
+                let layout = self.layout(model);
+                layout.name_arrays(&fresh_weights(&layout, *seed))
+            }
+            StageKind::Init { origin: Origin::Checkpoint { content }, .. } => {
+                self.starts.get(content).cloned().unwrap_or_default()
+            }
+            StageKind::Rce { .. } | StageKind::Grpo { .. } => Weights::new(),
+        }
+    }
+
+    /// Health of the reward signal under the first point's rewards.
+    pub fn health(&self) -> Option<SignalHealth> {
+        self.spec.points.first().map(|point| data::signal_health(&self.dataset, &point.config.reward))
+    }
+
+    /// What a careful person wants to know before training starts: rewards RCE uses, what is frozen and how
+    /// much is trained, where the weights come from.
+    pub fn notices(&self) -> Vec<String> {
+        let mut notices = Vec::new();
+        let configs = || self.spec.points.iter().map(|point| &point.config);
+        let rce: Vec<&str> =
+            distinct(configs().filter(|c| c.train.rce_epochs > 0).map(|c| match c.train.rce_reward {
+                crate::spec::RewardForm::Raw => "raw",
+                crate::spec::RewardForm::Normalized => "normalized",
+            }));
+        if !rce.is_empty() {
+            notices.push(format!("RCE weighs trajectories by {} rewards", rce.join(" and by ")));
+        }
+        notices.push(format!("weights: {}", distinct(configs().map(origin_text)).join("; ")));
+        let freezes = distinct(configs().filter(|c| c.train.grpo_epochs > 0).map(|c| {
+            let layout = self.layout(&c.model);
+            let (some, all) = (layout.trainable(&c.train.freeze), layout.total);
+            format!(
+                "GRPO trains {} / {} parameters ({:.1}%), frozen: {}",
+                thousands(some),
+                thousands(all),
+                100.0 * some as f64 / all as f64,
+                c.train.freeze
+            )
+        }));
+        notices.extend(freezes);
+        if let Some(health) = self.health()
+            && 2 * health.flat_groups > health.groups
+        {
+            notices.push(format!(
+                "warning: {} of {} training groups have equal rewards throughout and teach GRPO nothing (see `sweep data check`)",
+                health.flat_groups, health.groups
+            ));
+        }
+        notices
+    }
+}
+
+fn origin_text(config: &PointConfig) -> String {
+    match &config.train.init {
+        None => "fresh, drawn from the seed".to_owned(),
+        Some(path) => format!("from `{}`", path.display()),
+    }
+}
+
+/// 263680 -> `263,680`.
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut seen = Vec::new();
+    for item in items {
+        if !seen.contains(&item) {
+            seen.push(item);
+        }
+    }
+    seen
+}
+
+fn labels_of(group: &data::Group) -> Vec<u32> {
+    group.trajectories.iter().flat_map(|trajectory| trajectory.pointer.iter().copied()).collect()
+}
+
+fn reward_tables(
+    spec: &SweepSpec,
+    dataset: &Dataset,
+) -> Result<Vec<(RewardParams, Arc<RewardTable>)>, RunError> {
+    let mut tables: Vec<(RewardParams, Arc<RewardTable>)> = Vec::new();
+    for point in &spec.points {
+        let params = &point.config.reward;
+        if tables.iter().any(|(known, _)| known == params) {
+            continue;
+        }
+        data::check_rewards(dataset, params)?;
+        let mut table = RewardTable::default();
+        for group in &dataset.train {
+            let rewards = data::rewards(group, params);
+            table.raw.push(rewards.raw);
+            table.normalized.push(rewards.normalized);
+        }
+        table.validation = dataset.validation.iter().map(|group| data::rewards(group, params).raw).collect();
+        tables.push((params.clone(), Arc::new(table)));
+    }
+    Ok(tables)
+}
+
+/// Reads every warm-start checkpoint once and checks that it fits the models that use it.
+fn warm_starts(
+    spec: &SweepSpec,
+    dim: usize,
+) -> Result<(HashMap<String, Weights>, HashMap<PathBuf, String>), RunError> {
+    let (mut starts, mut hashes) = (HashMap::new(), HashMap::new());
+    for point in &spec.points {
+        let Some(path) = &point.config.train.init else { continue };
+        if !hashes.contains_key(path) {
+            let weights = checkpoint::read(path)?.weights;
+            // The weights' hash, not the file's: the same weights in another format are the same start.
+            let content = checkpoint::content_hash(&weights);
+            hashes.insert(path.clone(), content.clone());
+            starts.insert(content, weights);
+        }
+        let layout = Layout::new(Shape::new(dim, &point.config.model));
+        let fits = layout.flatten(&starts[&hashes[path]]);
+        fits.map_err(|cause| RunError::WarmStart { path: path.clone(), cause })?;
+    }
+    Ok((starts, hashes))
+}
+
+fn hash_file(path: &Path) -> Result<String, RunError> {
+    let mut hasher = blake3::Hasher::new();
+    let mut file = fs_err::File::open(path)?;
+    hasher.update_reader(&mut file)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The phase a stage trains; `None` for `Init`.
+pub fn phase_of(kind: &StageKind) -> Option<Phase> {
+    match kind {
+        StageKind::Init { .. } => None,
+        StageKind::Rce { .. } => Some(Phase::Rce),
+        StageKind::Grpo { .. } => Some(Phase::Grpo),
+    }
+}

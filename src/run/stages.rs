@@ -1,0 +1,362 @@
+//! The stages of a plan with what is on disk of each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::RunError;
+use super::session::{Session, phase_of};
+use crate::checkpoint::{self, Facts, Weights};
+use crate::event::Event;
+use crate::learn::{Diverged, MemberEvent, MemberJob, MemberParams, Progress};
+use crate::plan::{Cohort, StageKind, StageProgress, model_of};
+use crate::spec::{FreezeSet, ModelParams};
+use crate::store::{EpochMetrics, EpochRecord, FORMAT, StageRecord, StageStore};
+
+/// Records of all stages of a plan, in plan order.
+pub struct StageTable {
+    store: StageStore,
+    records: Vec<StageRecord>,
+    /// Kind of device new checkpoints are computed on.
+    device: &'static str,
+    /// Weights that are start or reference of stages in training, by (stage, epoch).
+    cache: BTreeMap<(usize, u32), Arc<Vec<f32>>>,
+}
+
+impl StageTable {
+    /// Reads what is there, takes over what sibling sweeps have, and writes initial weights.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written.
+    pub fn open(
+        session: &Session,
+        store: StageStore,
+        device: &'static str,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<Self, RunError> {
+        let mut table = Self { store, records: Vec::new(), device, cache: BTreeMap::new() };
+        for index in 0..session.plan.stages.len() {
+            let record = table.open_stage(session, index, log)?;
+            table.records.push(record);
+        }
+        Ok(table)
+    }
+
+    fn open_stage(
+        &mut self,
+        session: &Session,
+        index: usize,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<StageRecord, RunError> {
+        let stage = &session.plan.stages[index];
+        let mut found = match self.store.record(&stage.key) {
+            Ok(found) => found,
+            Err(error) => {
+                self.set_aside(session, index, &error.to_string(), log)?;
+                None
+            }
+        };
+        if let Some(record) = &found
+            && let Err(error) = self.check(session, index, record)
+        {
+            self.set_aside(session, index, &error.to_string(), log)?;
+            found = None;
+        }
+        let have = found.as_ref().map(|record| record.epochs.len() as u32);
+        if have.is_none_or(|have| have < stage.epochs && found.as_ref().is_some_and(can_go_on))
+            && let Some(from) = self.store.adopt(&stage.key, have)?
+        {
+            log(&Event::StageAdopted { stage: stage.key.0.clone(), from: from.display().to_string() });
+            found = self.store.record(&stage.key)?;
+        }
+        if let Some(record) = found {
+            return Ok(record);
+        }
+        let key_of = |index: Option<usize>| index.map(|index| session.plan.stages[index].key.0.clone());
+        let mut record = StageRecord {
+            format: FORMAT,
+            key: stage.key.0.clone(),
+            kind: stage.kind.clone(),
+            parent: key_of(stage.parent),
+            reference: key_of(stage.reference),
+            init: None,
+            epochs: Vec::new(),
+            stopped: false,
+            diverged: None,
+        };
+        if stage.parent.is_none() {
+            let weights = session.initial_weights(&stage.kind);
+            record.init = Some(checkpoint::content_hash(&weights));
+            let facts = self.facts(session, index, 0, &record);
+            self.store.commit_init(&stage.key, &record, &weights, &facts)?;
+        }
+        Ok(record)
+    }
+
+    /// The files a continuation would need: the last epoch's weights, and its moments if it can go on.
+    fn check(&self, session: &Session, index: usize, record: &StageRecord) -> Result<(), RunError> {
+        let stage = &session.plan.stages[index];
+        let last = record.epochs.len() as u32;
+        if last > 0 || stage.parent.is_none() {
+            self.store.weights(&stage.key, record, last)?;
+        }
+        if last < stage.epochs && can_go_on(record) {
+            self.store.progress(&stage.key, record)?;
+        }
+        Ok(())
+    }
+
+    fn set_aside(
+        &self,
+        session: &Session,
+        index: usize,
+        cause: &str,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), RunError> {
+        let key = &session.plan.stages[index].key;
+        let moved_to = self.store.set_aside(key)?.display().to_string();
+        log(&Event::StageDamaged { stage: key.0.clone(), cause: cause.to_owned(), moved_to });
+        Ok(())
+    }
+
+    /// How far each stage has come.
+    pub fn progress(&self) -> Vec<StageProgress> {
+        self.records.iter().map(StageRecord::progress).collect()
+    }
+
+    /// Finished epochs of a stage.
+    pub fn epochs(&self, stage: usize) -> u32 {
+        self.records[stage].epochs.len() as u32
+    }
+
+    /// The record of a stage.
+    pub fn record(&self, stage: usize) -> &StageRecord {
+        &self.records[stage]
+    }
+
+    /// Weights of a stage after `epoch`.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read.
+    pub fn weights(&self, session: &Session, stage: usize, epoch: u32) -> Result<Weights, RunError> {
+        Ok(self.store.weights(&session.plan.stages[stage].key, &self.records[stage], epoch)?)
+    }
+
+    /// Where a stage starts: its parent's last epoch, or itself for `Init`.
+    pub fn start_of(&self, session: &Session, stage: usize) -> (usize, u32) {
+        match session.plan.stages[stage].parent {
+            None => (stage, 0),
+            Some(parent) => (parent, self.epochs(parent)),
+        }
+    }
+
+    /// Flat weights of (stage, epoch); equal coordinates share one allocation.
+    fn flat(&mut self, session: &Session, at: (usize, u32)) -> Result<Arc<Vec<f32>>, RunError> {
+        if let Some(known) = self.cache.get(&at) {
+            return Ok(Arc::clone(known));
+        }
+        let weights = self.weights(session, at.0, at.1)?;
+        let layout = session.layout(model_of(&session.plan, at.0).1);
+        let flat = layout.flatten(&weights).map_err(|cause| crate::store::StoreError::Corrupt {
+            path: session.plan.stages[at.0].key.0.clone().into(),
+            cause,
+        })?;
+        let flat = Arc::new(flat);
+        self.cache.insert(at, Arc::clone(&flat));
+        Ok(flat)
+    }
+
+    /// What the trainer needs to train `cohort`: the common model and freeze set, and one job per stage
+    /// (numbered like the stages of the plan).
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read.
+    pub fn jobs(
+        &mut self,
+        session: &Session,
+        cohort: &Cohort,
+    ) -> Result<(ModelParams, FreezeSet, Vec<MemberJob>), RunError> {
+        self.cache.clear();
+        let model = model_of(&session.plan, cohort.stages[0]).1.clone();
+        let mut freeze = FreezeSet::default();
+        let mut jobs = Vec::with_capacity(cohort.stages.len());
+        for &index in &cohort.stages {
+            let stage = &session.plan.stages[index];
+            let start = self.flat(session, self.start_of(session, index))?;
+            let (params, reward, reference) = match &stage.kind {
+                StageKind::Init { .. } => continue,
+                StageKind::Rce { reward, params, .. } => {
+                    (MemberParams::Rce(params.clone()), reward, Arc::clone(&start))
+                }
+                StageKind::Grpo { reward, params, .. } => {
+                    freeze = params.freeze.clone();
+                    let policy = stage.reference.unwrap_or(index);
+                    let reference = self.flat(session, (policy, self.epochs(policy)))?;
+                    (MemberParams::Grpo(params.clone()), reward, reference)
+                }
+            };
+            let progress = self.resume(session, index)?;
+            let rewards = session.rewards(reward);
+            let last_epoch = stage.epochs;
+            jobs.push(MemberJob { id: index, params, rewards, start, reference, last_epoch, progress });
+        }
+        Ok((model, freeze, jobs))
+    }
+
+    fn resume(&mut self, session: &Session, index: usize) -> Result<Option<Progress>, RunError> {
+        let key = &session.plan.stages[index].key;
+        let Some(mut progress) = self.store.progress(key, &self.records[index])? else { return Ok(None) };
+        progress.state.parameters = self.flat(session, (index, progress.epoch))?.to_vec();
+        Ok(Some(progress))
+    }
+
+    /// Puts what the trainer reported on disk.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    pub fn record_event(
+        &mut self,
+        session: &Session,
+        event: MemberEvent,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), RunError> {
+        match event {
+            MemberEvent::Epoch { id, parameters, progress, metrics, stopped, .. } => {
+                self.record_epoch(session, id, &parameters, &progress, metrics, stopped, log)
+            }
+            MemberEvent::Diverged { id, epoch, cause } => {
+                self.record_divergence(session, id, epoch, &cause, log)
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one event")]
+    fn record_epoch(
+        &mut self,
+        session: &Session,
+        index: usize,
+        parameters: &[f32],
+        progress: &Progress,
+        metrics: EpochMetrics,
+        stopped: bool,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), RunError> {
+        let stage = &session.plan.stages[index];
+        let weights = session.layout(model_of(&session.plan, index).1).name_arrays(parameters);
+        log(&Event::EpochDone {
+            stage: stage.key.0.clone(),
+            phase: metrics.phase.clone(),
+            epoch: metrics.epoch,
+            train_loss: metrics.train_loss,
+            val_loss: metrics.val_loss,
+            seconds: metrics.seconds,
+        });
+        let content = checkpoint::content_hash(&weights);
+        let mut record = self.records[index].clone();
+        record.epochs.push(EpochRecord { content, metrics });
+        record.stopped = stopped;
+        let facts = self.facts(session, index, progress.epoch, &record);
+        self.store.commit_epoch(&stage.key, &record, &weights, &facts, progress)?;
+        self.records[index] = record;
+        Ok(())
+    }
+
+    fn record_divergence(
+        &mut self,
+        session: &Session,
+        index: usize,
+        epoch: u32,
+        cause: &Diverged,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), RunError> {
+        let key = &session.plan.stages[index].key;
+        let phase = phase_of(&session.plan.stages[index].kind).map_or("init", |phase| phase.name());
+        let cause = format!("{phase} epoch {epoch}: {cause}");
+        self.records[index].diverged = Some(cause.clone());
+        self.store.write_record(key, &self.records[index])?;
+        log(&Event::StageDiverged { stage: key.0.clone(), epoch, cause });
+        Ok(())
+    }
+
+    /// What a checkpoint of stage `index` after `epoch` says about itself: only what determined it.
+    fn facts(&self, session: &Session, index: usize, epoch: u32, record: &StageRecord) -> Facts {
+        let stage = &session.plan.stages[index];
+        let content_of = |(stage, epoch): (usize, u32)| self.records[stage].content(epoch).map(str::to_owned);
+        let mut facts = Facts {
+            phase: Some(checkpoint::Phase::Init),
+            epoch: Some(epoch),
+            config: Some(config_of(session, index)),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            burn: Some(checkpoint::BURN_VERSION.to_owned()),
+            device: Some(self.device.to_owned()),
+            ..Facts::default()
+        };
+        match &stage.kind {
+            StageKind::Init { .. } => return facts,
+            StageKind::Rce { data, params, .. } => {
+                facts.phase = Some(checkpoint::Phase::Rce);
+                facts.data = Some(data.clone());
+                facts.lr = Some(params.lr);
+                facts.freeze = Some(FreezeSet::default());
+            }
+            StageKind::Grpo { data, params, .. } => {
+                facts.phase = Some(checkpoint::Phase::Grpo);
+                facts.data = Some(data.clone());
+                facts.lr = Some(params.lr);
+                facts.kl_beta = Some(params.kl_beta);
+                facts.freeze = Some(params.freeze.clone());
+                let policy = stage.reference.map(|policy| (policy, self.epochs(policy)));
+                facts.reference = policy.and_then(content_of);
+            }
+        }
+        facts.parent = content_of(self.start_of(session, index));
+        if let Some(EpochRecord { metrics, .. }) = record.epochs.last() {
+            facts.kl_beta_end = metrics.beta;
+            facts.metrics = figures(metrics);
+        }
+        facts
+    }
+}
+
+fn can_go_on(record: &StageRecord) -> bool {
+    matches!(record.progress(), StageProgress::Epochs(_))
+}
+
+/// The configuration of a stage's whole chain, as JSON.
+fn config_of(session: &Session, index: usize) -> serde_json::Value {
+    let mut config = serde_json::Map::new();
+    let mut at = Some(index);
+    while let Some(stage) = at {
+        let stage = &session.plan.stages[stage];
+        match &stage.kind {
+            StageKind::Init { model, origin, .. } => {
+                config.insert("model".into(), to_json(model));
+                config.insert("origin".into(), to_json(origin));
+            }
+            StageKind::Rce { reward, params, .. } => {
+                config.insert("reward".into(), to_json(reward));
+                config.insert("rce".into(), to_json(params));
+            }
+            StageKind::Grpo { reward, reference, params, .. } => {
+                config.insert("reward".into(), to_json(reward));
+                config.insert("reference".into(), to_json(reference));
+                config.insert("grpo".into(), to_json(params));
+            }
+        }
+        at = stage.parent;
+    }
+    config.into()
+}
+
+fn to_json<T: serde::Serialize>(value: &T) -> serde_json::Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// The epoch's figures by name, without the time it took: equal runs write equal checkpoints.
+fn figures(metrics: &EpochMetrics) -> BTreeMap<String, f64> {
+    let serde_json::Value::Object(fields) = to_json(metrics) else { return BTreeMap::new() };
+    fields
+        .into_iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "seconds" | "epoch"))
+        .filter_map(|(name, value)| Some((name, value.as_f64()?)))
+        .collect()
+}

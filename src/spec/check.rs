@@ -1,0 +1,177 @@
+//! Checks that need more than one key, and the files that a sweep reads.
+
+use std::path::Path;
+
+use super::document::Draft;
+use super::error::{Diagnostic, Origin};
+use super::grid::Grid;
+use super::keys::{Key, Kind, Table, closest, keys_of, resolve};
+use super::read::Given;
+use super::{ParamGroup, PointConfig, Value};
+
+/// What cannot be within one point: message, way out, and the keys it is about.
+pub(super) struct Clash {
+    pub message: String,
+    pub hint: &'static str,
+    pub keys: &'static [&'static str],
+}
+
+/// Checks what several keys of a point say together.
+pub(super) fn point(config: &PointConfig) -> Option<Clash> {
+    let (model, train) = (&config.model, &config.train);
+    if !model.hidden.is_multiple_of(model.heads) {
+        return Some(Clash {
+            message: format!(
+                "`model.heads` = {} does not divide `model.hidden` = {}",
+                model.heads, model.hidden
+            ),
+            hint: "every head gets an equal share of the hidden width",
+            keys: &["model.heads", "model.hidden"],
+        });
+    }
+    if train.grpo_epochs > 0 && ParamGroup::ALL.iter().all(|group| train.freeze.contains(*group)) {
+        return Some(Clash {
+            message: format!("everything is frozen, but `train.grpo_epochs` = {}", train.grpo_epochs),
+            hint: "leave a parameter group out of `freeze`, or set grpo_epochs = 0",
+            keys: &["train.freeze", "train.grpo_epochs"],
+        });
+    }
+    if train.rce_epochs == 0 && train.grpo_epochs == 0 && train.init.is_none() {
+        return Some(Clash {
+            message: "nothing is trained: `train.rce_epochs` and `train.grpo_epochs` are 0, and there is no `train.init`"
+                .to_owned(),
+            hint: "give epochs to one of the phases, or a checkpoint to evaluate as it is",
+            keys: &["train.grpo_epochs", "train.rce_epochs"],
+        });
+    }
+    None
+}
+
+/// The message for `clash` in the point called `name` with the values `row`.
+pub(super) fn clash_in(draft: &Draft, grid: &Grid, row: &[u32], name: &str, clash: &Clash) -> Diagnostic {
+    let origin = clash.keys.iter().find_map(|key| {
+        let key = resolve(key, |_| true).ok()?;
+        match grid.column(key) {
+            Some((position, column)) => Some(&column.values[row[position] as usize].origin),
+            None => draft.given(key).map(|given| &given.origin),
+        }
+    });
+    let message = match grid.rows().len() {
+        1 => clash.message.clone(),
+        _ => format!("point `{name}`: {}", clash.message),
+    };
+    Diagnostic::new(message).at(origin.unwrap_or(&draft.whole)).hint(clash.hint)
+}
+
+/// Keys that must be given and are not.
+pub(super) fn missing(draft: &Draft) -> Vec<Diagnostic> {
+    let needed = |table: Table| table == Table::Data || draft.uses(table);
+    Table::ALL
+        .into_iter()
+        .filter(|table| needed(*table))
+        .flat_map(keys_of)
+        .filter(|key| key.is_required() && draft.given(key).is_none())
+        .map(|key| {
+            let table = key.table.name();
+            let origin = draft.table(table).unwrap_or(&draft.whole);
+            Diagnostic::new(format!("`{}` is missing", key.dotted()))
+                .at(origin)
+                .hint(format!("add `{} = \"...\"` to [{table}], relative to the sweep file", key.name))
+        })
+        .collect()
+}
+
+/// A file that the sweep reads.
+#[derive(Debug)]
+pub(super) struct Input {
+    pub key: &'static Key,
+    pub given: Given,
+}
+
+/// All files that the points and the evaluation read.
+pub(super) fn inputs(draft: &Draft, grid: &Grid) -> Vec<Input> {
+    let mut inputs = Vec::new();
+    let paths = Table::ALL.into_iter().flat_map(keys_of);
+    for key in paths.filter(|key| matches!(key.kind, Kind::Path | Kind::OptionalPath)) {
+        let given: Vec<&Given> = match grid.column(key) {
+            Some((position, _)) => grid.used(position),
+            None => draft.given(key).into_iter().collect(),
+        };
+        inputs.extend(given.into_iter().map(|given| Input { key, given: given.clone() }));
+    }
+    inputs
+}
+
+/// Checks that `input` is a file. Reads the file system, nothing else here does.
+pub(super) fn exists(input: &Input) -> Option<Diagnostic> {
+    let Value::Path { written, resolved } = &input.given.value else { return None };
+    let origin = &input.given.origin;
+    let problem = |what: &str| Diagnostic::new(format!("`{}`: {what}", input.key.dotted())).at(origin);
+    match std::fs::metadata(resolved) {
+        Ok(metadata) if metadata.is_file() => None,
+        Ok(_) => {
+            Some(problem(&format!("`{}` is not a file", resolved.display())).hint("name the file itself"))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let diagnostic = problem(&format!("there is no file `{}`", resolved.display()));
+            Some(diagnostic.hint(way_to_file(written, resolved, origin)))
+        }
+        Err(error) => Some(problem(&format!("cannot read `{}`: {error}", resolved.display()))),
+    }
+}
+
+fn way_to_file(written: &str, resolved: &Path, origin: &Origin) -> String {
+    let wanted = resolved.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let siblings = files_beside(resolved);
+    if let Some(meant) = closest(&wanted, siblings.iter().map(String::as_str)) {
+        return format!("did you mean `{}`?", Path::new(written).with_file_name(meant).display());
+    }
+    if written.starts_with('~') {
+        return "write the whole path: `~` means nothing here".to_owned();
+    }
+    let base = if origin.source.is_file { "paths are" } else { "paths given with --set, too, are" };
+    let mut hint = format!("{base} relative to the directory of the sweep file");
+    if Path::new(written).is_file() {
+        hint.push_str(", but this one exists in the current directory");
+    }
+    hint
+}
+
+/// Names of the files in the directory of `path`.
+pub(super) fn files_beside(path: &Path) -> Vec<String> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut names: Vec<String> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Axes that change nothing in any point, in words: what they vary belongs to a phase that has no epochs.
+pub(super) fn idle_axes<'c>(
+    varying: &[&'static Key],
+    configs: impl Iterator<Item = &'c PointConfig> + Clone,
+) -> Vec<String> {
+    let rce = configs.clone().any(|config| config.train.rce_epochs > 0);
+    let mut configs = configs;
+    let grpo = configs.any(|config| config.train.grpo_epochs > 0);
+    let mut warnings = Vec::new();
+    for key in varying {
+        let idle = match key.scope {
+            "R" => (!rce).then_some("train.rce_epochs"),
+            "G" => (!grpo).then_some("train.grpo_epochs"),
+            _ => None,
+        };
+        if let Some(epochs) = idle {
+            warnings.push(format!(
+                "axis `{}` changes nothing: `{epochs}` is 0 in every point, so points that differ only in it are the same",
+                key.dotted()
+            ));
+        }
+    }
+    warnings
+}

@@ -1,0 +1,119 @@
+//! Text -> [`SweepSpec`]: the steps in order.
+
+use std::path::Path;
+
+use super::check::{self, Input};
+use super::document::{self, Draft};
+use super::error::{Diagnostic, Diagnostics, SpecError};
+use super::grid::{self, Grid};
+use super::keys::Table;
+use super::read::is_name;
+use super::{LoadOptions, Point, SweepSpec, baseline, names, overrides};
+
+/// Everything that [`super::parse`] does, and the files that the sweep will read.
+pub(super) fn compose(
+    text: &str,
+    path: &Path,
+    options: &LoadOptions,
+) -> Result<(SweepSpec, Vec<Input>), SpecError> {
+    let dir = path.parent().unwrap_or(Path::new("")).to_owned();
+    let mut draft = document::read(text, &path.display().to_string(), dir.clone()).map_err(several)?;
+    let overridden = overrides::set(&mut draft, &options.set, &dir).map_err(several)?;
+    let missing = check::missing(&draft);
+    if !missing.is_empty() {
+        return Err(several(missing));
+    }
+    let name = sweep_name(&draft, path)?;
+    let grid = grid::compose(&draft, &overridden, options.allow_huge)?;
+    let baseline = baseline::rows(&draft, &grid)?;
+    let varying = grid.varying();
+    let points = points(&draft, &grid, &varying)?;
+    let keys: Vec<_> =
+        grid.columns.iter().zip(&varying).filter(|(_, varies)| **varies).map(|(c, _)| c.key).collect();
+    let configs = points.iter().map(|point| &point.config);
+    let mut spec = SweepSpec {
+        name,
+        path: path.to_owned(),
+        source: text.to_owned(),
+        axes: keys.iter().map(|key| key.dotted()).collect(),
+        warnings: check::idle_axes(&keys, configs),
+        points,
+        baseline,
+        eval: draft.uses(Table::Eval).then(|| draft.settings.eval.clone()),
+        export: draft.settings.export.formats.clone(),
+        slurm: draft.uses(Table::Slurm).then(|| draft.settings.slurm.clone()),
+    };
+    if !options.filter.is_empty() {
+        let keep = overrides::filter(&draft, &grid, &options.filter, &dir)?;
+        keep_points(&mut spec, &keep);
+    }
+    let inputs = check::inputs(&draft, &grid);
+    Ok((spec, inputs))
+}
+
+/// Mistakes in the order of the file.
+pub(super) fn several(mut problems: Vec<Diagnostic>) -> SpecError {
+    problems.sort_by_key(Diagnostic::order);
+    SpecError::Invalid(Diagnostics(problems))
+}
+
+/// `name`, or the file's name without its extension.
+fn sweep_name(draft: &Draft, path: &Path) -> Result<String, Diagnostic> {
+    if !draft.settings.name.is_empty() {
+        return Ok(draft.settings.name.clone());
+    }
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    if is_name(&stem) {
+        return Ok(stem);
+    }
+    Err(Diagnostic::new(format!("the sweep has no `name`, and the file's name `{stem}` cannot serve as one"))
+        .at(&draft.whole)
+        .hint("add `name = \"...\"` as the first line"))
+}
+
+/// The points in grid order, each composed and checked.
+fn points(draft: &Draft, grid: &Grid, varying: &[bool]) -> Result<Vec<Point>, Diagnostic> {
+    let names = names::names(grid, varying);
+    let axes: Vec<(String, Vec<serde_json::Value>)> = grid
+        .columns
+        .iter()
+        .map(|column| (column.key.dotted(), column.values.iter().map(|given| given.value.json()).collect()))
+        .collect();
+    // One scratch value: every row sets every column, so nothing of the row before stays.
+    let mut scratch = draft.settings.clone();
+    let mut points = Vec::with_capacity(names.len());
+    for (row, name) in grid.rows().zip(names) {
+        for (column, index) in grid.columns.iter().zip(row) {
+            (column.key.set)(&mut scratch, &column.values[*index as usize].value);
+        }
+        if let Some(clash) = check::point(&scratch.point) {
+            return Err(check::clash_in(draft, grid, row, &name, &clash));
+        }
+        let axes = axes
+            .iter()
+            .zip(row)
+            .zip(varying)
+            .filter(|(_, varies)| **varies)
+            .map(|(((key, values), index), _)| (key.clone(), values[*index as usize].clone()))
+            .collect();
+        points.push(Point { name, axes, config: scratch.point.clone() });
+    }
+    Ok(points)
+}
+
+/// Leaves the points that `keep` marks, and the baseline among them.
+fn keep_points(spec: &mut SweepSpec, keep: &[bool]) {
+    let mut position = 0;
+    let moved: Vec<Option<usize>> = keep
+        .iter()
+        .map(|keep| {
+            keep.then(|| {
+                position += 1;
+                position - 1
+            })
+        })
+        .collect();
+    spec.baseline = spec.baseline.iter().filter_map(|row| moved[*row]).collect();
+    let mut keep = keep.iter();
+    spec.points.retain(|_| keep.next().copied().unwrap_or(false));
+}

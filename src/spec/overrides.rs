@@ -1,0 +1,314 @@
+//! `--set key=value` and `--where key=value`.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::document::{Axis, AxisGroup, Draft, listed, value_list, way_out_of_axes};
+use super::error::{Diagnostic, Origin, Source};
+use super::grid::{Grid, Matcher};
+use super::keys::{Key, Kind, LabForm, Table, Unresolved, closest, lab_key, resolve};
+use super::read::{Given, Reader};
+use super::value::Value;
+
+/// One `key=value` of the command line, split.
+struct Argument<'a> {
+    /// `--set` or `--where`
+    option: &'static str,
+    key: &'a str,
+    value: &'a str,
+    reader: Reader,
+}
+
+impl<'a> Argument<'a> {
+    fn split(option: &'static str, text: &'a str, dir: &Path) -> Result<Self, Diagnostic> {
+        let source = Rc::new(Source { name: option.to_owned(), text: text.to_owned(), is_file: false });
+        let reader = Reader { source, offset: 0, dir: dir.to_owned() };
+        match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => {
+                let leading = value.len() - value.trim_start().len();
+                let reader = Reader { offset: key.len() + 1 + leading, ..reader };
+                Ok(Self { option, key: key.trim(), value: value.trim(), reader })
+            }
+            _ => {
+                let origin = Origin { span: 0..text.len(), source: reader.source };
+                Err(Diagnostic::new(format!("{option} takes `key=value`, but is given `{text}`"))
+                    .at(&origin)
+                    .hint(format!("write, for example, {option} kl_beta=0.1")))
+            }
+        }
+    }
+
+    fn key_origin(&self) -> Origin {
+        let start = self.reader.source.text.find(self.key).unwrap_or(0);
+        Origin { source: Rc::clone(&self.reader.source), span: start..start + self.key.len() }
+    }
+
+    fn resolve(&self) -> Result<(&'static Key, LabForm), Diagnostic> {
+        match resolve(self.key, |_| true) {
+            Ok(key) => Ok((key, LabForm::Same)),
+            Err(Unresolved::Ambiguous(meanings)) => {
+                let problem = Diagnostic::new(format!("`{}` could be more than one key", self.key));
+                Err(problem.at(&self.key_origin()).hint(format!("write {}", listed(&meanings, "or"))))
+            }
+            Err(Unresolved::Unknown) => lab_key(self.key).ok_or_else(|| {
+                let bare = self.key.rsplit('.').next().unwrap_or(self.key);
+                let meant = closest(bare, super::KEYS.iter().map(|key| key.name));
+                let hint =
+                    meant.map_or_else(|| way_out_of_axes(bare), |meant| format!("did you mean `{meant}`?"));
+                Diagnostic::new(format!("unknown key `{}` in {}", self.key, self.option))
+                    .at(&self.key_origin())
+                    .hint(hint)
+            }),
+        }
+    }
+
+    /// One value of `key`, written as `text`, under a name of the given form.
+    fn value(&self, key: &'static Key, form: LabForm, text: &str, base: &Value) -> Result<Given, Diagnostic> {
+        let origin = self.origin_of(text);
+        let toml = match form {
+            LabForm::Same => toml_text(key.kind, text),
+            LabForm::Inverted => return Ok(Given { value: Value::Flag(!self.flag(text)?), origin }),
+            LabForm::Switch(off, on) => quote(if self.flag(text)? { on } else { off }),
+            LabForm::Element(position) => replaced(base, position, text),
+        };
+        let item = DeValue::parse(&toml).unwrap_or_else(|_| Spanned::new(0..0, DeValue::String(text.into())));
+        // The caret goes below what was typed, whatever TOML it became.
+        let item = Spanned::new(0..text.len(), item.into_inner());
+        Ok(Given { origin, ..self.reader.value(key, &item)? })
+    }
+
+    /// Where the value, or `part` of it, stands.
+    fn origin_of(&self, part: &str) -> Origin {
+        let start = self.reader.offset + self.value.find(part).unwrap_or(0);
+        Origin { source: Rc::clone(&self.reader.source), span: start..start + part.len() }
+    }
+
+    fn flag(&self, text: &str) -> Result<bool, Diagnostic> {
+        flag(text).ok_or_else(|| {
+            Diagnostic::new(format!("`{}` must be true or false, but is `{text}`", self.key))
+                .at(&self.origin_of(text))
+        })
+    }
+}
+
+/// The text of a pair of which one element is `text`.
+fn replaced(base: &Value, position: usize, text: &str) -> String {
+    let mut elements: Vec<String> = match base {
+        Value::Numbers(numbers) => numbers.iter().map(f64::to_string).collect(),
+        Value::Counts(counts) => counts.iter().map(u64::to_string).collect(),
+        _ => Vec::new(),
+    };
+    if let Some(element) = elements.get_mut(position) {
+        text.clone_into(element);
+    }
+    format!("[{}]", elements.join(", "))
+}
+
+/// The switches of shells and of Python.
+fn flag(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// `text` as TOML, with the liberties of a command line: texts without quotes, `.5`, `True`, lists without brackets.
+fn toml_text(kind: Kind, text: &str) -> String {
+    let kind_of = |text: &str| DeValue::parse(text).ok().map(|item| item.get_ref().type_str());
+    let listed = format!("[{text}]");
+    let number = || Some(format!("{:e}", text.parse::<f64>().ok()?));
+    match (kind, kind_of(text)) {
+        (Kind::Flag, _) => flag(text).map(|flag| flag.to_string()),
+        (Kind::Number(_), None) => number(),
+        (Kind::Samples, Some("integer")) => Some(text.to_owned()),
+        (_, Some("array")) if kind.is_list() => Some(text.to_owned()),
+        (_, found)
+            if kind_of(&listed).is_some() && (kind.is_list() || found.is_none() && text.contains(',')) =>
+        {
+            Some(listed)
+        }
+        (Kind::Number(_) | Kind::Count { .. } | Kind::Patience, Some(_)) | (_, Some("string")) => {
+            Some(text.to_owned())
+        }
+        _ => None,
+    }
+    .unwrap_or_else(|| match kind {
+        Kind::Freeze => quote(text.trim_start_matches('[').trim_end_matches(']')),
+        Kind::Choices(_) => {
+            format!("[{}]", text.split(',').map(|name| quote(name.trim())).collect::<Vec<_>>().join(", "))
+        }
+        Kind::Texts => format!("[{}]", quote(text)),
+        _ => quote(text),
+    })
+}
+
+/// Applies every `--set` to the draft; returns the keys that they fix. Of two for one key the later one counts.
+pub(super) fn set(
+    draft: &mut Draft,
+    arguments: &[String],
+    dir: &Path,
+) -> Result<Vec<&'static Key>, Vec<Diagnostic>> {
+    let mut fixed: Vec<&'static Key> = Vec::new();
+    let mut problems = Vec::new();
+    for text in arguments {
+        match set_one(draft, text, dir) {
+            Ok(Some(key)) => fixed.push(key),
+            Ok(None) => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(fixed) } else { Err(problems) }
+}
+
+fn set_one(draft: &mut Draft, text: &str, dir: &Path) -> Result<Option<&'static Key>, Diagnostic> {
+    let argument = Argument::split("--set", text, dir)?;
+    if argument.key.eq_ignore_ascii_case("batch_size") {
+        return match argument.value {
+            "1" => Ok(None),
+            other => Err(Diagnostic::new(format!("batch size {other} is not possible"))
+                .at(&argument.origin_of(other))
+                .hint("a training step is always one query group, as in the lab's runs: leave it out, or 1")),
+        };
+    }
+    let (key, form) = argument.resolve()?;
+    let base = (key.get)(&draft.settings);
+    let given = argument.value(key, form, argument.value, &base)?;
+    draft.set(key, &given);
+    fix_axis(draft, key, &given);
+    Ok(key.is_axis().then_some(key))
+}
+
+/// The key has one value from now on, whatever the file says of it: in the grid, in `[[include]]`, as the baseline.
+fn fix_axis(draft: &mut Draft, key: &'static Key, given: &Given) {
+    let Some(position) = draft.groups.iter().position(|group| group.axes.iter().any(|axis| axis.key == key))
+    else {
+        forget(draft, key);
+        return;
+    };
+    let group = &mut draft.groups[position];
+    let origin = group.origin.clone();
+    group.axes.retain(|axis| axis.key != key);
+    if group.axes.is_empty() {
+        draft.groups.remove(position);
+    } else {
+        drop_repeated(group);
+    }
+    let axis = Axis { key, origin: origin.clone(), values: vec![given.clone()] };
+    draft.groups.insert(position, AxisGroup { origin, axes: vec![axis] });
+    forget(draft, key);
+}
+
+fn forget(draft: &mut Draft, key: &'static Key) {
+    for include in &mut draft.includes {
+        include.terms.retain(|term| term.key != key);
+    }
+    draft.includes.retain(|include| !include.terms.is_empty());
+    if let Some(baseline) = &mut draft.baseline {
+        baseline.terms.retain(|term| term.key != key);
+    }
+}
+
+/// Zipped axes without one of them may take the same values twice.
+fn drop_repeated(group: &mut AxisGroup) {
+    let length = group.axes.first().map_or(0, |axis| axis.values.len());
+    let mut seen = std::collections::HashSet::new();
+    let keep: Vec<bool> = (0..length)
+        .map(|position| {
+            let texts: Vec<String> =
+                group.axes.iter().map(|axis| axis.values[position].value.to_string()).collect();
+            seen.insert(texts)
+        })
+        .collect();
+    for axis in &mut group.axes {
+        let mut keep = keep.iter();
+        axis.values.retain(|_| keep.next().copied().unwrap_or(true));
+    }
+}
+
+/// Which rows every `--where` lets through.
+///
+/// # Errors
+/// Unknown keys, values that no point has, filters that leave nothing.
+pub(super) fn filter(
+    draft: &Draft,
+    grid: &Grid,
+    arguments: &[String],
+    dir: &Path,
+) -> Result<Vec<bool>, Diagnostic> {
+    let mut terms = Vec::new();
+    for text in arguments {
+        let argument = Argument::split("--where", text, dir)?;
+        let (key, form) = argument.resolve()?;
+        if matches!(form, LabForm::Element(_)) {
+            let problem = Diagnostic::new(format!("`{}` is one half of `{}`", argument.key, key.dotted()));
+            let hint = format!("filter by both, such as --where {}={}", key.name, (key.get)(&draft.settings));
+            return Err(problem.at(&argument.key_origin()).hint(hint));
+        }
+        if !(key.is_axis() || key.table == Table::Data) {
+            let problem = Diagnostic::new(format!("points do not differ in `{}`", key.dotted()));
+            let hint = "filter by keys of [reward], [model], [train] and [data]";
+            return Err(problem.at(&argument.key_origin()).hint(hint));
+        }
+        terms.extend(term(draft, grid, &argument, key, form)?);
+    }
+    let matcher = Matcher(terms);
+    let keep: Vec<bool> = grid.rows().map(|row| matcher.matches(row)).collect();
+    if keep.contains(&true) {
+        return Ok(keep);
+    }
+    let axes = matcher.0.iter().map(|(position, _)| {
+        format!("`{}` is one of {}", grid.columns[*position].key.name, value_list(grid.used(*position)))
+    });
+    Err(Diagnostic::new(format!("no point matches --where {}", arguments.join(" --where ")))
+        .hint(axes.collect::<Vec<_>>().join("; ")))
+}
+
+/// The condition of one `--where`; `None` when it holds for every point.
+fn term(
+    draft: &Draft,
+    grid: &Grid,
+    argument: &Argument,
+    key: &'static Key,
+    form: LabForm,
+) -> Result<Option<(usize, Vec<bool>)>, Diagnostic> {
+    let base = (key.get)(&draft.settings);
+    let many = !key.kind.is_list() && !argument.value.starts_with(['[', '"']);
+    let wanted: Vec<Given> = if many {
+        let parts = argument.value.split(',');
+        parts.map(|part| argument.value(key, form, part.trim(), &base)).collect::<Result<_, _>>()?
+    } else if argument.value.starts_with('[') && form == LabForm::Same {
+        let toml = toml_text(key.kind, argument.value);
+        let item = DeValue::parse(&toml).unwrap_or_else(|_| Spanned::new(0..0, DeValue::Boolean(false)));
+        argument.reader.any_of(key, &item)?
+    } else {
+        vec![argument.value(key, form, argument.value, &base)?]
+    };
+    let (mask, have) = match grid.column(key) {
+        Some((position, column)) => (Some((position, column.mask(&wanted))), value_list(grid.used(position))),
+        None => (None, draft.given(key).map_or(base, |given| given.value.clone()).to_string()),
+    };
+    let found = match &mask {
+        Some((position, _)) => {
+            grid.used(*position).iter().any(|have| wanted.iter().any(|w| w.value == have.value))
+        }
+        None => wanted.iter().any(|given| given.value.to_string() == have),
+    };
+    if found {
+        return Ok(mask);
+    }
+    let origin = argument.origin_of(argument.value);
+    let hint = match mask {
+        Some(_) => format!("`{}` is one of {have}", key.name),
+        None => format!("`{}` is {have} in every point", key.name),
+    };
+    let message = format!("no point has `{}` = {}", key.dotted(), value_list(&wanted));
+    Err(Diagnostic::new(message).at(&origin).hint(hint))
+}

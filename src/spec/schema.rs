@@ -1,0 +1,172 @@
+//! The JSON Schema (draft 4) of the sweep file, generated from the table of keys.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::keys::{KEYS, Key, Kind, Limits, Table, keys_of};
+use super::value::FREEZE_NAMES;
+
+/// The schema, for editors and for `sweep schema`.
+pub fn schema() -> Json {
+    let mut properties = Map::new();
+    for table in Table::ALL {
+        match table {
+            Table::Top => properties.extend(keys_of(table).map(|key| (key.name.to_owned(), property(key)))),
+            table => drop(properties.insert(table.name().to_owned(), section(table))),
+        }
+    }
+    let (axes, conditions) = (reference("axes"), reference("condition"));
+    properties.insert("grid".to_owned(), axes);
+    properties.insert("exclude".to_owned(), described(list_of(&conditions), "Drops the points that match."));
+    properties.insert("include".to_owned(), described(list_of(&conditions), "Adds points."));
+    properties.insert("baseline".to_owned(), reference("point"));
+    json!({
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "title": "sweep file",
+        "description": "A grid of experiments: base values in [data], [reward], [model] and [train], axes in [grid].",
+        "type": "object",
+        "properties": properties,
+        "required": ["data"],
+        "additionalProperties": false,
+        "definitions": {
+            "axes": axes_definition(),
+            "zip": axis_table("Axes that advance together: equally many values each.", axis),
+            "condition": axis_table("Values of some keys; of a list of values, any will do.", condition),
+            "point": axis_table("The point that tables compare against; only the seed may be left open.", value),
+        }
+    })
+}
+
+fn reference(name: &str) -> Json {
+    json!({ "$ref": format!("#/definitions/{name}") })
+}
+
+fn described(mut schema: Json, doc: &str) -> Json {
+    schema["description"] = json!(doc);
+    schema
+}
+
+fn list_of(items: &Json) -> Json {
+    json!({ "type": "array", "items": items })
+}
+
+/// A table of plain keys.
+fn section(table: Table) -> Json {
+    let properties: Map<String, Json> =
+        keys_of(table).map(|key| (key.name.to_owned(), property(key))).collect();
+    let required: Vec<&str> = keys_of(table).filter(|key| key.is_required()).map(|key| key.name).collect();
+    let mut schema = object(table.doc(), properties);
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+fn object(doc: &str, properties: Map<String, Json>) -> Json {
+    json!({ "type": "object", "description": doc, "properties": properties, "additionalProperties": false })
+}
+
+/// A key with its documentation and default.
+fn property(key: &Key) -> Json {
+    let mut schema = described(value(key), key.doc);
+    if let Some(default) = key.default().filter(|_| key.table != Table::Top) {
+        schema["default"] = default.json();
+    }
+    schema
+}
+
+/// A table whose keys are axes, bare and below the names of their tables.
+fn axis_table(doc: &str, of: fn(&Key) -> Json) -> Json {
+    let mut properties = Map::new();
+    for table in Table::ALL.into_iter().filter(|table| table.has_axes()) {
+        let inner: Map<String, Json> =
+            keys_of(table).map(|key| (key.name.to_owned(), described(of(key), key.doc))).collect();
+        properties.insert(table.name().to_owned(), object(table.doc(), inner));
+    }
+    for key in KEYS.iter().filter(|key| key.is_axis()) {
+        properties.insert(key.name.to_owned(), described(of(key), key.doc));
+    }
+    object(doc, properties)
+}
+
+fn axes_definition() -> Json {
+    let mut axes =
+        axis_table("Axes: every combination of their values is a point, the last axis fastest.", axis);
+    axes["properties"]["zip"] = described(list_of(&reference("zip")), "Axes that advance together.");
+    axes
+}
+
+/// The values of an axis: a list, or a range of numbers.
+fn axis(key: &Key) -> Json {
+    let list = json!({ "type": "array", "items": value(key), "minItems": 1 });
+    if !matches!(key.kind, Kind::Number(_) | Kind::Count { .. }) {
+        return list;
+    }
+    let range = json!({
+        "type": "object",
+        "properties": {
+            "from": value(key),
+            "to": value(key),
+            "count": { "type": "integer", "minimum": 2, "maximum": 1_000_000 },
+            "scale": { "enum": ["linear", "log"] },
+        },
+        "required": ["from", "to", "count"],
+        "additionalProperties": false,
+    });
+    json!({ "anyOf": [list, range] })
+}
+
+/// One value, or a list of values.
+fn condition(key: &Key) -> Json {
+    json!({ "anyOf": [value(key), { "type": "array", "items": value(key), "minItems": 1 }] })
+}
+
+/// One value of a key.
+fn value(key: &Key) -> Json {
+    let count = |min: u64, max: u64| match max {
+        u64::MAX => json!({ "type": "integer", "minimum": min }),
+        max => json!({ "type": "integer", "minimum": min, "maximum": max }),
+    };
+    let text = json!({ "type": "string", "minLength": 1 });
+    match key.kind {
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Count { min, max } => count(min, max),
+        Kind::Number(limits) => number(limits),
+        Kind::Choice(names) => json!({ "enum": names }),
+        Kind::NumberPair { limits, .. } => {
+            json!({ "type": "array", "items": number(limits), "minItems": 2, "maxItems": 2 })
+        }
+        Kind::CountPair => {
+            json!({ "type": "array", "items": count(1, u32::MAX.into()), "minItems": 2, "maxItems": 2 })
+        }
+        Kind::Freeze => json!({ "anyOf": [
+            { "type": "array", "items": { "enum": FREEZE_NAMES } },
+            { "type": "string", "minLength": 1 },
+        ] }),
+        Kind::Path | Kind::OptionalPath | Kind::OptionalText => text,
+        Kind::Patience => json!({ "anyOf": [count(1, u32::MAX.into()), { "enum": ["off", false] }] }),
+        Kind::Shots => {
+            json!({ "type": "array", "items": count(1, u32::MAX.into()), "minItems": 1, "uniqueItems": true })
+        }
+        Kind::Samples => {
+            let one = json!({ "anyOf": [count(1, u32::MAX.into()), { "enum": [-1] }] });
+            json!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1, "uniqueItems": true }] })
+        }
+        Kind::Choices(names) => json!({ "type": "array", "items": { "enum": names }, "uniqueItems": true }),
+        Kind::Name => {
+            json!({ "type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[^.\\-/\\s][^/\\s]*$" })
+        }
+        Kind::Texts => json!({ "type": "array", "items": text }),
+    }
+}
+
+fn number(limits: Limits) -> Json {
+    match limits {
+        Limits::Finite => json!({ "type": "number" }),
+        Limits::NonNegative => json!({ "type": "number", "minimum": 0 }),
+        Limits::Positive => json!({ "type": "number", "minimum": 0, "exclusiveMinimum": true }),
+        Limits::InsideUnit => {
+            json!({ "type": "number", "minimum": 0, "exclusiveMinimum": true, "maximum": 1, "exclusiveMaximum": true })
+        }
+        Limits::BelowOne => json!({ "type": "number", "minimum": 0, "maximum": 1, "exclusiveMaximum": true }),
+    }
+}

@@ -1,0 +1,20 @@
+//! All that the plain keys of a sweep file set: what one point is, and what holds for the whole sweep.
+
+use super::{EvalParams, ExportFormat, PointConfig, SlurmParams};
+
+/// The target of every key in [`super::KEYS`]. Its default holds the defaults.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    /// Empty = the file's name.
+    pub name: String,
+    pub point: PointConfig,
+    pub eval: EvalParams,
+    pub export: ExportParams,
+    pub slurm: SlurmParams,
+}
+
+/// `[export]`
+#[derive(Clone, Debug, Default)]
+pub(super) struct ExportParams {
+    pub formats: Vec<ExportFormat>,
+}

@@ -1,0 +1,102 @@
+//! Every path inside a results directory comes from here (DESIGN: "On disk").
+
+use std::path::{Path, PathBuf};
+
+use crate::plan::StageKey;
+
+/// The directory of one sweep, `ROOT/<name>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SweepDir(PathBuf);
+
+impl SweepDir {
+    /// Of the sweep `name` below `root`.
+    pub fn new(root: &Path, name: &str) -> Self {
+        Self(root.join(name))
+    }
+
+    /// An existing directory, as a user names it.
+    pub fn at(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
+    /// `ROOT/<name>`
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Held by the process that writes.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join(".lock")
+    }
+
+    /// The sweep file as given.
+    pub fn sweep_file(&self) -> PathBuf {
+        self.0.join("sweep.toml")
+    }
+
+    /// [`super::ResolvedRecord`]
+    pub fn resolved(&self) -> PathBuf {
+        self.0.join("resolved.json")
+    }
+
+    /// [`super::ReferencesRecord`]
+    pub fn references(&self) -> PathBuf {
+        self.0.join("references.json")
+    }
+
+    /// What happened when, one JSON object a line.
+    pub fn events(&self) -> PathBuf {
+        self.0.join("events.jsonl")
+    }
+
+    pub fn matrix_csv(&self) -> PathBuf {
+        self.0.join("matrix.csv")
+    }
+
+    pub fn matrix_md(&self) -> PathBuf {
+        self.0.join("matrix.md")
+    }
+
+    /// All stages.
+    pub fn stages(&self) -> PathBuf {
+        self.0.join("stages")
+    }
+
+    /// Checkpoints and record of one stage.
+    pub fn stage(&self, key: &StageKey) -> PathBuf {
+        self.stages().join(&key.0)
+    }
+
+    /// Results of one point.
+    pub fn point(&self, name: &str) -> PathBuf {
+        self.0.join("points").join(name)
+    }
+
+    /// [`super::PointRecord`]
+    pub fn point_record(&self, name: &str) -> PathBuf {
+        self.point(name).join("point.json")
+    }
+}
+
+/// Files of one stage, relative to its directory.
+pub mod stage_file {
+    use crate::learn::Phase;
+
+    /// The stage's record: what is finished.
+    pub const RECORD: &str = "stage.json";
+    /// The same figures for people.
+    pub const METRICS: &str = "metrics.csv";
+
+    /// Weights after an epoch: `init.safetensors`, `rce_epochN.safetensors`, `grpo_epochN.safetensors`.
+    pub fn checkpoint(phase: Option<Phase>, epoch: u32) -> String {
+        match phase {
+            None => "init.safetensors".to_owned(),
+            Some(phase) => format!("{}_epoch{epoch}.safetensors", phase.name()),
+        }
+    }
+
+    /// Optimizer moments after an epoch: only the last one is kept, to go on from.
+    pub fn optimizer(epoch: u32) -> String {
+        format!("optimizer_epoch{epoch}.safetensors")
+    }
+}

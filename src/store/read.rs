@@ -1,0 +1,151 @@
+//! A results directory -> [`SweepResults`].
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::de::DeserializeOwned;
+
+use super::{
+    EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferencesRecord,
+    ResolvedRecord, StoreError, SweepResults,
+};
+use crate::spec::Point;
+
+impl SweepResults {
+    /// Reads the results in `dir`, finished or not: every point of `resolved.json` has a row, pending where
+    /// nothing has been written yet.
+    ///
+    /// # Errors
+    /// A directory without `resolved.json`, a file of a newer format, a file that cannot be read or parsed.
+    pub fn read(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join("resolved.json");
+        if !path.is_file() {
+            return Err(StoreError::NotResults(dir.to_owned()));
+        }
+        let resolved: ResolvedRecord = read_record(&path)?;
+        let evaluated = resolved.eval.is_some();
+        let points = resolved
+            .points
+            .into_par_iter()
+            .map(|point| read_point(dir, point, evaluated))
+            .collect::<Result<Vec<_>, _>>()?;
+        let references = dir.join("references.json");
+        let references = if references.is_file() {
+            read_record::<ReferencesRecord>(&references)?.references
+        } else {
+            Vec::new()
+        };
+        Ok(Self {
+            dir: dir.to_owned(),
+            name: resolved.name,
+            axes: resolved.axes,
+            points,
+            references,
+            baseline: resolved.baseline,
+            eval: resolved.eval,
+            health: resolved.health,
+        })
+    }
+}
+
+/// `resolved.json` of the results in `dir`: what was asked for, and with which inputs.
+///
+/// # Errors
+/// As [`SweepResults::read`].
+pub fn read_resolved(dir: &Path) -> Result<ResolvedRecord, StoreError> {
+    let path = dir.join("resolved.json");
+    if path.is_file() { read_record(&path) } else { Err(StoreError::NotResults(dir.to_owned())) }
+}
+
+fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, StoreError> {
+    let place = dir.join("points").join(&point.name);
+    let path = place.join("point.json");
+    if !path.is_file() {
+        return Ok(pending(point));
+    }
+    let record: PointRecord = read_record(&path)?;
+    let metrics = read_metrics(&place.join("metrics.csv"))?;
+    let scores = read_selections(&place.join("selections.jsonl"))?;
+    if scores.is_empty() && evaluated && record.status == PointStatus::Done {
+        let cause = "the point is done but its selections are missing".to_owned();
+        return Err(StoreError::Corrupt { path: place, cause });
+    }
+    Ok(PointResult {
+        name: record.name,
+        axes: point.axes,
+        config: record.config,
+        status: record.status,
+        error: record.error,
+        scores,
+        trainable: record.trainable,
+        total: record.total,
+        metrics,
+        movement: record.movement,
+        checkpoint: record.checkpoint,
+    })
+}
+
+fn pending(point: Point) -> PointResult {
+    PointResult {
+        name: point.name,
+        axes: point.axes,
+        config: point.config,
+        status: PointStatus::Pending,
+        error: None,
+        scores: BTreeMap::new(),
+        trainable: 0,
+        total: 0,
+        metrics: Vec::new(),
+        movement: BTreeMap::new(),
+        checkpoint: None,
+    }
+}
+
+/// Reads a JSON record after having looked at its `format`, so that a newer one is refused by name and not
+/// by the first field it renamed.
+pub(super) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
+    let text = fs_err::read_to_string(path)?;
+    let corrupt =
+        |cause: serde_json::Error| StoreError::Corrupt { path: path.to_owned(), cause: cause.to_string() };
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        format: u32,
+    }
+    let Versioned { format } = serde_json::from_str(&text).map_err(corrupt)?;
+    if format > FORMAT {
+        return Err(StoreError::NewerFormat { path: path.to_owned(), format });
+    }
+    serde_json::from_str(&text).map_err(corrupt)
+}
+
+/// The text of a file that need not exist.
+fn read_optional(path: &Path) -> Result<Option<String>, StoreError> {
+    match fs_err::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>, StoreError> {
+    let Some(text) = read_optional(path)? else { return Ok(Vec::new()) };
+    csv::Reader::from_reader(text.as_bytes())
+        .deserialize()
+        .collect::<Result<_, _>>()
+        .map_err(|cause| StoreError::Corrupt { path: path.to_owned(), cause: cause.to_string() })
+}
+
+fn read_selections(path: &Path) -> Result<BTreeMap<usize, Vec<QueryScore>>, StoreError> {
+    let Some(text) = read_optional(path)? else { return Ok(BTreeMap::new()) };
+    let mut scores: BTreeMap<usize, Vec<QueryScore>> = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let score: QueryScore = serde_json::from_str(line).map_err(|cause| StoreError::Corrupt {
+            path: path.to_owned(),
+            cause: format!("line {}: {cause}", index + 1),
+        })?;
+        scores.entry(score.shot).or_default().push(score);
+    }
+    Ok(scores)
+}

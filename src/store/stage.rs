@@ -1,0 +1,284 @@
+//! Stages on disk: an epoch is finished when `stage.json` says so, and `stage.json` says so only after the
+//! epoch's files are there.
+#![expect(clippy::disallowed_methods, reason = "sets damaged stages aside by renaming")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::layout::stage_file;
+use super::{EpochMetrics, FORMAT, StoreError, SweepDir, atomic};
+use crate::checkpoint::{self, Array, Facts, Weights};
+use crate::learn::{Phase, Progress, State};
+use crate::plan::{StageKey, StageKind, StageProgress};
+
+/// `stage.json`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    pub format: u32,
+    pub key: String,
+    pub kind: StageKind,
+    pub parent: Option<String>,
+    pub reference: Option<String>,
+    /// Content hash of the initial weights (`Init` stages).
+    pub init: Option<String>,
+    /// Finished epochs in order.
+    pub epochs: Vec<EpochRecord>,
+    /// Early stopping ended it after the last epoch.
+    pub stopped: bool,
+    /// Why the epoch after the last one could not be finished.
+    pub diverged: Option<String>,
+}
+
+/// One finished epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Content hash of its weights.
+    pub content: String,
+    pub metrics: EpochMetrics,
+}
+
+impl StageRecord {
+    /// How far the stage has come.
+    pub fn progress(&self) -> StageProgress {
+        let epochs = self.epochs.len() as u32;
+        match (&self.diverged, self.stopped) {
+            (Some(_), _) => StageProgress::Diverged(epochs),
+            (None, true) => StageProgress::Stopped(epochs),
+            (None, false) => StageProgress::Epochs(epochs),
+        }
+    }
+
+    /// The phase of its checkpoints.
+    pub fn phase(&self) -> Option<Phase> {
+        match self.kind {
+            StageKind::Init { .. } => None,
+            StageKind::Rce { .. } => Some(Phase::Rce),
+            StageKind::Grpo { .. } => Some(Phase::Grpo),
+        }
+    }
+
+    /// Content hash of the weights after `epoch` (0: the initial ones).
+    pub fn content(&self, epoch: u32) -> Option<&str> {
+        match epoch {
+            0 => self.init.as_deref(),
+            _ => self.epochs.get(epoch as usize - 1).map(|record| record.content.as_str()),
+        }
+    }
+}
+
+/// The stages of one sweep directory.
+#[derive(Clone, Debug)]
+pub struct StageStore {
+    dir: SweepDir,
+}
+
+impl StageStore {
+    /// The stages below `dir`.
+    pub fn new(dir: SweepDir) -> Self {
+        Self { dir }
+    }
+
+    /// The checkpoint of `key` after `epoch`, relative to the sweep's directory.
+    pub fn checkpoint_path(key: &StageKey, phase: Option<Phase>, epoch: u32) -> PathBuf {
+        Path::new("stages").join(&key.0).join(stage_file::checkpoint(phase, epoch))
+    }
+
+    /// The stage's record; `None` if it has not been started.
+    ///
+    /// # Errors
+    /// A record that cannot be read, is another stage's, or is newer than this program.
+    pub fn record(&self, key: &StageKey) -> Result<Option<StageRecord>, StoreError> {
+        let path = self.dir.stage(key).join(stage_file::RECORD);
+        let bytes = match fs_err::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let corrupt = |cause: String| StoreError::Corrupt { path: path.clone(), cause };
+        let record: StageRecord =
+            serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
+        if record.format > FORMAT {
+            return Err(StoreError::NewerFormat { path, format: record.format });
+        }
+        if record.key != key.0 {
+            return Err(corrupt(format!("it is the record of stage {}", record.key)));
+        }
+        Ok(Some(record))
+    }
+
+    /// Writes the initial weights and the record of an `Init` stage.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn commit_init(
+        &self,
+        key: &StageKey,
+        record: &StageRecord,
+        weights: &Weights,
+        facts: &Facts,
+    ) -> Result<(), StoreError> {
+        let dir = self.dir.stage(key);
+        checkpoint::write(&dir.join(stage_file::checkpoint(None, 0)), weights, facts)?;
+        self.write_record(key, record)
+    }
+
+    /// Writes the files of the last epoch of `record`, then the record itself, then removes the moments that
+    /// are no longer needed.
+    ///
+    /// # Errors
+    /// I/O errors; the stage on disk is then what it was before.
+    pub fn commit_epoch(
+        &self,
+        key: &StageKey,
+        record: &StageRecord,
+        weights: &Weights,
+        facts: &Facts,
+        progress: &Progress,
+    ) -> Result<(), StoreError> {
+        let dir = self.dir.stage(key);
+        let epoch = progress.epoch;
+        checkpoint::write(&dir.join(stage_file::checkpoint(record.phase(), epoch)), weights, facts)?;
+        write_progress(&dir.join(stage_file::optimizer(epoch)), progress)?;
+        self.write_record(key, record)?;
+        let metrics: Vec<EpochMetrics> = record.epochs.iter().map(|epoch| epoch.metrics.clone()).collect();
+        atomic::write(&dir.join(stage_file::METRICS), &super::metrics_csv(&metrics))?;
+        if epoch > 1 {
+            let _ = fs_err::remove_file(dir.join(stage_file::optimizer(epoch - 1)));
+        }
+        Ok(())
+    }
+
+    /// Writes the record alone: a stage that ended without a further epoch.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_record(&self, key: &StageKey, record: &StageRecord) -> Result<(), StoreError> {
+        let text = serde_json::to_vec_pretty(record).map_err(std::io::Error::from)?;
+        Ok(atomic::write(&self.dir.stage(key).join(stage_file::RECORD), &text)?)
+    }
+
+    /// Weights after `epoch` (0: initial), checked against the record.
+    ///
+    /// # Errors
+    /// A missing or unreadable file, or one whose contents are not what the record says.
+    pub fn weights(&self, key: &StageKey, record: &StageRecord, epoch: u32) -> Result<Weights, StoreError> {
+        let path = self.dir.stage(key).join(stage_file::checkpoint(record.phase(), epoch));
+        let weights = checkpoint::read(&path)?.weights;
+        let content = checkpoint::content_hash(&weights);
+        if record.content(epoch) != Some(content.as_str()) {
+            let cause = "its contents are not those that were recorded when it was written".to_owned();
+            return Err(StoreError::Corrupt { path, cause });
+        }
+        Ok(weights)
+    }
+
+    /// Optimizer state after the last finished epoch of `record`.
+    ///
+    /// # Errors
+    /// A missing or unreadable file.
+    pub fn progress(&self, key: &StageKey, record: &StageRecord) -> Result<Option<Progress>, StoreError> {
+        let epoch = record.epochs.len() as u32;
+        if epoch == 0 {
+            return Ok(None);
+        }
+        read_progress(&self.dir.stage(key).join(stage_file::optimizer(epoch)), epoch).map(Some)
+    }
+
+    /// Moves a damaged stage out of the way; returns where it went. Nothing is deleted.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn set_aside(&self, key: &StageKey) -> Result<PathBuf, StoreError> {
+        let dir = self.dir.stage(key);
+        let free = (1..)
+            .map(|n| dir.with_file_name(format!("{}.damaged{n}", key.0)))
+            .find(|path| !path.exists())
+            .unwrap_or_else(|| dir.with_extension("damaged"));
+        std::fs::rename(&dir, &free)?;
+        Ok(free)
+    }
+
+    /// Takes over a stage that another sweep below the same root has trained, if there is one that has come
+    /// further than `epochs`; returns that sweep's directory. Files are linked where possible, else copied:
+    /// checkpoints are never changed in place.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn adopt(&self, key: &StageKey, epochs: Option<u32>) -> Result<Option<PathBuf>, StoreError> {
+        let Some(root) = self.dir.path().parent() else { return Ok(None) };
+        let Ok(entries) = fs_err::read_dir(root) else { return Ok(None) };
+        let mut siblings: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        siblings.sort();
+        for sibling in siblings.iter().filter(|path| path.as_path() != self.dir.path()) {
+            let other = StageStore::new(SweepDir::at(sibling));
+            let Ok(Some(record)) = other.record(key) else { continue };
+            let further = epochs.is_none_or(|epochs| record.epochs.len() as u32 > epochs);
+            if further && self.copy_from(&other, key, &record).is_ok() {
+                return Ok(Some(sibling.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn copy_from(&self, other: &StageStore, key: &StageKey, record: &StageRecord) -> Result<(), StoreError> {
+        let (from, to) = (other.dir.stage(key), self.dir.stage(key));
+        fs_err::create_dir_all(&to)?;
+        let last = record.epochs.len() as u32;
+        let mut names: Vec<String> =
+            (1..=last).map(|epoch| stage_file::checkpoint(record.phase(), epoch)).collect();
+        names.push(if last == 0 { stage_file::checkpoint(None, 0) } else { stage_file::optimizer(last) });
+        names.push(stage_file::METRICS.to_owned());
+        for name in names.iter().filter(|name| from.join(name).exists()) {
+            let target = to.join(name);
+            if !target.exists() && fs_err::hard_link(from.join(name), &target).is_err() {
+                atomic::write(&target, &fs_err::read(from.join(name))?)?;
+            }
+        }
+        self.write_record(key, record)
+    }
+}
+
+fn write_progress(path: &Path, progress: &Progress) -> Result<(), StoreError> {
+    let array = |values: &[f32]| Array { shape: vec![values.len()], values: values.to_vec() };
+    let State { parameters: _, first, second, steps } = &progress.state;
+    let tensors = BTreeMap::from([("first".to_owned(), array(first)), ("second".to_owned(), array(second))]);
+    let metadata = BTreeMap::from([
+        ("epoch".to_owned(), progress.epoch.to_string()),
+        ("steps".to_owned(), steps.to_string()),
+        // Bits rather than decimal text: a resumed run must not differ in the last place.
+        ("beta".to_owned(), progress.beta.to_bits().to_string()),
+        ("best_val_loss".to_owned(), progress.best_val_loss.to_bits().to_string()),
+        ("stale_epochs".to_owned(), progress.stale_epochs.to_string()),
+    ]);
+    Ok(checkpoint::write_tensors(path, &tensors, &metadata)?)
+}
+
+/// The parameters are those of the epoch's checkpoint and are filled in by the caller.
+fn read_progress(path: &Path, epoch: u32) -> Result<Progress, StoreError> {
+    let (mut tensors, metadata) = checkpoint::read_tensors(path)?;
+    let corrupt = |cause: String| StoreError::Corrupt { path: path.to_owned(), cause };
+    let number = |key: &str| {
+        let text = metadata.get(key).ok_or_else(|| corrupt(format!("`{key}` is missing")))?;
+        text.parse::<u64>().map_err(|error| corrupt(format!("`{key}`: {error}")))
+    };
+    let mut moments = |key: &str| {
+        tensors.remove(key).map(|array| array.values).ok_or_else(|| corrupt(format!("`{key}` is missing")))
+    };
+    if number("epoch")? != u64::from(epoch) {
+        return Err(corrupt(format!("it belongs to another epoch than {epoch}")));
+    }
+    Ok(Progress {
+        epoch,
+        state: State {
+            parameters: Vec::new(),
+            first: moments("first")?,
+            second: moments("second")?,
+            steps: number("steps")?,
+        },
+        beta: f64::from_bits(number("beta")?),
+        best_val_loss: f64::from_bits(number("best_val_loss")?),
+        stale_epochs: number("stale_epochs")? as u32,
+    })
+}

@@ -1,0 +1,128 @@
+//! What a run writes into the directory it holds.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::lock::{self, Lock};
+use super::{
+    EpochMetrics, FORMAT, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord, StageStore, StoreError,
+    SweepDir, atomic, mean_scores, metrics_csv, scores_csv, selections_jsonl,
+};
+
+/// A results directory held for writing.
+#[derive(Debug)]
+pub struct Store {
+    dir: SweepDir,
+    _lock: Lock,
+}
+
+/// Everything below `points/<name>/`.
+#[derive(Clone, Copy, Debug)]
+pub struct PointFiles<'a> {
+    pub record: &'a PointRecord,
+    /// The point's whole chain.
+    pub metrics: &'a [EpochMetrics],
+    /// By shot.
+    pub scores: &'a std::collections::BTreeMap<usize, Vec<QueryScore>>,
+    pub samples: &'a [Option<usize>],
+}
+
+impl Store {
+    /// Creates the directory if needed and takes its lock for `holder` (a description for people).
+    ///
+    /// # Errors
+    /// [`StoreError::Held`], [`StoreError::NewerFormat`], I/O errors.
+    pub fn open(dir: SweepDir, holder: &str) -> Result<Self, StoreError> {
+        fs_err::create_dir_all(dir.path())?;
+        let lock = lock::take(&dir, holder)?;
+        if let Ok(bytes) = fs_err::read(dir.resolved()) {
+            #[derive(serde::Deserialize)]
+            struct Version {
+                format: u32,
+            }
+            if let Ok(Version { format }) = serde_json::from_slice(&bytes)
+                && format > FORMAT
+            {
+                return Err(StoreError::NewerFormat { path: dir.resolved(), format });
+            }
+        }
+        Ok(Self { dir, _lock: lock })
+    }
+
+    /// Its paths.
+    pub fn dir(&self) -> &SweepDir {
+        &self.dir
+    }
+
+    /// Its stages.
+    pub fn stages(&self) -> StageStore {
+        StageStore::new(self.dir.clone())
+    }
+
+    /// Writes the sweep file as given and its resolved form.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_request(&self, source: &str, resolved: &ResolvedRecord) -> Result<(), StoreError> {
+        atomic::write(&self.dir.sweep_file(), source.as_bytes())?;
+        write_json(&self.dir.resolved(), resolved)
+    }
+
+    /// Writes the reference policies' scores.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_references(&self, record: &ReferencesRecord) -> Result<(), StoreError> {
+        write_json(&self.dir.references(), record)
+    }
+
+    /// Writes a finished point; `point.json` comes last, so that its presence means the rest is there.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_point(&self, files: PointFiles) -> Result<(), StoreError> {
+        let dir = self.dir.point(&files.record.name);
+        atomic::write(&dir.join("metrics.csv"), &metrics_csv(files.metrics))?;
+        let rows = files.scores.values().flatten();
+        atomic::write(&dir.join("selections.jsonl"), &selections_jsonl(rows))?;
+        let means = mean_scores(files.scores, files.samples);
+        atomic::write(&dir.join("scores.csv"), &scores_csv(&means))?;
+        if let Some(checkpoint) = &files.record.checkpoint {
+            let target = Path::new("../..").join(checkpoint);
+            atomic::symlink(&target, &dir.join("checkpoint"))?;
+        }
+        write_json(&self.dir.point_record(&files.record.name), files.record)
+    }
+
+    /// The record of a point that has ended, if it is there and readable.
+    pub fn point_record(&self, name: &str) -> Option<PointRecord> {
+        let bytes = fs_err::read(self.dir.point_record(name)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Writes files of the sweep's top level (the matrix) by name.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_tables(&self, files: &[(&str, Vec<u8>)]) -> Result<(), StoreError> {
+        for (name, bytes) in files {
+            atomic::write(&self.dir.path().join(name), bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Appends one line to `events.jsonl`. A line that could not be written is lost, nothing else: the log
+    /// says what happened, results never depend on it.
+    pub fn append_event(&self, line: &str) {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.events());
+        if let Ok(mut file) = file {
+            let _ = file.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+}
+
+fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
+    text.push(b'\n');
+    Ok(atomic::write(path, &text)?)
+}
