@@ -61,24 +61,32 @@ impl Facts {
         }
         let metric = self.metrics.get(&key).map(|value| Value::from(*value));
         metric
-            .or_else(|| self.config.as_ref().and_then(|config| configured(config, &key)))
-            .or_else(|| self.extra.get("hyper_parameters").and_then(|values| configured(values, &key)))
+            .or_else(|| self.config.as_ref().and_then(|config| self.configured(config, &key)))
+            .or_else(|| self.extra.get("hyper_parameters").and_then(|values| values.get(&key)).cloned())
             .or_else(|| self.extra.get(&key).cloned())
     }
-}
 
-/// `key` in a configuration: `table.key`, or a key that only one table has.
-fn configured(config: &Value, key: &str) -> Option<Value> {
-    if let Some((table, rest)) = key.split_once('.') {
-        return configured(config.get(table)?, rest);
+    /// `key` in the configuration: `table.key`; `train.key` and `rce_key`, `grpo_key` as in sweep files; or a key that
+    /// all tables that have it agree on, the last phase's table first.
+    fn configured(&self, config: &Value, key: &str) -> Option<Value> {
+        let plain = |value: &Value| (!value.is_object()).then(|| value.clone());
+        if let Some(value) = config.get(key).and_then(plain) {
+            return Some(value);
+        }
+        if let Some((table, rest)) = key.split_once('.') {
+            let found = config.get(table).and_then(|table| self.configured(table, rest));
+            return found.or_else(|| if table == "train" { self.configured(config, rest) } else { None });
+        }
+        let phase = self.phase.map(|phase| phase.to_string()).unwrap_or_default();
+        let last = config.get(&phase).and_then(|table| table.get(key));
+        let named = key.split_once('_').and_then(|(table, rest)| config.get(table)?.get(rest));
+        let found = last.or(named).cloned();
+        found.or_else(|| {
+            let mut others = config.as_object()?.values().filter_map(|table| table.as_object()?.get(key));
+            let value = others.next()?;
+            others.all(|other| other == value).then(|| value.clone())
+        })
     }
-    let tables = config.as_object()?;
-    if let Some(value) = tables.get(key).filter(|value| !value.is_object()) {
-        return Some(value.clone());
-    }
-    let mut found = tables.values().filter_map(|table| table.as_object()?.get(key));
-    let value = found.next()?;
-    found.next().is_none().then(|| value.clone())
 }
 
 /// Whether what the file says and what a person wrote are the same: numbers by value (`5e-6` = `0.000005`), hashes by
@@ -120,9 +128,11 @@ mod tests {
             kl_beta: Some(0.15),
             lr: Some(5e-6),
             metrics: [("val_loss".to_string(), 8.5)].into(),
-            config: Some(
-                json!({ "train": { "seed": 3, "rce_lr": 1e-4 }, "model": { "hidden": 256, "layers": 1 } }),
-            ),
+            config: Some(json!({
+                "model": { "hidden": 256, "layers": 1 },
+                "rce": { "seed": 3, "lr": 1e-4, "epochs": 5, "weight_decay": 0.01 },
+                "grpo": { "seed": 3, "lr": 5e-6, "clip_epsilon": 0.2, "weight_decay": 0.02 },
+            })),
             freeze: Some(FreezeSet([ParamGroup::QueryProj].into())),
             ..Facts::default()
         };
@@ -134,6 +144,10 @@ mod tests {
             ("grpo_lr", json!(5e-6)),
             ("rce_lr", json!(1e-4)),
             ("hidden", json!(256)),
+            ("rce_epochs", json!(5)),
+            ("train.rce_epochs", json!(5)),
+            ("clip_epsilon", json!(0.2)),
+            ("weight_decay", json!(0.02)),
             ("phase", json!("grpo")),
             ("FREEZE_BACKBONE_IN_GRPO", json!(false)),
             ("NUM_LAYERS", json!(1)),

@@ -1,5 +1,4 @@
 //! Files appear whole or not at all: temporary name in the same directory, sync, rename.
-#![expect(clippy::disallowed_methods, reason = "this is the one place that may write and rename")]
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -42,7 +41,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_with(path, |writer| writer.write_all(bytes))
 }
 
-/// Makes `link` a symbolic link to `target` (as it is written), replacing what `link` was in one step.
+/// Makes `link` a symbolic link to `target` (as it is written), replacing an older link in one step.
 ///
 /// # Errors
 /// Any I/O error, with the path in its message.

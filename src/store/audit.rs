@@ -3,73 +3,47 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
+use walkdir::WalkDir;
 
-use super::results::{FORMAT, PointRecord, PointStatus, ResolvedRecord};
+use super::layout::stage_file;
+use super::read::{read_record, read_resolved};
+use super::{PointRecord, PointStatus, StageRecord, StoreError, SweepDir};
 use crate::checkpoint::{self, Facts, Phase, Verdict, plain, short};
+use crate::plan::{GrpoParams, RceParams};
 use crate::spec::PointConfig;
 
-/// Why a results directory could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    #[error("`{}` is not a results directory: it has no resolved.json\nhint: name the directory of one sweep, ROOT/<name>", .0.display())]
-    NotResults(PathBuf),
-    #[error("{0}")]
-    Io(std::io::Error),
-    #[error("`{}` is damaged: {error}", path.display())]
-    Json { path: PathBuf, error: serde_json::Error },
-    #[error("`{}` has format {format}, this program knows {FORMAT}\nhint: use the version of sweep that wrote it, or a newer one", path.display())]
-    Newer { path: PathBuf, format: u64 },
-    #[error(transparent)]
-    Checkpoint(#[from] checkpoint::CheckpointError),
-}
+/// The checkpoints of a directory that could be read, by their paths relative to it.
+type Checkpoints = BTreeMap<PathBuf, Facts>;
 
-/// Reads a record of a results directory; a newer format is refused before anything else is looked at.
+/// Checks every checkpoint below `stages/` (content hash, name, the stage's record, parent) and every finished point
+/// (its checkpoint, and that the checkpoint's configuration is the point's). Paths in the verdict are relative to
+/// `directory`.
 ///
 /// # Errors
-/// Unreadable or damaged files, and newer formats.
-pub(super) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<T, RecordError> {
-    let text = fs_err::read(path).map_err(RecordError::Io)?;
-    let json = |error| RecordError::Json { path: path.to_path_buf(), error };
-    let value: Value = serde_json::from_slice(&text).map_err(json)?;
-    match value.get("format").and_then(Value::as_u64) {
-        Some(format) if format > u64::from(FORMAT) => {
-            Err(RecordError::Newer { path: path.to_path_buf(), format })
-        }
-        _ => serde_json::from_value(value).map_err(json),
-    }
-}
-
-/// Checks every checkpoint below `stages/` (content hash, name, parent) and every finished point (its checkpoint,
-/// and that the checkpoint's configuration is the point's). Paths in the verdict are relative to `directory`.
-///
-/// # Errors
-/// A directory that holds no results, or records that cannot be read at all.
-pub fn audit(directory: &Path) -> Result<Verdict, RecordError> {
-    let resolved_path = directory.join("resolved.json");
-    if !resolved_path.is_file() {
-        return Err(RecordError::NotResults(directory.to_path_buf()));
-    }
-    let resolved: ResolvedRecord = read_record(&resolved_path)?;
+/// A directory that holds no results, or a `resolved.json` that cannot be read.
+pub fn audit(directory: &Path) -> Result<Verdict, StoreError> {
+    let resolved = read_resolved(directory)?;
+    let sweep = SweepDir::at(directory);
     let mut verdict = Verdict::default();
-    let stages = read_stages(directory, &mut verdict)?;
-    check_parents(directory, &stages, &mut verdict)?;
+    let checkpoints = read_checkpoints(&sweep, &mut verdict)?;
+    check_records(&sweep, &checkpoints, &mut verdict)?;
+    check_parents(&checkpoints, &mut verdict);
     for point in &resolved.points {
-        let path = directory.join("points").join(&point.name).join("point.json");
+        let path = sweep.point_record(&point.name);
         if !path.is_file() {
             continue;
         }
-        let shown = path.strip_prefix(directory).unwrap_or(&path);
+        let shown = relative(&path, directory);
         verdict.checked += 1;
         match read_record::<PointRecord>(&path) {
             Ok(record) => {
                 if record.config != point.config {
-                    verdict.disagree(shown, "config", "as in resolved.json", "another configuration");
+                    verdict.disagree(&shown, "config", "as in resolved.json", "another configuration");
                 }
-                check_point(shown, &record, &stages, &mut verdict);
+                check_point(&shown, &record, &checkpoints, &mut verdict);
             }
-            Err(error) => verdict.disagree(shown, "file", "a point's record", &first_line(&error)),
+            Err(error) => verdict.disagree(&shown, "file", "a point's record", &first_line(&error)),
         }
     }
     Ok(verdict)
@@ -79,153 +53,168 @@ fn first_line(error: &impl ToString) -> String {
     error.to_string().lines().next().unwrap_or_default().to_string()
 }
 
-/// Reads every `stages/*/{rce,grpo}_epochN.safetensors`, keyed by its path relative to `directory`.
-fn read_stages(directory: &Path, verdict: &mut Verdict) -> Result<BTreeMap<PathBuf, Facts>, RecordError> {
-    let mut stages = BTreeMap::new();
-    let root = directory.join("stages");
-    for entry in walkdir::WalkDir::new(&root).min_depth(1).sort_by_file_name() {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(_) if !root.exists() => break,
-            Err(error) => return Err(RecordError::Io(error.into())),
-        };
+fn relative(path: &Path, directory: &Path) -> PathBuf {
+    path.strip_prefix(directory).unwrap_or(path).to_path_buf()
+}
+
+/// Reads every checkpoint of the stages. Stages that were set aside as damaged (`<key>.damagedN`) belong to nobody.
+fn read_checkpoints(sweep: &SweepDir, verdict: &mut Verdict) -> Result<Checkpoints, StoreError> {
+    let mut checkpoints = Checkpoints::new();
+    if !sweep.stages().is_dir() {
+        return Ok(checkpoints);
+    }
+    let in_use = |entry: &walkdir::DirEntry| entry.depth() != 1 || entry.path().extension().is_none();
+    for entry in WalkDir::new(sweep.stages()).sort_by_file_name().into_iter().filter_entry(in_use) {
+        let entry = entry.map_err(std::io::Error::from)?;
         let path = entry.path();
+        let initial = entry.file_name().to_str() == Some(&stage_file::checkpoint(None, 0));
         let ours = path.extension().is_some_and(|extension| extension == "safetensors");
-        if !ours || !entry.file_type().is_file() || checkpoint::named(path).is_none() {
+        if !ours || !entry.file_type().is_file() || !initial && checkpoint::named(path).is_none() {
             continue;
         }
-        let shown = path.strip_prefix(directory).unwrap_or(path);
+        let shown = relative(path, sweep.path());
         verdict.checked += 1;
         match checkpoint::read(path) {
             Ok(checkpoint) => {
-                verdict.check_name(shown, &checkpoint.facts);
+                verdict.check_name(&shown, &checkpoint.facts);
                 if checkpoint.facts.config.is_none() {
-                    verdict.disagree(shown, "config", "a configuration", "none stated");
+                    verdict.disagree(&shown, "config", "a configuration", "none stated");
                 }
-                stages.insert(shown.to_path_buf(), checkpoint.facts);
+                checkpoints.insert(shown, checkpoint.facts);
             }
-            Err(error) => verdict.disagree(shown, "content", "a whole checkpoint", &first_line(&error)),
+            Err(error) => verdict.disagree(&shown, "content", "a whole checkpoint", &first_line(&error)),
         }
     }
-    Ok(stages)
+    Ok(checkpoints)
 }
 
-/// Every stated parent must be at hand: another checkpoint here, or the file that training started from. Fresh weights
-/// are not kept, so the first phase of a run without `train.init` may name a parent that is no file.
-fn check_parents(
-    directory: &Path,
-    stages: &BTreeMap<PathBuf, Facts>,
+/// Every epoch that a stage's record calls finished must be there, with the weights that were recorded.
+fn check_records(
+    sweep: &SweepDir,
+    checkpoints: &Checkpoints,
     verdict: &mut Verdict,
-) -> Result<(), RecordError> {
-    let mut inits: BTreeMap<PathBuf, Option<String>> = BTreeMap::new();
-    for (path, facts) in stages {
-        let Some(parent) = &facts.parent else { continue };
-        verdict.checked += 1;
-        if stages.values().any(|other| other.content.as_ref() == Some(parent)) {
+) -> Result<(), StoreError> {
+    if !sweep.stages().is_dir() {
+        return Ok(());
+    }
+    let mut stages: Vec<PathBuf> = fs_err::read_dir(sweep.stages())?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    stages.sort();
+    for stage in stages.iter().filter(|stage| stage.extension().is_none()) {
+        let path = stage.join(stage_file::RECORD);
+        if !path.is_file() {
             continue;
         }
-        let found = match facts.value("train.init").as_ref().and_then(Value::as_str).map(PathBuf::from) {
-            None if in_first_phase(facts) => continue,
-            None => "no such checkpoint".to_string(),
-            Some(init) => {
-                let at = if init.exists() { init.clone() } else { directory.join(&init) };
-                if !inits.contains_key(&init) {
-                    let content = if at.is_file() { checkpoint::read(&at)?.facts.content } else { None };
-                    inits.insert(init.clone(), content);
-                }
-                match &inits[&init] {
-                    Some(content) if content == parent => continue,
-                    Some(content) => format!("`{}` has {}", init.display(), short(content)),
-                    None => format!("`{}` is gone", init.display()),
-                }
+        let shown = relative(&path, sweep.path());
+        let record = match read_record::<StageRecord>(&path) {
+            Ok(record) => record,
+            Err(error) => {
+                verdict.disagree(&shown, "file", "a stage's record", &first_line(&error));
+                continue;
             }
         };
-        verdict.disagree(path, "parent", short(parent), &found);
+        let first = u32::from(record.init.is_none());
+        for epoch in first..=record.epochs.len() as u32 {
+            let Some(recorded) = record.content(epoch) else { continue };
+            let file = stage.join(stage_file::checkpoint(record.phase(), epoch));
+            verdict.checked += 1;
+            match checkpoints.get(&relative(&file, sweep.path())).map(|facts| facts.content.as_deref()) {
+                Some(content) if content == Some(recorded) => {}
+                Some(content) => {
+                    let content = short(content.unwrap_or("none"));
+                    verdict.disagree(&relative(&file, sweep.path()), "content", short(recorded), content);
+                }
+                // A file that is there and cannot be read has its own row.
+                None if file.exists() => {}
+                None => verdict.disagree(&shown, "epoch", &epoch.to_string(), "no such checkpoint"),
+            }
+        }
     }
     Ok(())
 }
 
-fn in_first_phase(facts: &Facts) -> bool {
-    let no_rce = || facts.value("train.rce_epochs").is_none_or(|epochs| epochs == 0);
-    facts.phase == Some(Phase::Rce) || facts.phase == Some(Phase::Grpo) && no_rce()
+/// Every stated parent and reference policy must be at hand.
+fn check_parents(checkpoints: &Checkpoints, verdict: &mut Verdict) {
+    let contents: std::collections::BTreeSet<&String> =
+        checkpoints.values().filter_map(|facts| facts.content.as_ref()).collect();
+    for (path, facts) in checkpoints {
+        for (key, stated) in [("parent", &facts.parent), ("reference", &facts.reference)] {
+            let Some(stated) = stated else { continue };
+            verdict.checked += 1;
+            if !contents.contains(stated) {
+                verdict.disagree(path, key, short(stated), "no such checkpoint");
+            }
+        }
+    }
 }
 
-fn check_point(path: &Path, record: &PointRecord, stages: &BTreeMap<PathBuf, Facts>, verdict: &mut Verdict) {
+fn check_point(path: &Path, record: &PointRecord, checkpoints: &Checkpoints, verdict: &mut Verdict) {
     let Some(checkpoint) = &record.checkpoint else {
         if record.status == PointStatus::Done {
             verdict.disagree(path, "checkpoint", "one", "none");
         }
         return;
     };
-    verdict.checked += 1;
-    let Some(facts) = stages.get(checkpoint) else {
-        verdict.disagree(path, "checkpoint", &checkpoint.display().to_string(), "no such checkpoint");
-        return;
-    };
-    verdict.checked += 1;
+    verdict.checked += 2;
     if checkpoint.parent().and_then(Path::file_name).is_none_or(|stage| stage != record.stage.as_str()) {
         verdict.disagree(path, "stage", &record.stage, &checkpoint.display().to_string());
     }
-    let Ok(config) = serde_json::to_value(&record.config) else { return };
-    for (key, claimed) in expected(&record.config, &config, facts) {
-        let Some(stated) = facts.value(&key) else { continue };
-        verdict.checked += 1;
-        if !equal(&stated, &claimed) {
-            verdict.disagree(path, &key, &plain(&claimed), &plain(&stated));
+    let Some(facts) = checkpoints.get(checkpoint) else {
+        verdict.disagree(path, "checkpoint", &checkpoint.display().to_string(), "no such checkpoint");
+        return;
+    };
+    let stated_config = facts.config.clone().unwrap_or_default();
+    for (table, claimed) in tables(&record.config, facts) {
+        let Some(stated) = stated_config.get(table) else { continue };
+        for (key, claimed) in claimed.as_object().into_iter().flatten() {
+            let stated = stated.get(key).cloned().unwrap_or_default();
+            check_value(path, &format!("{table}.{key}"), claimed, &stated, verdict);
+        }
+    }
+    for (key, claimed) in header(&record.config, facts, record.status) {
+        if let Some(stated) = facts.value(key) {
+            check_value(path, key, &claimed, &stated, verdict);
         }
     }
 }
 
-/// What a point's checkpoint must state: everything that entered its stage. Paths stand for contents and may differ,
-/// and a checkpoint after RCE knows nothing of GRPO's settings, nor one after GRPO of how many epochs follow.
-fn expected(point: &PointConfig, config: &Value, facts: &Facts) -> Vec<(String, Value)> {
-    const RCE: [&str; 9] = [
-        "seed",
-        "rce_epochs",
-        "rce_lr",
-        "rce_reward",
-        "rce_temperature",
-        "rce_top1_only",
-        "weight_decay",
-        "grad_clip",
-        "shuffle",
-    ];
-    const GRPO: [&str; 8] =
-        ["grpo_lr", "kl_beta", "clip_epsilon", "reference", "adaptive_kl", "kl_target", "top_k", "freeze"];
-    let grpo = facts.phase == Some(Phase::Grpo);
-    let train = RCE.iter().chain(if grpo { GRPO.iter() } else { [].iter() });
-    let mut keys: Vec<String> = train.map(|key| format!("train.{key}")).collect();
-    for table in ["reward", "model"] {
-        let entries = config.get(table).and_then(Value::as_object).into_iter().flatten();
-        keys.extend(entries.map(|(key, _)| format!("{table}.{key}")));
+fn check_value(path: &Path, key: &str, claimed: &Value, stated: &Value, verdict: &mut Verdict) {
+    verdict.checked += 1;
+    if stated != claimed {
+        verdict.disagree(path, key, &plain(claimed), &plain(stated));
     }
-    keys.extend(["train_fraction", "keep_fallback", "require_positive"].map(|key| format!("data.{key}")));
-    let mut expected: Vec<(String, Value)> = keys
-        .into_iter()
-        .filter_map(|key| {
-            let (table, name) = key.split_once('.')?;
-            let value = config.get(table)?.get(name)?.clone();
-            Some((key, value))
-        })
-        .collect();
-    let train = &point.train;
-    let lr = if grpo { train.grpo_lr } else { train.rce_lr };
-    expected.push(("lr".into(), lr.into()));
-    if grpo {
-        expected.push(("kl_beta".into(), train.kl_beta.into()));
-        expected.push(("freeze".into(), train.freeze.to_string().into()));
-    }
-    if train.early_stop.is_none() {
-        let epochs = if grpo { train.grpo_epochs } else { train.rce_epochs };
-        expected.push(("epoch".into(), epochs.into()));
-    }
-    expected
 }
 
-/// Equal values; 1 and 1.0 are the same number.
-fn equal(stated: &Value, claimed: &Value) -> bool {
-    match (stated.as_f64(), claimed.as_f64()) {
-        (Some(stated), Some(claimed)) => stated == claimed,
-        _ => stated == claimed,
+/// What the point asks of the stages that its checkpoint went through, as those stages write it.
+fn tables(config: &PointConfig, facts: &Facts) -> Vec<(&'static str, Value)> {
+    let mut tables = vec![("model", json!(config.model))];
+    if facts.phase != Some(Phase::Init) {
+        tables.push(("reward", json!(config.reward)));
+        tables.push(("rce", json!(RceParams::of(config))));
     }
+    if facts.phase == Some(Phase::Grpo) {
+        tables.push(("grpo", json!(GrpoParams::of(config))));
+    }
+    tables
+}
+
+/// The same for the facts of the last phase.
+fn header(config: &PointConfig, facts: &Facts, status: PointStatus) -> Vec<(&'static str, Value)> {
+    let train = &config.train;
+    let (lr, epochs) = match facts.phase {
+        Some(Phase::Rce) => (train.rce_lr, train.rce_epochs),
+        Some(Phase::Grpo) => (train.grpo_lr, train.grpo_epochs),
+        Some(Phase::Init) | None => return Vec::new(),
+    };
+    let mut values = vec![("lr", json!(lr))];
+    if facts.phase == Some(Phase::Grpo) {
+        values.push(("kl_beta", json!(train.kl_beta)));
+        values.push(("freeze", json!(train.freeze.to_string())));
+    }
+    // A run that diverged or stopped early ends before its last epoch.
+    if status == PointStatus::Done && train.early_stop.is_none() {
+        values.push(("epoch", json!(epochs)));
+    }
+    values
 }

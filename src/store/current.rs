@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::atomic;
-use super::audit::{RecordError, read_record};
-use super::results::{PointRecord, ResolvedRecord};
+use super::read::{read_record, read_resolved};
+use super::{PointRecord, ResolvedRecord, StoreError, SweepDir, atomic};
 use crate::checkpoint;
 
 const LINK: &str = "current";
@@ -29,9 +28,7 @@ pub struct InUse {
 #[derive(Debug, thiserror::Error)]
 pub enum UseError {
     #[error(transparent)]
-    Record(#[from] RecordError),
-    #[error("{0}")]
-    Io(#[from] io::Error),
+    Store(#[from] StoreError),
     #[error("no point is called `{name}`\nhint: {hint}")]
     NoSuchPoint { name: String, hint: String },
     #[error("point `{0}` has no checkpoint (yet)\nhint: `sweep run` continues where it stopped")]
@@ -76,7 +73,7 @@ pub fn in_use(directory: &Path) -> Result<Option<InUse>, UseError> {
 /// # Errors
 /// Unknown points, points without a checkpoint, I/O errors.
 pub fn use_point(directory: &Path, name: &str) -> Result<InUse, UseError> {
-    let resolved = resolved(directory)?;
+    let resolved = read_resolved(directory)?;
     if !resolved.points.iter().any(|point| point.name == name) {
         return Err(UseError::NoSuchPoint { name: name.into(), hint: similar(&resolved, name) });
     }
@@ -88,7 +85,7 @@ pub fn use_point(directory: &Path, name: &str) -> Result<InUse, UseError> {
 /// # Errors
 /// As [`use_point`], and sweeps without a baseline.
 pub fn use_baseline(directory: &Path) -> Result<InUse, UseError> {
-    let resolved = resolved(directory)?;
+    let resolved = read_resolved(directory)?;
     let point = resolved.baseline.first().and_then(|index| resolved.points.get(*index));
     let name = &point.ok_or(UseError::NoBaseline)?.name;
     switch(directory, Action::Use, checkpoint_of(directory, name)?)
@@ -99,7 +96,7 @@ pub fn use_baseline(directory: &Path) -> Result<InUse, UseError> {
 /// # Errors
 /// [`UseError::NothingBefore`], I/O errors, and a checkpoint that is gone.
 pub fn back(directory: &Path) -> Result<InUse, UseError> {
-    resolved(directory)?;
+    read_resolved(directory)?;
     let mut stack = stack(directory)?;
     stack.pop();
     let before = stack.pop().ok_or(UseError::NothingBefore)?;
@@ -109,16 +106,8 @@ pub fn back(directory: &Path) -> Result<InUse, UseError> {
     switch(directory, Action::Back, before)
 }
 
-fn resolved(directory: &Path) -> Result<ResolvedRecord, UseError> {
-    let path = directory.join("resolved.json");
-    if !path.is_file() {
-        return Err(RecordError::NotResults(directory.to_path_buf()).into());
-    }
-    Ok(read_record(&path)?)
-}
-
 fn checkpoint_of(directory: &Path, name: &str) -> Result<InUse, UseError> {
-    let path = directory.join("points").join(name).join("point.json");
+    let path = SweepDir::at(directory).point_record(name);
     if !path.is_file() {
         return Err(UseError::NoCheckpoint(name.into()));
     }
@@ -151,15 +140,19 @@ fn switch(directory: &Path, action: Action, to: InUse) -> Result<InUse, UseError
         return Ok(to);
     }
     // A damaged checkpoint is never put in use.
-    checkpoint::read(&directory.join(&to.checkpoint)).map_err(RecordError::from)?;
-    atomic::symlink(&to.checkpoint, &link)?;
+    checkpoint::read(&directory.join(&to.checkpoint)).map_err(StoreError::from)?;
+    atomic::symlink(&to.checkpoint, &link).map_err(StoreError::from)?;
     let step = Step { action, point: to.point.clone(), checkpoint: to.checkpoint.clone() };
     let mut line = serde_json::json!(step).to_string();
     line.push('\n');
-    let mut history = OpenOptions::new().create(true).append(true).open(directory.join(HISTORY))?;
-    history.write_all(line.as_bytes())?;
-    history.sync_all()?;
+    append(&directory.join(HISTORY), &line).map_err(StoreError::from)?;
     Ok(to)
+}
+
+fn append(path: &Path, line: &str) -> io::Result<()> {
+    let mut history = OpenOptions::new().create(true).append(true).open(path)?;
+    history.write_all(line.as_bytes())?;
+    history.sync_all()
 }
 
 /// What was in use, oldest first; the last is what `current` points at. Lines that cannot be read (a crash while
@@ -168,7 +161,7 @@ fn stack(directory: &Path) -> Result<Vec<InUse>, UseError> {
     let history = match fs_err::read_to_string(directory.join(HISTORY)) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(StoreError::from(error).into()),
     };
     let mut stack: Vec<InUse> = Vec::new();
     for step in history.lines().filter_map(|line| serde_json::from_str::<Step>(line).ok()) {

@@ -105,7 +105,7 @@ fn pending(point: Point) -> PointResult {
 
 /// Reads a JSON record after having looked at its `format`, so that a newer one is refused by name and not
 /// by the first field it renamed.
-fn read_record<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
+pub(super) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
     let text = fs_err::read_to_string(path)?;
     let corrupt =
         |cause: serde_json::Error| StoreError::Corrupt { path: path.to_owned(), cause: cause.to_string() };

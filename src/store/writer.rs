@@ -1,5 +1,4 @@
 //! What a run writes into the directory it holds.
-#![expect(clippy::disallowed_methods, reason = "appends to events.jsonl and places symbolic links")]
 
 use std::io::Write;
 use std::path::Path;
@@ -90,7 +89,7 @@ impl Store {
         atomic::write(&dir.join("scores.csv"), &scores_csv(&means))?;
         if let Some(checkpoint) = &files.record.checkpoint {
             let target = Path::new("../..").join(checkpoint);
-            replace_link(&dir.join("checkpoint"), &target)?;
+            atomic::symlink(&target, &dir.join("checkpoint"))?;
         }
         write_json(&self.dir.point_record(&files.record.name), files.record)
     }
@@ -126,15 +125,4 @@ fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreEr
     let mut text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
     text.push(b'\n');
     Ok(atomic::write(path, &text)?)
-}
-
-/// Points the symbolic link `link` at `target`, replacing an older link atomically.
-fn replace_link(link: &Path, target: &Path) -> Result<(), StoreError> {
-    if std::fs::read_link(link).is_ok_and(|old| old == target) {
-        return Ok(());
-    }
-    let temporary = link.with_extension(format!("tmp{}", std::process::id()));
-    let _ = std::fs::remove_file(&temporary);
-    std::os::unix::fs::symlink(target, &temporary)?;
-    Ok(std::fs::rename(&temporary, link)?)
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use sweep::checkpoint::{self, Array, Checkpoint, Facts, Phase, Weights};
+use sweep::plan::{GrpoParams, RceParams};
 use sweep::spec::{
     DataParams, ExportFormat, FreezeSet, ModelParams, ParamGroup, Point, PointConfig, RewardParams,
     TrainParams,
@@ -445,10 +446,16 @@ fn results(at: &Path) -> PathBuf {
         checkpoint::write(&path, weights, facts).unwrap();
     };
     let facts = |kl_beta| Facts {
-        config: Some(serde_json::to_value(config(at, kl_beta)).unwrap()),
+        config: Some(json!({
+            "model": ModelParams::default(),
+            "reward": RewardParams::default(),
+            "rce": RceParams::of(&config(at, kl_beta)),
+            "grpo": GrpoParams::of(&config(at, kl_beta)),
+        })),
         kl_beta: Some(kl_beta),
         ..Facts::default()
     };
+    put("init", "init", &start, &Facts { phase: Some(Phase::Init), epoch: Some(0), ..facts(0.1) });
     let rce = Facts {
         phase: Some(Phase::Rce),
         epoch: Some(5),
@@ -504,7 +511,7 @@ fn a_results_directory_is_checked_against_itself() {
     std::fs::copy(grpo("bbbb"), grpo("cccc")).unwrap();
     let rows = verify(1)["disagreements"].clone();
     let row = |key: &str| json!({ "path": "points/kl0.15/point.json", "key": key, "claimed": "0.15", "found": "0.1" });
-    assert_eq!(rows, json!([row("train.kl_beta"), row("kl_beta")]));
+    assert_eq!(rows, json!([row("grpo.kl_beta"), row("kl_beta")]));
 
     // A flipped bit; then a parent that is gone.
     let mut flipped = original.clone();

@@ -181,8 +181,8 @@ fn matrix(files: &[PathBuf], distances: &Distances, near: f64) -> String {
     text
 }
 
-/// The file whose weights have the hash that `child` names as its parent: beside it, in the other stages, where its
-/// configuration says it started, or in `places`.
+/// The file whose weights have the hash that `child` names as its parent: beside it, in the other stages, or in
+/// `places`.
 fn find_parent(file: &Path, child: &Checkpoint, places: &[PathBuf]) -> anyhow::Result<PathBuf> {
     let Some(parent) = &child.facts.parent else {
         bail!(
@@ -194,8 +194,6 @@ fn find_parent(file: &Path, child: &Checkpoint, places: &[PathBuf]) -> anyhow::R
     let stages = directory.parent().filter(|above| above.ends_with("stages"));
     let mut roots = vec![directory.clone()];
     roots.extend(stages.map(Path::to_path_buf));
-    let init = child.facts.value("train.init").and_then(|init| init.as_str().map(PathBuf::from));
-    roots.extend(init.filter(|init| init.is_file()));
     roots.extend(places.iter().cloned());
     for (path, summary) in checkpoint::find(&roots)?.checkpoints {
         // Only our own headers state the hash; other files are read for it.

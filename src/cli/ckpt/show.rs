@@ -137,7 +137,7 @@ fn origin(facts: &Facts) -> Vec<(&'static str, String)> {
     };
     lines.push(("KL_BETA", beta));
     let metrics: Vec<String> =
-        facts.metrics.iter().map(|(name, value)| format!("{name} {}", number(*value))).collect();
+        facts.metrics.iter().map(|(name, value)| format!("{name} {}", brief(*value))).collect();
     let optional = [
         ("step", facts.global_step.map(|step| step.to_string())),
         ("lr", facts.lr.map(number)),
@@ -151,6 +151,12 @@ fn origin(facts: &Facts) -> Vec<(&'static str, String)> {
     ];
     lines.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     lines
+}
+
+/// All digits of a short number, four significant ones of a long one; `--json` has them all.
+fn brief(value: f64) -> String {
+    let exact = number(value);
+    if exact.len() <= 8 { exact } else { figure(value) }
 }
 
 fn written_by(version: &str, facts: &Facts) -> String {
