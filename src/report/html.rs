@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::figures::{Section, shown_at_first};
+use super::figures::{Section, curves};
 use super::layout::{percent, shot_title, signed, thousands, verdict_text};
 use super::matrix::{Matrix, Row, RowStatus};
 use super::observations::{Observation, best_row, failures, observations};
@@ -107,6 +107,7 @@ impl Page<'_> {
         let mut text = format!("<section id=\"{id}\"><h2>{title}</h2>\n");
         if matches!(section, Section::Learning | Section::Shots) {
             text += "<p class=\"soft\">Tick a row of the matrix to show its curve. <button type=\"button\" data-curves=\"none\">Hide all</button> <button type=\"button\" data-curves=\"first\">Best and baseline</button></p>\n";
+            text += &self.legend();
         }
         text += "<div class=\"figures\">\n";
         for (_, figure) in self.figures.iter().filter(|(other, _)| *other == section) {
@@ -115,10 +116,25 @@ impl Page<'_> {
         text + "</div></section>\n"
     }
 
+    /// Names of the visible curves, in their colours.
+    fn legend(&self) -> String {
+        let mut text = String::from("<ul class=\"legend\">\n");
+        for (index, (look, row)) in curves(self.matrix).iter().zip(&self.matrix.points).enumerate() {
+            let baseline = if row.is_baseline { " (baseline)" } else { "" };
+            let _ = writeln!(
+                text,
+                "<li class=\"series {}\" data-point=\"{index}\"><span>{}{baseline}</span></li>",
+                look.classes(),
+                escape(&row.name)
+            );
+        }
+        text + "</ul>\n"
+    }
+
     /// The matrix: every point with every figure, sortable and filterable.
     fn table(&self) -> String {
         let matrix = self.matrix;
-        let shown = shown_at_first(matrix);
+        let looks = curves(matrix);
         let mut text = String::from(
             "<section id=\"matrix\"><h2>Matrix</h2>\n<p><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"kl0.15 frozen\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span></p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Results matrix\"><table id=\"points\"><thead><tr><th scope=\"col\">curve</th>",
         );
@@ -138,8 +154,8 @@ impl Page<'_> {
         for (index, row) in matrix.points.iter().enumerate() {
             let tick = format!(
                 "<input type=\"checkbox\" data-point=\"{index}\"{}{} aria-label=\"curves of {}\">",
-                if shown[index] { " checked" } else { "" },
-                if shown[index] { " data-first" } else { "" },
+                if looks[index].shown { " checked" } else { "" },
+                if looks[index].shown { " data-first" } else { "" },
                 escape(&row.name)
             );
             self.row(&mut text, row, &tick, Some((&ranges, average)));

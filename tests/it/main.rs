@@ -4,3 +4,4 @@ mod coverage;
 mod fixture;
 mod golden;
 mod matrix;
+mod table;
