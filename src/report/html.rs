@@ -147,10 +147,12 @@ impl Page<'_> {
             );
         }
         text += "</tr></thead>\n<tbody>\n";
-        let ranges: Vec<(f64, f64)> = (0..matrix.shots.len())
-            .map(|shot| range(matrix.points.iter().filter_map(|row| row.shots[shot])))
-            .collect();
-        let average = range(matrix.points.iter().filter_map(|row| row.average));
+        let shades = Shades {
+            shots: (0..matrix.shots.len())
+                .map(|shot| range(matrix.points.iter().filter_map(|row| row.shots[shot])))
+                .collect(),
+            average: range(matrix.points.iter().filter_map(|row| row.average)),
+        };
         for (index, row) in matrix.points.iter().enumerate() {
             let tick = format!(
                 "<input type=\"checkbox\" data-point=\"{index}\"{}{} aria-label=\"curves of {}\">",
@@ -158,7 +160,7 @@ impl Page<'_> {
                 if looks[index].shown { " data-first" } else { "" },
                 escape(&row.name)
             );
-            self.row(&mut text, row, &tick, Some((&ranges, average)));
+            self.row(&mut text, row, &tick, Some(&shades));
         }
         for row in &matrix.references {
             self.row(&mut text, row, "", None);
@@ -189,7 +191,7 @@ impl Page<'_> {
         columns
     }
 
-    fn row(&self, text: &mut String, row: &Row, tick: &str, shades: Option<(&[(f64, f64)], (f64, f64))>) {
+    fn row(&self, text: &mut String, row: &Row, tick: &str, shades: Option<&Shades>) {
         let class = match () {
             () if row.status == RowStatus::Reference => " class=\"reference\"",
             () if row.is_baseline => " class=\"baseline\"",
@@ -200,10 +202,10 @@ impl Page<'_> {
             plain(text, axis, axis);
         }
         for (shot, score) in row.shots.iter().enumerate() {
-            let range = shades.map(|(ranges, _)| ranges[shot]);
+            let range = shades.map(|shades| shades.shots[shot]);
             figure(text, *score, &percent(*score, 1).text, range);
         }
-        figure(text, row.average, &percent(row.average, 2).text, shades.map(|(_, range)| range));
+        figure(text, row.average, &percent(row.average, 2).text, shades.map(|shades| shades.average));
         let interval = |interval: super::stats::Interval| {
             format!("{:.1} to {:.1}", 100.0 * interval.low, 100.0 * interval.high)
         };
@@ -267,14 +269,20 @@ impl Page<'_> {
         let mut text = section_of_facts("provenance", "Provenance", &facts);
         if let Some(point) = resolved.points.first() {
             let config = serde_json::to_string_pretty(&point.config).unwrap_or_default();
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "<details><summary>Configuration of the first point, every default filled in</summary><pre>{}</pre></details>\n",
+                "<details><summary>Configuration of the first point, every default filled in</summary><pre>{}</pre></details>",
                 escape(&config)
             );
         }
         text
     }
+}
+
+/// Ranges over which cells are shaded.
+struct Shades {
+    shots: Vec<(f64, f64)>,
+    average: (f64, f64),
 }
 
 const SECTIONS: [(Section, &str, &str); 6] = [

@@ -30,6 +30,9 @@ impl Figure {
     }
 }
 
+/// `(x, y, interval)`
+pub type Mark = (f64, f64, Option<(f64, f64)>);
+
 /// One line of a [`LineChart`].
 pub struct Series {
     pub name: String,
@@ -37,8 +40,7 @@ pub struct Series {
     pub classes: String,
     /// Number of the point, for switching it on and off.
     pub point: Option<usize>,
-    /// `(x, y, interval)`
-    pub values: Vec<(f64, f64, Option<(f64, f64)>)>,
+    pub values: Vec<Mark>,
 }
 
 /// Lines over a common x axis.
@@ -82,7 +84,7 @@ impl LineChart {
                 short(tick)
             );
         }
-        for (value, label) in &self.ticks {
+        for (value, label) in self.ticks.iter().filter(|(value, _)| (x.low..=x.high).contains(value)) {
             text(&mut svg, "tick", place_x(*value), HEIGHT - BOTTOM + 16.0, "middle", label);
         }
         text(&mut svg, "title", LEFT, 18.0, "start", &self.title);
