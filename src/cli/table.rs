@@ -215,7 +215,7 @@ fn one_table(table: &Table, format: Format) -> anyhow::Result<String> {
         Format::Latex => table.to_latex(),
         Format::Html => table.to_html(),
         Format::Json => format!("{:#}\n", table.to_json()),
-        Format::Text => table.to_terminal(output::width(), output::colour()),
+        Format::Text => table.to_terminal(output::width(), output::colour_results()),
     })
 }
 

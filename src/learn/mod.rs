@@ -2,24 +2,30 @@
 
 mod cohort;
 mod device;
+mod engine;
 mod host;
 mod init;
 mod layout;
 mod loss;
+mod masks;
 mod random;
+mod stacked;
 mod task;
+mod walks;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::data::{Embeddings, Group};
 use crate::spec::{FreezeSet, ModelParams};
 
 pub use cohort::{CohortEnd, MemberEvent, MemberJob, MemberParams, Progress, RewardTable, train_cohort};
-pub use device::Device;
-pub use host::{HostCohort, State, scores_of};
+pub use device::{Device, DeviceError, DeviceRequest};
+pub use engine::{Engine, scores_of};
+pub use host::{HostCohort, State};
 pub use init::fresh_weights;
 pub use layout::{Layout, Segment, Shape};
+pub use stacked::StackedCohort;
 pub use task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, StepRecord};
 
 /// The two training phases.
@@ -57,19 +63,30 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Raised from a signal handler or a budget to end training at the next step.
+/// What the trainer and the world around it share while training runs: a request to end at the next step, and
+/// how many member-steps have been made.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<(AtomicBool, AtomicU64)>);
 
 impl Cancel {
     /// Asks for the end.
     pub fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.0.store(true, Ordering::Relaxed);
     }
 
     /// Whether somebody asked.
     pub fn is_raised(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts `members` that made a step.
+    pub fn count_steps(&self, members: u64) {
+        self.0.1.fetch_add(members, Ordering::Relaxed);
+    }
+
+    /// Member-steps made so far.
+    pub fn steps(&self) -> u64 {
+        self.0.1.load(Ordering::Relaxed)
     }
 }
 
