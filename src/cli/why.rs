@@ -69,16 +69,15 @@ fn text(found: &Why, dir: &std::path::Path) -> String {
 
 fn answers(found: &Why) -> String {
     let mut text = String::new();
-    let groups: [(&str, fn(f64) -> bool); 3] = [
-        ("right", |score| score >= 1.0),
-        ("partly right", |score| score > 0.0 && score < 1.0),
-        ("wrong", |score| score <= 0.0),
-    ];
-    for (word, belongs) in groups {
+    for (word, lowest, highest) in [
+        ("right", 1.0, f64::INFINITY),
+        ("partly right", f64::MIN_POSITIVE, 1.0),
+        ("wrong", f64::NEG_INFINITY, f64::MIN_POSITIVE),
+    ] {
         let ids: Vec<String> = found
             .answers
             .iter()
-            .filter(|answer| belongs(answer.score))
+            .filter(|answer| (lowest..highest).contains(&answer.score))
             .map(|answer| answer.query_id.to_string())
             .collect();
         if !ids.is_empty() {

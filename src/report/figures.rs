@@ -26,32 +26,51 @@ const SHOWN: usize = 3;
 
 /// All figures, in the order of the page.
 pub fn figures(results: &SweepResults, matrix: &Matrix) -> Vec<(Section, Figure)> {
-    let shown = shown_at_first(matrix);
+    let looks = curves(matrix);
     let mut all = Vec::new();
     all.extend(heat_maps(matrix).into_iter().map(|figure| (Section::HeatMaps, figure)));
-    all.extend(shots(results, matrix, &shown).map(|figure| (Section::Shots, figure)));
-    all.extend(learning(results, &shown).into_iter().map(|figure| (Section::Learning, figure)));
+    all.extend(shots(results, matrix, &looks).map(|figure| (Section::Shots, figure)));
+    all.extend(learning(results, &looks).into_iter().map(|figure| (Section::Learning, figure)));
     all.extend(movement(matrix).map(|figure| (Section::Movement, figure)));
     all.extend(overlap(results, matrix).map(|figure| (Section::Overlap, figure)));
     all.extend(signal(results).map(|figure| (Section::Signal, figure)));
     all
 }
 
-/// Whether each point's curves are visible at first: the baseline, and the best that differ from each other.
-pub fn shown_at_first(matrix: &Matrix) -> Vec<bool> {
-    let mut shown: Vec<bool> = matrix.points.iter().map(|row| row.is_baseline).collect();
-    let mut taken: Vec<&str> = Vec::new();
+/// How the curves of each point look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Curve {
+    /// Visible at first: the baseline, and the best that differ from each other.
+    pub shown: bool,
+    colour: usize,
+}
+
+impl Curve {
+    /// CSS classes of everything that belongs to the curve.
+    pub fn classes(self) -> String {
+        format!("s{}{}", self.colour % 8, if self.shown { "" } else { " off" })
+    }
+}
+
+/// The curves of all points. Those visible at first have the first colours, each its own.
+pub fn curves(matrix: &Matrix) -> Vec<Curve> {
+    let mut shown: Vec<usize> =
+        (0..matrix.points.len()).filter(|&index| matrix.points[index].is_baseline).collect();
+    let letter = |index: usize| matrix.points[index].identical.as_deref();
     let mut left = SHOWN;
     for index in ranking(matrix) {
-        let letter = matrix.points[index].identical.as_deref();
-        if left == 0 || letter.is_some_and(|letter| taken.contains(&letter)) {
-            continue;
+        let taken = shown
+            .iter()
+            .any(|&other| other == index || letter(index).is_some_and(|name| letter(other) == Some(name)));
+        if left > 0 && !taken {
+            shown.push(index);
+            left -= 1;
         }
-        taken.extend(letter);
-        shown[index] = true;
-        left -= 1;
     }
-    shown
+    let place = |index: usize| shown.iter().position(|&other| other == index);
+    (0..matrix.points.len())
+        .map(|index| Curve { shown: place(index).is_some(), colour: place(index).unwrap_or(index) })
+        .collect()
 }
 
 /// Points from best to worst; those without a figure are left out.
@@ -64,10 +83,6 @@ fn ranking(matrix: &Matrix) -> Vec<usize> {
         of(b).total_cmp(&of(a))
     });
     order
-}
-
-fn classes(index: usize, shown: &[bool]) -> String {
-    format!("s{}{}", index % 8, if shown[index] { "" } else { " off" })
 }
 
 /// Accuracy (or validation loss) over every pair of axes, one map per freeze setting.
@@ -149,7 +164,7 @@ fn loss_cell(value: f64) -> String {
     format!("{value:.3}")
 }
 
-fn shots(results: &SweepResults, matrix: &Matrix, shown: &[bool]) -> Option<Figure> {
+fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<Figure> {
     let panel = Panel::of(results)?;
     let queries = panel.widest();
     let bootstrap = Bootstrap::new(queries, 2_000, 11);
@@ -175,7 +190,7 @@ fn shots(results: &SweepResults, matrix: &Matrix, shown: &[bool]) -> Option<Figu
         .enumerate()
         .map(|(place, ((index, name, scores), intervals))| Series {
             name: (*name).to_owned(),
-            classes: index.map_or("s7 ref".to_owned(), |index| classes(index, shown)),
+            classes: index.map_or("s7 ref".to_owned(), |index| looks[index].classes()),
             point: *index,
             values: panel
                 .shots
@@ -204,9 +219,10 @@ fn shots(results: &SweepResults, matrix: &Matrix, shown: &[bool]) -> Option<Figu
 /// A figure of an epoch.
 type EpochFigure = fn(&EpochMetrics) -> Option<f64>;
 
-fn learning(results: &SweepResults, shown: &[bool]) -> Vec<Figure> {
-    let kinds: [(&str, &str, EpochFigure); 4] = [
-        ("train-loss", "Training loss", |epoch| Some(epoch.train_loss)),
+fn learning(results: &SweepResults, looks: &[Curve]) -> Vec<Figure> {
+    let kinds: [(&str, &str, EpochFigure); 5] = [
+        ("rce-loss", "Training loss, RCE", |epoch| (epoch.phase == "rce").then_some(epoch.train_loss)),
+        ("grpo-loss", "Training loss, GRPO", |epoch| (epoch.phase == "grpo").then_some(epoch.train_loss)),
         ("val-loss", "Validation loss", |epoch| epoch.val_loss),
         ("kl", "KL to the reference policy", |epoch| epoch.kl),
         ("ratio", "Mean probability ratio", |epoch| epoch.mean_ratio),
@@ -233,7 +249,7 @@ fn learning(results: &SweepResults, shown: &[bool]) -> Vec<Figure> {
                         .enumerate()
                         .filter_map(|(place, epoch)| Some((place as f64 + 1.0, figure(epoch)?, None)))
                         .collect();
-                    let classes = classes(index, shown);
+                    let classes = looks[index].classes();
                     (!values.is_empty()).then(|| Series {
                         name: point.name.clone(),
                         classes,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::figures::{Section, shown_at_first};
+use super::figures::{Section, curves};
 use super::layout::{percent, shot_title, signed, thousands, verdict_text};
 use super::matrix::{Matrix, Row, RowStatus};
 use super::observations::{Observation, best_row, failures, observations};
@@ -107,6 +107,7 @@ impl Page<'_> {
         let mut text = format!("<section id=\"{id}\"><h2>{title}</h2>\n");
         if matches!(section, Section::Learning | Section::Shots) {
             text += "<p class=\"soft\">Tick a row of the matrix to show its curve. <button type=\"button\" data-curves=\"none\">Hide all</button> <button type=\"button\" data-curves=\"first\">Best and baseline</button></p>\n";
+            text += &self.legend();
         }
         text += "<div class=\"figures\">\n";
         for (_, figure) in self.figures.iter().filter(|(other, _)| *other == section) {
@@ -115,10 +116,25 @@ impl Page<'_> {
         text + "</div></section>\n"
     }
 
+    /// Names of the visible curves, in their colours.
+    fn legend(&self) -> String {
+        let mut text = String::from("<ul class=\"legend\">\n");
+        for (index, (look, row)) in curves(self.matrix).iter().zip(&self.matrix.points).enumerate() {
+            let baseline = if row.is_baseline { " (baseline)" } else { "" };
+            let _ = writeln!(
+                text,
+                "<li class=\"series {}\" data-point=\"{index}\"><span>{}{baseline}</span></li>",
+                look.classes(),
+                escape(&row.name)
+            );
+        }
+        text + "</ul>\n"
+    }
+
     /// The matrix: every point with every figure, sortable and filterable.
     fn table(&self) -> String {
         let matrix = self.matrix;
-        let shown = shown_at_first(matrix);
+        let looks = curves(matrix);
         let mut text = String::from(
             "<section id=\"matrix\"><h2>Matrix</h2>\n<p><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"kl0.15 frozen\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span></p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Results matrix\"><table id=\"points\"><thead><tr><th scope=\"col\">curve</th>",
         );
@@ -131,18 +147,20 @@ impl Page<'_> {
             );
         }
         text += "</tr></thead>\n<tbody>\n";
-        let ranges: Vec<(f64, f64)> = (0..matrix.shots.len())
-            .map(|shot| range(matrix.points.iter().filter_map(|row| row.shots[shot])))
-            .collect();
-        let average = range(matrix.points.iter().filter_map(|row| row.average));
+        let shades = Shades {
+            shots: (0..matrix.shots.len())
+                .map(|shot| range(matrix.points.iter().filter_map(|row| row.shots[shot])))
+                .collect(),
+            average: range(matrix.points.iter().filter_map(|row| row.average)),
+        };
         for (index, row) in matrix.points.iter().enumerate() {
             let tick = format!(
                 "<input type=\"checkbox\" data-point=\"{index}\"{}{} aria-label=\"curves of {}\">",
-                if shown[index] { " checked" } else { "" },
-                if shown[index] { " data-first" } else { "" },
+                if looks[index].shown { " checked" } else { "" },
+                if looks[index].shown { " data-first" } else { "" },
                 escape(&row.name)
             );
-            self.row(&mut text, row, &tick, Some((&ranges, average)));
+            self.row(&mut text, row, &tick, Some(&shades));
         }
         for row in &matrix.references {
             self.row(&mut text, row, "", None);
@@ -173,7 +191,7 @@ impl Page<'_> {
         columns
     }
 
-    fn row(&self, text: &mut String, row: &Row, tick: &str, shades: Option<(&[(f64, f64)], (f64, f64))>) {
+    fn row(&self, text: &mut String, row: &Row, tick: &str, shades: Option<&Shades>) {
         let class = match () {
             () if row.status == RowStatus::Reference => " class=\"reference\"",
             () if row.is_baseline => " class=\"baseline\"",
@@ -184,10 +202,10 @@ impl Page<'_> {
             plain(text, axis, axis);
         }
         for (shot, score) in row.shots.iter().enumerate() {
-            let range = shades.map(|(ranges, _)| ranges[shot]);
+            let range = shades.map(|shades| shades.shots[shot]);
             figure(text, *score, &percent(*score, 1).text, range);
         }
-        figure(text, row.average, &percent(row.average, 2).text, shades.map(|(_, range)| range));
+        figure(text, row.average, &percent(row.average, 2).text, shades.map(|shades| shades.average));
         let interval = |interval: super::stats::Interval| {
             format!("{:.1} to {:.1}", 100.0 * interval.low, 100.0 * interval.high)
         };
@@ -251,14 +269,20 @@ impl Page<'_> {
         let mut text = section_of_facts("provenance", "Provenance", &facts);
         if let Some(point) = resolved.points.first() {
             let config = serde_json::to_string_pretty(&point.config).unwrap_or_default();
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "<details><summary>Configuration of the first point, every default filled in</summary><pre>{}</pre></details>\n",
+                "<details><summary>Configuration of the first point, every default filled in</summary><pre>{}</pre></details>",
                 escape(&config)
             );
         }
         text
     }
+}
+
+/// Ranges over which cells are shaded.
+struct Shades {
+    shots: Vec<(f64, f64)>,
+    average: (f64, f64),
 }
 
 const SECTIONS: [(Section, &str, &str); 6] = [

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use super::build::matrix;
 use super::error::ReportError;
-use super::matrix::{Matrix, MatrixOptions, matrix};
+use super::matrix::{Matrix, MatrixOptions};
 use crate::store::SweepResults;
 
 /// The matrix of the results in `dir`.

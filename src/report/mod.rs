@@ -5,6 +5,7 @@
 //! ```
 
 mod axes;
+mod build;
 pub mod check;
 mod error;
 mod figures;
@@ -27,12 +28,13 @@ mod svg;
 pub mod tensorboard;
 mod why;
 
+pub use build::matrix;
 pub use error::{ReportError, did_you_mean};
 pub use figures::{Section, figures};
 pub use html::{Cost, Page};
 pub use layout::{Cell, Column, Detail, LayoutOptions, Line, Table, fitting, layout, layout_rows};
 pub use load::load;
-pub use matrix::{LEVEL, Matrix, MatrixOptions, Row, RowStatus, Verdict, matrix};
+pub use matrix::{LEVEL, Matrix, MatrixOptions, Row, RowStatus, Verdict};
 pub use matrix_csv::MatrixFileError;
 pub use merge::merge;
 pub use observations::{Observation, observations};

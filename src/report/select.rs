@@ -238,8 +238,10 @@ pub fn set_baseline(results: &mut SweepResults, text: &str) -> Result<(), Report
         .collect();
     match left.len() {
         0 => Err(ReportError::NothingSelected(results.name.clone())),
-        1 => Ok(results.baseline = left),
-        _ if open.is_empty() => Ok(results.baseline = left),
+        count if count == 1 || open.is_empty() => {
+            results.baseline = left;
+            Ok(())
+        }
         count => Err(ReportError::AmbiguousBaseline {
             text: text.to_owned(),
             sweep: results.name.clone(),

@@ -30,6 +30,9 @@ impl Figure {
     }
 }
 
+/// `(x, y, interval)`
+pub type Mark = (f64, f64, Option<(f64, f64)>);
+
 /// One line of a [`LineChart`].
 pub struct Series {
     pub name: String,
@@ -37,8 +40,7 @@ pub struct Series {
     pub classes: String,
     /// Number of the point, for switching it on and off.
     pub point: Option<usize>,
-    /// `(x, y, interval)`
-    pub values: Vec<(f64, f64, Option<(f64, f64)>)>,
+    pub values: Vec<Mark>,
 }
 
 /// Lines over a common x axis.
@@ -54,7 +56,7 @@ pub struct LineChart {
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 270.0;
 const LEFT: f64 = 56.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 42.0;
 
@@ -82,7 +84,7 @@ impl LineChart {
                 short(tick)
             );
         }
-        for (value, label) in &self.ticks {
+        for (value, label) in self.ticks.iter().filter(|(value, _)| (x.low..=x.high).contains(value)) {
             text(&mut svg, "tick", place_x(*value), HEIGHT - BOTTOM + 16.0, "middle", label);
         }
         text(&mut svg, "title", LEFT, 18.0, "start", &self.title);
@@ -120,6 +122,12 @@ impl Series {
             }
             let _ = write!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.6\"/>", place_x(*x), place_y(*y));
         }
+        // References have no entry in the legend: their lines are named where they end.
+        if self.point.is_none()
+            && let Some((x, y, _)) = self.values.last()
+        {
+            text(svg, "label", place_x(*x), place_y(*y) - 5.0, "end", &self.name);
+        }
         *svg += "</g>";
     }
 }
@@ -152,7 +160,7 @@ impl HeatMap {
         let turned = 7.0 * longest(&self.columns) as f64 > self.cell;
         let top = if turned { 40.0 + 6.2 * longest(&self.columns) as f64 } else { 50.0 };
         let width = (left + self.cell * self.columns.len() as f64 + 10.0)
-            .max(7.5 * self.title.chars().count() as f64);
+            .max(8.4 * self.title.chars().count() as f64);
         let mut svg = open(width, top + height * self.rows.len() as f64 + 8.0, &self.title);
         text(&mut svg, "title", 4.0, 18.0, "start", &self.title);
         for (index, column) in self.columns.iter().enumerate() {

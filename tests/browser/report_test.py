@@ -83,8 +83,8 @@ def filters(browser):
 
 
 def toggles(browser):
-    point = browser.js("return document.querySelector('.series[data-point]').dataset.point")
-    hidden = f"return getComputedStyle(document.querySelector('.series[data-point=\"{point}\"]')).display"
+    point = browser.js("return document.querySelector('g.series[data-point]').dataset.point")
+    hidden = f"return getComputedStyle(document.querySelector('g.series[data-point=\"{point}\"]')).display"
     before = browser.js(hidden)
     browser.js(f"document.querySelector('input[data-point=\"{point}\"]').click()")
     check(browser.js(hidden) != before, "a tick does not switch the curve")

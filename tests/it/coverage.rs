@@ -53,7 +53,6 @@ fn called(seed: u64, sweeps: usize, rows: usize, queries: usize, shots: usize, g
 fn without_a_difference_a_call_is_rare() {
     let several = called(1, 1_000, 9, 115, 4, 0.0);
     let single = called(2, 1_000, 2, 115, 4, 0.0);
-    println!("false calls: 8 rows {several}, 1 row {single}");
     assert!(several <= 0.055, "{several}");
     assert!((0.03..=0.065).contains(&single), "{single}");
 }
@@ -62,7 +61,6 @@ fn without_a_difference_a_call_is_rare() {
 fn a_true_difference_of_five_points_on_800_queries_is_found() {
     // Half of the queries are wrong, so that a gain of 0.1 on the wrong ones is five points.
     let found = called(3, 200, 2, 800, 1, 0.1);
-    println!("five points on 800 queries found: {found}");
     assert!(found >= 0.8, "{found}");
 }
 
@@ -84,7 +82,6 @@ fn intervals_cover_the_truth() {
         interval.low > 0.0 || interval.high < 0.0
     });
     let missed = missed.count() as f64 / sweeps as f64;
-    println!("95 % intervals that miss the truth: {missed}");
     assert!((0.03..=0.075).contains(&missed), "{missed}");
 }
 
@@ -109,7 +106,6 @@ fn three_seeds_that_scatter_do_not_make_a_difference() {
         missed += usize::from(interval.low > 0.0 || interval.high < 0.0);
     }
     let (called, missed) = (called as f64 / sweeps as f64, missed as f64 / sweeps as f64);
-    println!("three seeds: called {called}, intervals that miss {missed}");
     assert!(called <= 0.06, "{called}");
     assert!(missed <= 0.08, "{missed}");
 }

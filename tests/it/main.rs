@@ -8,4 +8,6 @@ mod engines;
 mod fixture;
 mod golden;
 mod matrix;
+
 mod schema;
+mod table;
