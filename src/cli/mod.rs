@@ -1,8 +1,18 @@
 //! The command line: clap types, one file per subcommand. The only reader of arguments and environment,
 //! and the only place that prints.
 
+mod ckpt;
+mod data;
+mod data_report;
 mod output;
+mod progress;
+mod report;
+mod run;
 mod schema;
+mod sweep_file;
+mod table;
+mod use_point;
+mod why;
 
 use clap::{Parser, Subcommand};
 
@@ -10,23 +20,60 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "sweep", version, propagate_version = true)]
 struct Cli {
+    #[command(flatten)]
+    output: output::OutputArgs,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Ckpt(ckpt::CkptArgs),
+    Data(data::DataArgs),
+    Report(report::ReportArgs),
+    Run(run::RunArgs),
     Schema(schema::SchemaArgs),
+    Use(use_point::UseArgs),
+    Why(why::WhyArgs),
+    Table(Box<table::TableArgs>),
 }
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
 pub fn main() -> u8 {
     let cli = Cli::parse();
+    output::configure(&cli.output);
     let outcome: anyhow::Result<u8> = match cli.command {
+        Command::Ckpt(args) => ckpt::run(&args),
+        Command::Data(args) => data::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Table(args) => table::run(&args),
+        Command::Use(args) => use_point::run(&args),
+        Command::Why(args) => why::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));
-        2
+        exit_code(&error)
     })
+}
+
+/// 3 where the results directory is held by another run or written by a newer version, else 2.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    use crate::run::RunError;
+    use crate::store::StoreError;
+    let held = |store: &StoreError| matches!(store, StoreError::Held { .. } | StoreError::NewerFormat { .. });
+    let from_run =
+        error.downcast_ref::<RunError>().is_some_and(|e| matches!(e, RunError::Store(s) if held(s)));
+    if from_run || error.downcast_ref::<StoreError>().is_some_and(held) { 3 } else { 2 }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::reward::reward_mode_name;
 use crate::checkpoint::CheckpointError;
 use crate::spec::RewardMode;
 
@@ -48,7 +49,7 @@ pub enum DataError {
     TrainFraction(f64),
     #[error(
         "reward mode `{}` needs `{field}`, which trajectory {trajectory} of query {query_id} does not have\nhint: {hint}",
-        name(*mode)
+        reward_mode_name(*mode)
     )]
     MissingScore {
         mode: RewardMode,
@@ -58,11 +59,6 @@ pub enum DataError {
         field: &'static str,
         hint: String,
     },
-}
-
-/// A reward mode as sweep files spell it.
-fn name(mode: RewardMode) -> String {
-    serde_json::to_value(mode).ok().and_then(|name| name.as_str().map(str::to_string)).unwrap_or_default()
 }
 
 /// What is wrong with one field of a query group or of a line of logged trajectories.

@@ -115,7 +115,9 @@ pub(super) fn build(query_id: u64, raw: RawGroup, rules: Rules) -> Result<Built,
         built.dropped.no_positive = 1;
     } else {
         built.group = Some(Group { query_id, pool: resolved.pool, trajectories });
+        return Ok(built);
     }
+    built.methods.clear();
     Ok(built)
 }
 

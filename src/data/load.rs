@@ -54,18 +54,13 @@ pub fn load(params: &DataParams) -> Result<Dataset, DataError> {
 /// # Errors
 /// As [`load`].
 pub fn inspect(params: &DataParams) -> Result<Inspection, DataError> {
-    // The matrix is first, because it says which ids exist; it is the smaller file. Hashing a file and parsing
-    // it share the cores.
-    let text = fs_err::read(&params.trajectories)?;
-    let (embeddings_hash, embeddings) =
-        rayon::join(|| hash_file(&params.embeddings), || read_embeddings(&params.embeddings));
-    let (embeddings_hash, embeddings) = (embeddings_hash?, embeddings?);
-    let (text_hash, groups) = rayon::join(
-        || blake3::hash(&text),
-        || parse(&params.trajectories, &text, params, Some(embeddings.rows)),
+    // The matrix says which ids exist, so it comes before parsing. Whatever can share the cores does.
+    let (text, (embeddings_hash, embeddings)) = rayon::join(
+        || fs_err::read(&params.trajectories),
+        || rayon::join(|| hash_file(&params.embeddings), || read_embeddings(&params.embeddings)),
     );
-    let (mut dataset, mut facts) = groups?;
-    facts.trajectories_hash = text_hash.to_hex().to_string();
+    let (text, embeddings_hash, embeddings) = (text?, embeddings_hash?, embeddings?);
+    let (mut dataset, mut facts) = hash_and_parse(&text, params, Some(embeddings.rows))?;
     facts.embeddings_hash = embeddings_hash.to_hex().to_string();
     dataset.digest = digest(&facts, params);
     dataset.embeddings = embeddings;
@@ -79,10 +74,21 @@ pub fn inspect(params: &DataParams) -> Result<Inspection, DataError> {
 /// As [`load`], for the trajectories.
 pub fn inspect_trajectories(params: &DataParams) -> Result<Inspection, DataError> {
     let text = fs_err::read(&params.trajectories)?;
-    let (mut dataset, mut facts) = parse(&params.trajectories, &text, params, None)?;
-    facts.trajectories_hash = blake3::hash(&text).to_hex().to_string();
+    let (mut dataset, facts) = hash_and_parse(&text, params, None)?;
     dataset.digest = digest(&facts, params);
     Ok(Inspection { dataset, facts })
+}
+
+fn hash_and_parse(
+    text: &[u8],
+    params: &DataParams,
+    rows: Option<usize>,
+) -> Result<(Dataset, Facts), DataError> {
+    let (hash, parsed) =
+        rayon::join(|| blake3::hash(text), || parse(&params.trajectories, text, params, rows));
+    let (dataset, mut facts) = parsed?;
+    facts.trajectories_hash = hash.to_hex().to_string();
+    Ok((dataset, facts))
 }
 
 /// Identity of a data set: the contents of its files and the parameters that are not paths.

@@ -30,8 +30,7 @@ impl CandidateScores {
         let masked = (MASKED - self.largest).exp();
         let mut exps = self.exps.clone();
         let mut sum = 0.0;
-        for (step, &chosen) in pointer.iter().enumerate() {
-            let chosen = chosen as usize;
+        for (step, &id) in pointer.iter().enumerate() {
             let total: f64 = exps.iter().sum();
             // Below this the terms begin to lose digits, because the largest score itself is masked.
             let log_total = if total >= 1e-200 || total.is_nan() {
@@ -39,9 +38,9 @@ impl CandidateScores {
             } else {
                 self.log_total(&pointer[..step])
             };
-            let repeated = pointer[..step].contains(&(chosen as u32));
-            sum += if repeated { MASKED } else { self.logits[chosen] } - log_total;
-            exps[chosen] = masked;
+            let logit = if pointer[..step].contains(&id) { MASKED } else { self.logits[id as usize] };
+            sum += logit - log_total;
+            exps[id as usize] = masked;
         }
         sum
     }

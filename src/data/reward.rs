@@ -42,7 +42,7 @@ fn raw_reward(one: &Trajectory, params: &RewardParams) -> f64 {
     };
     let hard = |weight: f64| term(weight, one.correct);
     let separated = || match one.correct {
-        Some(correct) if correct == 1.0 => 2.0 * hard_weight,
+        Some(1.0) => 2.0 * hard_weight,
         Some(_) => 0.0,
         None => term(hard_weight, None),
     };
@@ -158,6 +158,11 @@ fn missing_hint(one: &Trajectory, mode: RewardMode) -> String {
         }
         _ => format!("it has {}; choose a mode that reads those", present.join(", ")),
     }
+}
+
+/// A reward mode as sweep files spell it.
+pub fn reward_mode_name(mode: RewardMode) -> String {
+    serde_json::to_value(mode).ok().and_then(|name| name.as_str().map(str::to_string)).unwrap_or_default()
 }
 
 /// How much the training groups' raw rewards tell apart. Rewards closer than rounding count as equal.

@@ -287,6 +287,7 @@ fn mistakes_in_the_text_name_line_column_query_and_field() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn impossible_groups_name_query_and_field() {
     let cases = [
         (
@@ -507,6 +508,29 @@ fn sequence_probability_masks_what_was_chosen() {
         sequence_log_prob(&low, &[0, 1])
     );
     assert!(sequence_log_prob(&[f32::NAN, 1.0], &[1]).is_nan());
+}
+
+#[test]
+fn sequence_probability_agrees_with_the_golden_forward_pass() {
+    let bytes = fs_err::read(repository("tests/golden/forward.safetensors")).expect("readable");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("sound");
+    let floats = |name: &str| -> Vec<f32> {
+        let data = file.tensor(name).expect(name).data().chunks_exact(4);
+        data.map(|bytes| f32::from_le_bytes(bytes.try_into().expect("four bytes"))).collect()
+    };
+    let dataset = golden();
+    for (index, group) in dataset.train.iter().take(4).enumerate() {
+        // [T, S, K]: at the first step nothing is masked.
+        let logits = floats(&format!("g{index}.logits"));
+        let expected = floats(&format!("g{index}.logp"));
+        assert_eq!(expected.len(), group.trajectories.len());
+        for (one, (expected, rows)) in
+            group.trajectories.iter().zip(expected.iter().zip(logits.chunks_exact(128)))
+        {
+            let ours = sequence_log_prob(&rows[..64], &one.pointer);
+            assert!((ours - f64::from(*expected)).abs() < 5e-6, "group {index}: {ours} against {expected}");
+        }
+    }
 }
 
 proptest! {

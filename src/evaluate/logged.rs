@@ -97,6 +97,11 @@ impl Logged {
         &self.inputs
     }
 
+    /// Evaluation queries; at most as many as [`Logged::queries`], which counts a query once per pool.
+    pub fn question_count(&self) -> usize {
+        self.questions.len()
+    }
+
     /// blake3 (hex) of the file's contents.
     pub fn hash(&self) -> &str {
         &self.hash
@@ -112,7 +117,7 @@ impl Logged {
     /// If `logits` has not the shape that [`Logged::queries`] asks for.
     pub fn select(&self, logits: &[Vec<f32>]) -> BTreeMap<usize, Vec<QueryScore>> {
         assert_eq!(logits.len(), self.inputs.len(), "one row of logits per query");
-        let scores: Vec<CandidateScores> = logits.iter().map(|row| CandidateScores::new(row)).collect();
+        let scores: Vec<CandidateScores> = logits.par_iter().map(|row| CandidateScores::new(row)).collect();
         let choose = |question: &Question, shot: usize| {
             let choices = &question.lines[&shot];
             let (trajectory, log_prob) =
@@ -126,7 +131,8 @@ impl Logged {
                 log_prob,
             }
         };
-        let per_shot = |shot: usize| self.questions.iter().map(|question| choose(question, shot)).collect();
+        let per_shot =
+            |shot: usize| self.questions.par_iter().map(|question| choose(question, shot)).collect();
         self.shots.iter().map(|&shot| (shot, per_shot(shot))).collect()
     }
 

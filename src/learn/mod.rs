@@ -14,7 +14,7 @@ mod task;
 mod walks;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::data::{Embeddings, Group};
 use crate::spec::{FreezeSet, ModelParams};
@@ -63,19 +63,30 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Raised from a signal handler or a budget to end training at the next step.
+/// What the trainer and the world around it share while training runs: a request to end at the next step, and
+/// how many member-steps have been made.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<(AtomicBool, AtomicU64)>);
 
 impl Cancel {
     /// Asks for the end.
     pub fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.0.store(true, Ordering::Relaxed);
     }
 
     /// Whether somebody asked.
     pub fn is_raised(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts `members` that made a step.
+    pub fn count_steps(&self, members: u64) {
+        self.0.1.fetch_add(members, Ordering::Relaxed);
+    }
+
+    /// Member-steps made so far.
+    pub fn steps(&self) -> u64 {
+        self.0.1.load(Ordering::Relaxed)
     }
 }
 

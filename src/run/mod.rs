@@ -66,6 +66,14 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
+/// What a run leaves: the counts, the matrix as it was written, and where.
+#[derive(Clone, Debug)]
+pub struct RunReport {
+    pub outcome: Outcome,
+    pub matrix: report::Matrix,
+    pub dir: SweepDir,
+}
+
 /// Runs `spec` to the end, or until `cancel` is raised.
 ///
 /// # Errors
@@ -75,7 +83,7 @@ pub fn run(
     options: &RunOptions,
     cancel: &Cancel,
     sink: &mut dyn FnMut(&Event),
-) -> Result<Outcome, RunError> {
+) -> Result<RunReport, RunError> {
     let session = Session::load(spec, options.share)?;
     let dir = SweepDir::new(&options.root, &session.spec.name);
     let holder = options.provenance.get("holder").map_or("sweep", String::as_str);
@@ -146,9 +154,10 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn run(&self, log: &mut dyn FnMut(&Event)) -> Result<Outcome, RunError> {
+    fn run(&self, log: &mut dyn FnMut(&Event)) -> Result<RunReport, RunError> {
         let plan = &self.session.plan;
-        let mut stages = StageTable::open(self.session, self.store.stages(), self.device_kind(), log)?;
+        let kind = self.options.device.kind();
+        let mut stages = StageTable::open(self.session, self.store.stages(), kind, log)?;
         let mut points = PointTable::open(self.session, self.store);
         let left: u64 = outstanding(plan, &stages.progress())
             .iter()
@@ -177,7 +186,7 @@ impl Runner<'_> {
             }
         }
         let outcome = points.outcome(self.cancel.is_raised());
-        write_matrix(self.store, self.store.dir().path())?;
+        let matrix = write_matrix(self.store, self.store.dir().path())?;
         log(&Event::Finished {
             done: outcome.done,
             failed: outcome.failed,
@@ -185,14 +194,7 @@ impl Runner<'_> {
             interrupted: outcome.interrupted,
             seconds: self.began.elapsed().as_secs_f64(),
         });
-        Ok(outcome)
-    }
-
-    fn device_kind(&self) -> &'static str {
-        match self.options.device {
-            Device::Cuda(_) => "cuda",
-            Device::Cpu | Device::Flex => "cpu",
-        }
+        Ok(RunReport { outcome, matrix, dir: self.store.dir().clone() })
     }
 
     /// Trains one cohort; every epoch is on disk before the next begins, and every point is finished as soon
@@ -219,7 +221,7 @@ impl Runner<'_> {
         });
         let mut failure = None;
         let mut report = |event: MemberEvent| {
-            let mut handle = || -> Result<(), RunError> {
+            let handle = || -> Result<(), RunError> {
                 stages.record_event(self.session, event, log)?;
                 points.finish_ready(self.session, self.store, stages, self.options.device, log)
             };

@@ -115,7 +115,7 @@ impl Session {
     /// What a careful person wants to know before training starts: rewards RCE uses, what is frozen and how
     /// much is trained, where the weights come from.
     pub fn notices(&self) -> Vec<String> {
-        let mut notices = Vec::new();
+        let mut notices = self.spec.warnings.clone();
         let configs = || self.spec.points.iter().map(|point| &point.config);
         let rce: Vec<&str> =
             distinct(configs().filter(|c| c.train.rce_epochs > 0).map(|c| match c.train.rce_reward {

@@ -1,6 +1,6 @@
 //! `[baseline]`: which points tables compare against.
 
-use super::document::{Condition, Draft, alternatives, value_list};
+use super::document::{Condition, Draft, listed, value_list};
 use super::error::Diagnostic;
 use super::grid::{Grid, Matcher};
 use super::keys::{Key, Table};
@@ -37,10 +37,11 @@ pub(super) fn rows(draft: &Draft, grid: &Grid) -> Result<Vec<usize>, Diagnostic>
     }
     let open = open_axes(grid, baseline, &matching);
     if !open.is_empty() {
+        let (dotted, bare): (Vec<String>, Vec<String>) =
+            open.iter().map(|key| (key.dotted(), key.name.to_owned())).unzip();
         let message =
-            format!("[baseline] means {} points: it leaves {} open", matching.len(), alternatives_and(&open));
-        let names: Vec<String> = open.iter().map(|key| key.name.to_owned()).collect();
-        let hint = format!("name {} as well (only `seed` may be left open)", all(&names));
+            format!("[baseline] means {} points: it leaves {} open", matching.len(), listed(&dotted, "and"));
+        let hint = format!("name {} as well (only `seed` may be left open)", listed(&bare, "and"));
         return Err(Diagnostic::new(message).at(&baseline.origin).hint(hint));
     }
     Ok(matching.into_iter().map(|(row, _)| row).collect())
@@ -58,14 +59,6 @@ fn open_axes(grid: &Grid, baseline: &Condition, matching: &[(usize, &[u32])]) ->
         !named && !is_seed(column.key) && matching.iter().any(|(_, row)| row[*position] != first[*position])
     });
     open.map(|(_, column)| column.key).collect()
-}
-
-fn all(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-fn alternatives_and(keys: &[&Key]) -> String {
-    alternatives(&keys.iter().map(|key| key.dotted()).collect::<Vec<_>>()).replace(" or ", " and ")
 }
 
 /// A key that no point varies can only be named with the value that all points have.

@@ -56,9 +56,11 @@ pub(super) fn clash_in(draft: &Draft, grid: &Grid, row: &[u32], name: &str, clas
             None => draft.given(key).map(|given| &given.origin),
         }
     });
-    Diagnostic::new(format!("point `{name}`: {}", clash.message))
-        .at(origin.unwrap_or(&draft.whole))
-        .hint(clash.hint)
+    let message = match grid.rows().len() {
+        1 => clash.message.clone(),
+        _ => format!("point `{name}`: {}", clash.message),
+    };
+    Diagnostic::new(message).at(origin.unwrap_or(&draft.whole)).hint(clash.hint)
 }
 
 /// Keys that must be given and are not.
@@ -72,18 +74,11 @@ pub(super) fn missing(draft: &Draft) -> Vec<Diagnostic> {
         .map(|key| {
             let table = key.table.name();
             let origin = draft.table(table).unwrap_or(&draft.whole);
-            Diagnostic::new(format!("`{}` is missing", key.dotted())).at(origin).hint(format!(
-                "add `{} = \"...\"` to [{table}]: {}",
-                key.name,
-                lower_first(key.doc)
-            ))
+            Diagnostic::new(format!("`{}` is missing", key.dotted()))
+                .at(origin)
+                .hint(format!("add `{} = \"...\"` to [{table}], relative to the sweep file", key.name))
         })
         .collect()
-}
-
-fn lower_first(text: &str) -> String {
-    let mut chars = text.trim_end_matches('.').chars();
-    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
 /// A file that the sweep reads.
@@ -130,6 +125,9 @@ fn way_to_file(written: &str, resolved: &Path, origin: &Origin) -> String {
     let siblings = files_beside(resolved);
     if let Some(meant) = closest(&wanted, siblings.iter().map(String::as_str)) {
         return format!("did you mean `{}`?", Path::new(written).with_file_name(meant).display());
+    }
+    if written.starts_with('~') {
+        return "write the whole path: `~` means nothing here".to_owned();
     }
     let base = if origin.source.is_file { "paths are" } else { "paths given with --set, too, are" };
     let mut hint = format!("{base} relative to the directory of the sweep file");

@@ -186,13 +186,13 @@ impl Walk {
     /// `name = item` in a table of plain keys.
     fn plain(&mut self, table: Table, name: &Spanned<std::borrow::Cow<str>>, item: &Spanned<DeValue>) {
         let Some(key) = keys_of(table).find(|key| key.name == name.get_ref()) else {
-            let place = match table {
-                Table::Top => "above the first table".to_owned(),
-                table => format!("in [{}]", table.name()),
+            let message = match table {
+                Table::Top if item.get_ref().is_table() => format!("unknown table `[{name}]`"),
+                Table::Top => format!("unknown key `{name}` above the first table"),
+                table => format!("unknown key `{name}` in [{}]", table.name()),
             };
-            let diagnostic = Diagnostic::new(format!("unknown key `{name}` {place}"))
-                .at(&self.reader.origin(name))
-                .hint(way_out(name.get_ref(), table));
+            let diagnostic =
+                Diagnostic::new(message).at(&self.reader.origin(name)).hint(way_out(name.get_ref(), table));
             self.problems.push(diagnostic);
             return;
         };
@@ -356,7 +356,7 @@ fn axis_key(name: &str, place: &str) -> Result<&'static Key, Diagnostic> {
         Ok(key) => Ok(key),
         Err(Unresolved::Ambiguous(meanings)) => {
             let diagnostic = Diagnostic::new(format!("`{name}` in {place} could be more than one key"));
-            Err(diagnostic.hint(format!("write {}", alternatives(&meanings))))
+            Err(diagnostic.hint(format!("write {}", listed(&meanings, "or"))))
         }
         Err(Unresolved::Unknown) => match resolve(name, |_| true) {
             Ok(key) => {
@@ -372,11 +372,14 @@ fn axis_key(name: &str, place: &str) -> Result<&'static Key, Diagnostic> {
 
 /// What a user who wrote the unknown key `name` in `table` may have meant.
 fn way_out(name: &str, table: Table) -> String {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        return format!("`{name}` belongs in {}", place_of(key));
+    }
     if let Some((key, _)) = lab_key(name) {
         return format!("it is called `{}` here{}", key.name, elsewhere(key, table));
     }
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
-        return format!("`{name}` belongs in {}", place_of(key));
+    if name.eq_ignore_ascii_case("batch_size") {
+        return "remove it: a training step is always one query group".to_owned();
     }
     if let Some(meant) = closest(name, keys_of(table).map(|key| key.name)) {
         return format!("did you mean `{meant}`?");
@@ -395,7 +398,7 @@ fn way_out(name: &str, table: Table) -> String {
     }
     let containing = containing(name, keys_of(table));
     if !containing.is_empty() {
-        return format!("did you mean {}?", alternatives(&containing));
+        return format!("did you mean {}?", listed(&containing, "or"));
     }
     let names: Vec<&str> = keys_of(table).map(|key| key.name).collect();
     match table {
@@ -415,7 +418,7 @@ pub(super) fn way_out_of_axes(name: &str) -> String {
     }
     let containing = containing(bare, KEYS.iter().filter(|key| key.is_axis()));
     if !containing.is_empty() {
-        return format!("did you mean {}?", alternatives(&containing));
+        return format!("did you mean {}?", listed(&containing, "or"));
     }
     "any key of [reward], [model] and [train] can be used, such as `kl_beta`, `grpo_lr`, `freeze`, `seed`"
         .to_owned()
@@ -437,11 +440,11 @@ fn elsewhere(key: &Key, table: Table) -> String {
     if key.table == table { String::new() } else { format!(", in {}", place_of(key)) }
 }
 
-/// `` `a`, `b` or `c` ``
-pub(super) fn alternatives(names: &[String]) -> String {
+/// Names as the text of a sentence: `` `a`, `b` or `c` `` with `word` = "or".
+pub(super) fn listed(names: &[String], word: &str) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        Some((last, rest)) if !rest.is_empty() => format!("{} {word} {last}", rest.join(", ")),
         _ => names.concat(),
     }
 }

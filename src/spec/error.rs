@@ -33,15 +33,21 @@ impl From<Diagnostic> for SpecError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
+/// More mistakes than this are only counted.
+const SHOWN: usize = 12;
+
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, diagnostic) in self.0.iter().enumerate() {
+        for (index, diagnostic) in self.0.iter().take(SHOWN).enumerate() {
             if index > 0 {
                 f.write_str("\n\nerror: ")?;
             }
             diagnostic.fmt(f)?;
         }
-        Ok(())
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n\n... and {more} more"),
+        }
     }
 }
 
@@ -51,7 +57,7 @@ pub struct Diagnostic {
     /// What is wrong, with key and value.
     pub message: String,
     /// Where, if it is at one place.
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// What to do.
     pub hint: Option<String>,
 }
@@ -62,7 +68,7 @@ impl Diagnostic {
     }
 
     pub(super) fn at(mut self, origin: &Origin) -> Self {
-        self.place = Some(origin.place());
+        self.place = Some(Box::new(origin.place()));
         self
     }
 
@@ -73,7 +79,10 @@ impl Diagnostic {
 
     /// The position to sort by: mistakes on the command line after those in the file.
     pub(super) fn order(&self) -> (usize, usize) {
-        self.place.as_ref().map_or((0, 0), |place| (place.line.unwrap_or(usize::MAX), place.column))
+        match &self.place {
+            None => (0, 0),
+            Some(place) => place.line.map_or((usize::MAX, 0), |line| (line, place.column)),
+        }
     }
 }
 
@@ -111,13 +120,14 @@ pub struct Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = self.line.map(|line| line.to_string()).unwrap_or_default();
-        let gutter = " ".repeat(number.len().max(1));
-        write!(f, "{gutter}--> {}", self.file)?;
+        let blank = " ".repeat(number.len().max(1));
+        let number = if number.is_empty() { blank.clone() } else { number };
+        write!(f, "{blank}--> {}", self.file)?;
         if self.line.is_some() {
             write!(f, ":{number}:{}", self.column)?;
         }
-        write!(f, "\n{gutter} |\n{number:gutter$} | {}", self.text, gutter = gutter.len())?;
-        write!(f, "\n{gutter} | {}{}", self.indent, "^".repeat(self.width))
+        write!(f, "\n{blank} |\n{number} | {}", self.text)?;
+        write!(f, "\n{blank} | {}{}", self.indent, "^".repeat(self.width))
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Column {
     pub values: Vec<Given>,
     /// Whether `[grid]` names it; else only an `[[include]]` does.
     pub in_grid: bool,
-    /// Index of each value by its text.
+    /// Index of each value by its identity.
     index: HashMap<String, u32>,
 }
 
@@ -42,7 +42,7 @@ impl Column {
     /// The index of a value, and whether it was there before.
     fn intern(&mut self, given: &Given) -> (u32, bool) {
         let next = self.values.len() as u32;
-        let index = *self.index.entry(given.value.to_string()).or_insert(next);
+        let index = *self.index.entry(given.value.identity()).or_insert(next);
         if index == next {
             self.values.push(given.clone());
         }
@@ -51,7 +51,11 @@ impl Column {
 
     /// Which of the column's values are among `wanted`.
     pub fn mask(&self, wanted: &[Given]) -> Vec<bool> {
-        self.values.iter().map(|have| wanted.iter().any(|given| given.value == have.value)).collect()
+        let mut mask = vec![false; self.values.len()];
+        for index in wanted.iter().filter_map(|given| self.index.get(&given.value.identity())) {
+            mask[*index as usize] = true;
+        }
+        mask
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::document::{Axis, AxisGroup, Draft, alternatives, value_list, way_out_of_axes};
+use super::document::{Axis, AxisGroup, Draft, listed, value_list, way_out_of_axes};
 use super::error::{Diagnostic, Origin, Source};
 use super::grid::{Grid, Matcher};
 use super::keys::{Key, Kind, LabForm, Table, Unresolved, closest, lab_key, resolve};
@@ -51,7 +51,7 @@ impl<'a> Argument<'a> {
             Ok(key) => Ok((key, LabForm::Same)),
             Err(Unresolved::Ambiguous(meanings)) => {
                 let problem = Diagnostic::new(format!("`{}` could be more than one key", self.key));
-                Err(problem.at(&self.key_origin()).hint(format!("write {}", alternatives(&meanings))))
+                Err(problem.at(&self.key_origin()).hint(format!("write {}", listed(&meanings, "or"))))
             }
             Err(Unresolved::Unknown) => lab_key(self.key).ok_or_else(|| {
                 let bare = self.key.rsplit('.').next().unwrap_or(self.key);
@@ -130,13 +130,24 @@ fn toml_text(kind: Kind, text: &str) -> String {
         (Kind::Number(_), None) => number(),
         (Kind::Samples, Some("integer")) => Some(text.to_owned()),
         (_, Some("array")) if kind.is_list() => Some(text.to_owned()),
-        (_, _) if kind.is_list() && kind_of(&listed).is_some() => Some(listed),
+        (_, found)
+            if kind_of(&listed).is_some() && (kind.is_list() || found.is_none() && text.contains(',')) =>
+        {
+            Some(listed)
+        }
         (Kind::Number(_) | Kind::Count { .. } | Kind::Patience, Some(_)) | (_, Some("string")) => {
             Some(text.to_owned())
         }
         _ => None,
     }
-    .unwrap_or_else(|| quote(text))
+    .unwrap_or_else(|| match kind {
+        Kind::Freeze => quote(text.trim_start_matches('[').trim_end_matches(']')),
+        Kind::Choices(_) => {
+            format!("[{}]", text.split(',').map(|name| quote(name.trim())).collect::<Vec<_>>().join(", "))
+        }
+        Kind::Texts => format!("[{}]", quote(text)),
+        _ => quote(text),
+    })
 }
 
 /// Applies every `--set` to the draft; returns the keys that they fix. Of two for one key the later one counts.

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeFloat, DeInteger, DeValue};
 
 use super::error::{Diagnostic, Origin, Source};
-use super::keys::{Key, Kind, Limits, closest};
+use super::keys::{Key, Kind, Limits, Table, closest};
 use super::value::{FREEZE_NAMES, NONE, OFF, Value, freeze_groups};
 use super::{FreezeSet, range};
 
@@ -44,14 +44,16 @@ impl Reader {
     /// One value of `key`.
     pub fn value(&self, key: &Key, item: &Spanned<DeValue>) -> Result<Given, Diagnostic> {
         let origin = self.origin(item);
-        let value = read(key.kind, item.get_ref(), &self.dir).map_err(|trouble| {
-            let message =
-                format!("`{}` must be {}, but is {}", key.dotted(), key.kind, shown(item.get_ref()));
-            let mut diagnostic = Diagnostic::new(message).at(&origin);
-            diagnostic.hint = trouble.0;
-            diagnostic
-        })?;
-        Ok(Given { value, origin })
+        match read(key.kind, item.get_ref(), &self.dir) {
+            Ok(value) => Ok(Given { value, origin }),
+            Err(Trouble(hint)) => {
+                let found = shown(item.get_ref());
+                let message = format!("`{}` must be {}, but is {found}", key.dotted(), key.kind);
+                let mut diagnostic = Diagnostic::new(message).at(&origin);
+                diagnostic.hint = hint.or_else(|| way_out(key, item.get_ref()));
+                Err(diagnostic)
+            }
+        }
     }
 
     /// The values of an axis: a list, or a range.
@@ -76,7 +78,11 @@ impl Reader {
                     shown(other)
                 ))
                 .at(&origin)
-                .hint(format!("write `[{text}]`, or move `{} = {text}` out of [grid] to fix it", key.name)))
+                .hint(format!(
+                    "write `[{text}]`, or move `{} = {text}` to [{}]",
+                    key.name,
+                    key.table.name()
+                )))
             }
         }
     }
@@ -89,11 +95,12 @@ impl Reader {
         let name = key.dotted();
         let text: Vec<String> = items.iter().map(|item| toml_text(item.get_ref())).collect();
         let hint = match key.kind {
-            Kind::Freeze => format!(
-                "write `[[{}]]` for one set, or `[{}]` for one set each; `[]` inside the list freezes nothing",
-                text.join(", "),
-                text.iter().map(|text| format!("[{text}]")).collect::<Vec<_>>().join(", ")
-            ),
+            Kind::Freeze => {
+                format!(
+                    "write `[[{}]]`; `[[\"backbone\"], []]` compares frozen with unfrozen",
+                    text.join(", ")
+                )
+            }
             _ => format!("write `[[{}]]`", text.join(", ")),
         };
         Err(Diagnostic::new(format!(
@@ -118,6 +125,14 @@ impl Reader {
     }
 }
 
+/// What to do about a value that does not fit, when nothing better is known.
+fn way_out(key: &Key, value: &DeValue) -> Option<String> {
+    if key.is_axis() && (value.is_table() || value.is_array() && !key.kind.is_list()) {
+        return Some("this takes one value; a list or range of values to try belongs in [grid]".to_owned());
+    }
+    key.default().filter(|_| key.table != Table::Top).map(|default| format!("the default is {default}"))
+}
+
 /// Why a value does not fit its kind: at most a way out, for the message says the rest.
 pub(super) struct Trouble(Option<String>);
 
@@ -137,16 +152,14 @@ fn read(kind: Kind, value: &DeValue, dir: &Path) -> Result<Value, Trouble> {
         Kind::Number(limits) => number(value, limits).map(Value::Number),
         Kind::Choice(names) => choice(value, names).map(|name| Value::Text(name.to_owned())),
         Kind::NumberPair { limits, ascending } => {
-            let pair = list(value, |item| number(item, limits))?;
-            match pair[..] {
-                [low, high] if ascending && low >= high => hint("swap them, or move them apart"),
-                [_, _] => Ok(Value::Numbers(pair)),
-                _ => no(),
+            let [first, second] = pair(value, |item| number(item, limits))?;
+            if ascending && first >= second {
+                return hint("swap them, or move them apart");
             }
+            Ok(Value::Numbers(vec![first, second]))
         }
         Kind::CountPair => {
-            let pair = list(value, |item| count(item, 1, u64::from(u32::MAX)))?;
-            if pair.len() == 2 { Ok(Value::Counts(pair)) } else { no() }
+            pair(value, |item| count(item, 1, u64::from(u32::MAX))).map(|pair| Value::Counts(pair.to_vec()))
         }
         Kind::Freeze => freeze(value),
         Kind::Path => path(value, dir),
@@ -189,6 +202,13 @@ fn list<T>(value: &DeValue, read: impl Fn(&DeValue) -> Result<T, Trouble>) -> Re
     match value {
         DeValue::Array(items) => items.iter().map(|item| read(item.get_ref())).collect(),
         other => hint(format!("write `[{}]`", toml_text(other))),
+    }
+}
+
+fn pair<T>(value: &DeValue, read: impl Fn(&DeValue) -> Result<T, Trouble>) -> Result<[T; 2], Trouble> {
+    match value {
+        DeValue::Array(_) => list(value, read)?.try_into().or_else(|_| no()),
+        other => hint(format!("give both, such as `[{0}, {0}]`", toml_text(other))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 use serde_json::json;
 
@@ -33,6 +33,17 @@ pub enum Value {
 }
 
 impl Value {
+    /// Equal for values that mean the same, different for all others.
+    pub(super) fn identity(&self) -> String {
+        match self {
+            Self::Path { resolved, .. } => {
+                let parts = resolved.components().filter(|part| *part != Component::CurDir);
+                parts.collect::<PathBuf>().display().to_string()
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// As JSON, the same on every machine: paths as written, freeze sets as lists of group names.
     pub fn json(&self) -> serde_json::Value {
         match self {

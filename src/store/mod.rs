@@ -1,6 +1,8 @@
 //! The results directory: its paths, its files, its lock. Only this module writes.
 
 pub mod atomic;
+mod audit;
+mod current;
 mod error;
 mod layout;
 mod lock;
@@ -10,6 +12,8 @@ mod rows;
 mod stage;
 mod writer;
 
+pub use audit::{RecordError, audit};
+pub use current::{InUse, UseError, back, in_use, use_baseline, use_point};
 pub use error::StoreError;
 pub use layout::SweepDir;
 pub use lock::{Lock, holder};

@@ -3,17 +3,15 @@
 //! Reductions run in a fixed number of lanes and multiply-adds are always fused, so that the same inputs
 //! give the same bits on every x86-64 and aarch64 machine. (Rust never fuses on its own.)
 
-use pulp::Arch;
+use multiversion::multiversion;
 
 /// Independent lanes of a reduction: enough to hide the latency of a fused multiply-add.
 const LANES: usize = 64;
 
 /// `sum_i a_i * b_i`
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || dot_lanes(a, b),
-    )
+    dot_lanes(a, b)
 }
 
 #[inline(always)]
@@ -45,140 +43,110 @@ fn fold_lanes(lanes: &mut [f32; LANES]) -> f32 {
 }
 
 /// `y_o = sum_i w_oi * x_i` for a row-major `w` `[y.len(), x.len()]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub fn matvec(w: &[f32], x: &[f32], y: &mut [f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (row, out) in w.chunks_exact(x.len()).zip(y.iter_mut()) {
-                *out = dot_lanes(row, x);
-            }
-        },
-    );
+    for (row, out) in w.chunks_exact(x.len()).zip(y.iter_mut()) {
+        *out = dot_lanes(row, x);
+    }
 }
 
 /// `y_i += sum_o x_o * w_oi` for a row-major `w` `[x.len(), y.len()]`: the transposed product.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub fn add_matvec_transposed(w: &[f32], x: &[f32], y: &mut [f32]) {
     let width = y.len();
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let mut rows = w.chunks_exact(4 * width);
-            let mut factors = x.chunks_exact(4);
-            // Four rows a pass: y is loaded and stored a quarter as often.
-            for (block, f) in (&mut rows).zip(&mut factors) {
-                let (r0, rest) = block.split_at(width);
-                let (r1, rest) = rest.split_at(width);
-                let (r2, r3) = rest.split_at(width);
-                for i in 0..width {
-                    let sum = f[0].mul_add(r0[i], y[i]);
-                    let sum = f[1].mul_add(r1[i], sum);
-                    let sum = f[2].mul_add(r2[i], sum);
-                    y[i] = f[3].mul_add(r3[i], sum);
-                }
-            }
-            for (row, factor) in rows.remainder().chunks_exact(width).zip(factors.remainder()) {
-                for (out, value) in y.iter_mut().zip(row) {
-                    *out = factor.mul_add(*value, *out);
-                }
-            }
-        },
-    );
+    let mut rows = w.chunks_exact(4 * width);
+    let mut factors = x.chunks_exact(4);
+    // Four rows a pass: y is loaded and stored a quarter as often.
+    for (block, f) in (&mut rows).zip(&mut factors) {
+        let (r0, rest) = block.split_at(width);
+        let (r1, rest) = rest.split_at(width);
+        let (r2, r3) = rest.split_at(width);
+        for i in 0..width {
+            let sum = f[0].mul_add(r0[i], y[i]);
+            let sum = f[1].mul_add(r1[i], sum);
+            let sum = f[2].mul_add(r2[i], sum);
+            y[i] = f[3].mul_add(r3[i], sum);
+        }
+    }
+    for (row, factor) in rows.remainder().chunks_exact(width).zip(factors.remainder()) {
+        for (out, value) in y.iter_mut().zip(row) {
+            *out = factor.mul_add(*value, *out);
+        }
+    }
 }
 
 /// `y_i += factor * x_i`
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub fn axpy(factor: f32, x: &[f32], y: &mut [f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (out, value) in y.iter_mut().zip(x) {
-                *out = factor.mul_add(*value, *out);
-            }
-        },
-    );
+    for (out, value) in y.iter_mut().zip(x) {
+        *out = factor.mul_add(*value, *out);
+    }
 }
 
 /// `out_i = a_i * b_i`
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub fn multiply(a: &[f32], b: &[f32], out: &mut [f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (out, (x, y)) in out.iter_mut().zip(a.iter().zip(b)) {
-                *out = x * y;
-            }
-        },
-    );
+    for (out, (x, y)) in out.iter_mut().zip(a.iter().zip(b)) {
+        *out = x * y;
+    }
 }
 
 /// Divides every row of `[rows, width]` by `max(norm, 1e-12)` and keeps the divisors `[rows]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub fn normalize_rows(matrix: &mut [f32], width: usize, norms: &mut [f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for (row, norm) in matrix.chunks_exact_mut(width).zip(norms.iter_mut()) {
-                *norm = dot_lanes(row, row).sqrt().max(1e-12);
-                let inverse = 1.0 / *norm;
-                for value in row.iter_mut() {
-                    *value *= inverse;
-                }
-            }
-        },
-    );
+    for (row, norm) in matrix.chunks_exact_mut(width).zip(norms.iter_mut()) {
+        *norm = dot_lanes(row, row).sqrt().max(1e-12);
+        let inverse = 1.0 / *norm;
+        for value in row.iter_mut() {
+            *value *= inverse;
+        }
+    }
 }
 
 /// Gradient of the row normalisation: `out_k = slope_k * (q - cos_k * n_k)`, rows `n` `[K, h]`, `q` `[h]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub fn normalized_rows_gradient(n: &[f32], q: &[f32], cos: &[f32], slope: &[f32], out: &mut [f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let rows = n.chunks_exact(q.len()).zip(out.chunks_exact_mut(q.len()));
-            for ((row, out), (&cos, &slope)) in rows.zip(cos.iter().zip(slope)) {
-                let along = -cos * slope;
-                for ((out, value), query) in out.iter_mut().zip(row).zip(q) {
-                    *out = along.mul_add(*value, slope * query);
-                }
-            }
-        },
-    );
+    let rows = n.chunks_exact(q.len()).zip(out.chunks_exact_mut(q.len()));
+    for ((row, out), (&cos, &slope)) in rows.zip(cos.iter().zip(slope)) {
+        let along = -cos * slope;
+        for ((out, value), query) in out.iter_mut().zip(row).zip(q) {
+            *out = along.mul_add(*value, slope * query);
+        }
+    }
 }
 
 /// `y_ki += a_k * u_i + b_k * t_i` for rows of `[K, h]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub fn add_two_outer(a: &[f32], u: &[f32], b: &[f32], t: &[f32], y: &mut [f32]) {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            for ((row, &a), &b) in y.chunks_exact_mut(u.len()).zip(a).zip(b) {
-                for ((out, u), t) in row.iter_mut().zip(u).zip(t) {
-                    *out = b.mul_add(*t, a.mul_add(*u, *out));
-                }
-            }
-        },
-    );
+    for ((row, &a), &b) in y.chunks_exact_mut(u.len()).zip(a).zip(b) {
+        for ((out, u), t) in row.iter_mut().zip(u).zip(t) {
+            *out = b.mul_add(*t, a.mul_add(*u, *out));
+        }
+    }
 }
 
 /// Adds the outer product to a dense gradient and returns the sum of squares of the result:
 /// `g_oi += a_o * b_i`, `sum g_oi^2`. Row sums are accumulated in f64.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub fn add_outer_sum_squares(gradient: &mut [f32], a: &[f32], b: &[f32]) -> f64 {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let mut total = 0.0f64;
-            for (row, &a) in gradient.chunks_exact_mut(b.len()).zip(a) {
-                for (value, b) in row.iter_mut().zip(b) {
-                    *value = a.mul_add(*b, *value);
-                }
-                total += f64::from(dot_lanes(row, row));
-            }
-            total
-        },
-    )
+    let mut total = 0.0f64;
+    for (row, &a) in gradient.chunks_exact_mut(b.len()).zip(a) {
+        for (value, b) in row.iter_mut().zip(b) {
+            *value = a.mul_add(*b, *value);
+        }
+        total += f64::from(dot_lanes(row, row));
+    }
+    total
 }
 
 /// `sum x_i^2`, blocks accumulated in f64.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
 pub fn sum_squares(x: &[f32]) -> f64 {
-    Arch::new().dispatch(
-        #[inline(always)]
-        || x.chunks(1024).map(|block| f64::from(dot_lanes(block, block))).sum(),
-    )
+    let mut total = 0.0f64;
+    for block in x.chunks(1024) {
+        total += f64::from(dot_lanes(block, block));
+    }
+    total
 }
 
 /// One AdamW step's constants (as in PyTorch): `p *= decay`, then
@@ -218,42 +186,33 @@ impl AdamW {
         let denominator = v.sqrt().mul_add(self.inv_sqrt_bias2, Self::EPS);
         *p = (-self.rate).mul_add(*m / denominator, *p * self.decay);
     }
+}
 
-    /// Updates parameters, first and second moments with a dense gradient.
-    pub fn dense(&self, gradient: &[f32], p: &mut [f32], m: &mut [f32], v: &mut [f32]) {
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let moments = m.iter_mut().zip(v.iter_mut());
-                for ((g, p), (m, v)) in gradient.iter().zip(p.iter_mut()).zip(moments) {
-                    self.update(g * self.clip, p, m, v);
-                }
-            },
-        );
+/// Updates parameters, first and second moments with a dense gradient.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn adamw_dense(adam: &AdamW, gradient: &[f32], p: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+    for ((g, p), (m, v)) in gradient.iter().zip(p.iter_mut()).zip(m.iter_mut().zip(v.iter_mut())) {
+        adam.update(g * adam.clip, p, m, v);
     }
+}
 
-    /// The same for the gradient `a b^T`, which is never stored: rows `a`, columns `b`.
-    pub fn outer(&self, a: &[f32], b: &[f32], p: &mut [f32], m: &mut [f32], v: &mut [f32]) {
-        Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let rows = p.chunks_exact_mut(b.len()).zip(m.chunks_exact_mut(b.len()));
-                for (((p, m), v), a) in rows.zip(v.chunks_exact_mut(b.len())).zip(a) {
-                    let factor = a * self.clip;
-                    let moments = m.iter_mut().zip(v.iter_mut());
-                    for ((b, p), (m, v)) in b.iter().zip(p.iter_mut()).zip(moments) {
-                        self.update(factor * b, p, m, v);
-                    }
-                }
-            },
-        );
-    }
-
-    /// The same for a parameter whose gradient is zero: moments decay, weight decay acts.
-    pub fn idle(&self, p: &mut [f32], m: &mut [f32], v: &mut [f32]) {
-        for ((p, m), v) in p.iter_mut().zip(m.iter_mut()).zip(v.iter_mut()) {
-            self.update(0.0, p, m, v);
+/// The same for the gradient `a b^T`, which is never stored: rows `a`, columns `b`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn adamw_outer(adam: &AdamW, a: &[f32], b: &[f32], p: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+    let rows = p.chunks_exact_mut(b.len()).zip(m.chunks_exact_mut(b.len()));
+    for (((p, m), v), a) in rows.zip(v.chunks_exact_mut(b.len())).zip(a) {
+        let factor = a * adam.clip;
+        for ((b, p), (m, v)) in b.iter().zip(p.iter_mut()).zip(m.iter_mut().zip(v.iter_mut())) {
+            adam.update(factor * b, p, m, v);
         }
+    }
+}
+
+/// The same for a parameter whose gradient is zero: moments decay, weight decay acts.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn adamw_idle(adam: &AdamW, p: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+    for (p, (m, v)) in p.iter_mut().zip(m.iter_mut().zip(v.iter_mut())) {
+        adam.update(0.0, p, m, v);
     }
 }
 

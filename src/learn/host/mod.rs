@@ -203,6 +203,7 @@ impl<'d> HostCohort<'d> {
                     .for_each(|run| self.member_step(step, run, &current, threads));
             };
             rayon::join(ahead, work);
+            cancel.count_steps(active as u64);
             std::mem::swap(&mut current, &mut next);
         }
         let mut results: Vec<EpochResult> = tasks.iter().map(|_| Ok(Vec::new())).collect();

@@ -4,7 +4,7 @@ use super::super::layout::Layout;
 use super::Frozen;
 use super::backward::Gradients;
 use super::forward::Trace;
-use super::kernels::AdamW;
+use super::kernels::{AdamW, adamw_dense, adamw_idle, adamw_outer};
 
 /// A member's trainable state, flat: parameters, first and second moments `[P]` each.
 #[derive(Clone, Debug, Default)]
@@ -24,12 +24,12 @@ impl State {
 
     fn outer(&mut self, adam: &AdamW, offset: usize, a: &[f32], b: &[f32]) {
         let (p, m, v) = self.slices(offset, a.len() * b.len());
-        adam.outer(a, b, p, m, v);
+        adamw_outer(adam, a, b, p, m, v);
     }
 
     fn dense(&mut self, adam: &AdamW, offset: usize, gradient: &[f32]) {
         let (p, m, v) = self.slices(offset, gradient.len());
-        adam.dense(gradient, p, m, v);
+        adamw_dense(adam, gradient, p, m, v);
     }
 }
 
@@ -64,7 +64,7 @@ pub fn update(
             state.dense(adam, at.in_bias, &own.query);
             // The key bias has no effect on the scores: its gradient is exactly zero.
             let (p, m, v) = state.slices(at.in_bias + h, h);
-            adam.idle(p, m, v);
+            adamw_idle(adam, p, m, v);
             state.dense(adam, at.in_bias + 2 * h, &own.value_bias);
             state.outer(adam, at.out_proj, &own.output, &layer.heads);
             state.dense(adam, at.out_bias, &own.output);

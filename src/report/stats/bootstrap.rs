@@ -60,7 +60,7 @@ impl Bootstrap {
         let mut sums = vec![0.0_f64; self.resamples * width];
         sums.par_chunks_mut(width.max(1)).zip(self.counts.par_chunks(self.queries.max(1))).for_each(
             |(sums, counts)| {
-                pulp::Arch::new().dispatch(|| weighted_sums(sums, counts, &transposed));
+                weighted_sums(sums, counts, &transposed);
             },
         );
         let scale = self.queries as f64;
@@ -125,7 +125,10 @@ impl Bootstrap {
 
 /// `sums[column] += counts[query] * values[query][column]`, queries in order. Multiplication and addition
 /// stay separate (no fused operation), which is what makes the sums the same on every CPU.
-#[inline(always)]
+#[multiversion::multiversion(targets(
+    "x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma",
+    "x86_64+avx2+fma"
+))]
 fn weighted_sums(sums: &mut [f64], counts: &[u16], values: &[f64]) {
     let width = sums.len();
     for (&count, row) in counts.iter().zip(values.chunks_exact(width)) {

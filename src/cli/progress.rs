@@ -1,0 +1,163 @@
+//! What a run says on stderr while it goes: a bar with the remaining time on a terminal, one line per finished
+//! item otherwise.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle as BarStyle};
+
+use super::output::{self, ProgressStyle};
+use crate::event::Event;
+use crate::learn::Cancel;
+use crate::run::thousands;
+
+/// Turns events into progress.
+pub struct Progress {
+    style: ProgressStyle,
+    bar: ProgressBar,
+    cancel: Cancel,
+    began: Instant,
+    points: usize,
+    ended: usize,
+    steps: u64,
+    /// Whether the bar's clock is to go on.
+    ticking: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Progress {
+    /// For one sweep; `cancel` counts its steps.
+    pub fn new(cancel: &Cancel) -> Self {
+        Self {
+            style: output::progress_style(),
+            bar: ProgressBar::hidden(),
+            cancel: cancel.clone(),
+            began: Instant::now(),
+            points: 0,
+            ended: 0,
+            steps: 0,
+            ticking: std::sync::Arc::default(),
+        }
+    }
+
+    /// Shows one event.
+    pub fn show(&mut self, event: &Event) {
+        match event {
+            Event::PlanReady { points, points_done, stages, steps, steps_naive, steps_left, notices } => {
+                self.points = *points;
+                self.ended = *points_done;
+                self.steps = *steps_left;
+                self.plan_ready((*stages, *steps, *steps_naive), notices);
+            }
+            Event::StageAdopted { stage, from } => {
+                self.say(&format!("stage {stage} taken over from `{from}`"))
+            }
+            Event::StageDamaged { stage, cause, moved_to } => self.say(&format!(
+                "warning: stage {stage} cannot be used: {cause}\n  moved to `{moved_to}`; it is trained again"
+            )),
+            Event::CohortStarted { phase, members, first_epoch, last_epoch, .. } => {
+                let epochs = match first_epoch == last_epoch {
+                    true => format!("epoch {last_epoch}"),
+                    false => format!("epochs {first_epoch}-{last_epoch}"),
+                };
+                let together =
+                    if *members == 1 { "one run".to_owned() } else { format!("{members} runs together") };
+                self.bar.set_message(format!("{phase} {epochs}, {together}"));
+            }
+            Event::EpochDone { .. } | Event::StageDiverged { .. } => {}
+            Event::PointDone { point, average, val_loss } => {
+                self.ended += 1;
+                let figure = match (average, val_loss) {
+                    (Some(average), _) => format!("average {:.1} %", 100.0 * average),
+                    (None, Some(loss)) => format!("val_loss {loss:.4}"),
+                    (None, None) => String::new(),
+                };
+                self.item(&format!("{point}  {figure}"));
+            }
+            Event::PointFailed { point, error } => {
+                self.ended += 1;
+                self.say(&format!("[{}/{}] {point}  FAILED: {error}", self.ended, self.points));
+            }
+            Event::Finished { .. } => self.finish(),
+        }
+    }
+
+    fn plan_ready(&mut self, (stages, steps, steps_naive): (usize, u64, u64), notices: &[String]) {
+        for notice in notices {
+            self.say(notice);
+        }
+        let number = |steps: u64| thousands(steps as usize);
+        let sharing = if steps == 0 { 1.0 } else { steps_naive as f64 / steps as f64 };
+        self.say(&format!(
+            "{} points in {stages} stages: {} training steps ({} without sharing, {sharing:.1}x)",
+            self.points,
+            number(steps),
+            number(steps_naive),
+        ));
+        if self.ended > 0 || self.steps < steps {
+            self.say(&format!(
+                "{} of {} points are there already, {} steps to go",
+                self.ended,
+                self.points,
+                number(self.steps)
+            ));
+        }
+        if self.style == ProgressStyle::Bar && self.steps > 0 {
+            let template = "{bar:30} {percent:>3}%  {pos}/{len} steps  {eta} left  {msg}";
+            let style = BarStyle::with_template(template).unwrap_or_else(|_| BarStyle::default_bar());
+            self.bar = ProgressBar::new(self.steps).with_style(style);
+            self.tick();
+        }
+    }
+
+    /// Moves the bar four times a second from the counter that the trainer increments.
+    fn tick(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.ticking.store(true, Relaxed);
+        let (bar, cancel, ticking) = (self.bar.clone(), self.cancel.clone(), self.ticking.clone());
+        let before = cancel.steps();
+        std::thread::spawn(move || {
+            while ticking.load(Relaxed) {
+                bar.set_position(cancel.steps() - before);
+                std::thread::sleep(Duration::from_millis(250));
+            }
+        });
+    }
+
+    fn finish(&mut self) {
+        self.ticking.store(false, std::sync::atomic::Ordering::Relaxed);
+        self.bar.finish_and_clear();
+    }
+
+    /// One finished item: a line where there is no bar.
+    fn item(&self, text: &str) {
+        if self.style == ProgressStyle::Lines {
+            let made = self.cancel.steps();
+            let left = match made {
+                0 => String::new(),
+                _ if made >= self.steps => String::new(),
+                _ => {
+                    let rest = self.began.elapsed().as_secs_f64() / made as f64 * (self.steps - made) as f64;
+                    format!("  {} left", duration(rest))
+                }
+            };
+            output::note(&format!("[{}/{}] {}{left}", self.ended, self.points, text.trim_end()));
+        }
+    }
+
+    /// A message: above the bar, or a line; also without progress.
+    fn say(&self, text: &str) {
+        match self.style {
+            ProgressStyle::Bar => self.bar.suspend(|| output::note(text)),
+            ProgressStyle::Lines | ProgressStyle::Hidden => output::note(text),
+        }
+    }
+}
+
+/// `4s`, `3m 20s`, `2h 05m`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
+    }
+}

@@ -1,0 +1,766 @@
+//! What people read when they make the mistakes that people make.
+#![expect(clippy::too_many_lines, reason = "flat lists of snapshots")]
+
+use std::path::Path;
+
+use insta::assert_snapshot;
+
+use super::{with, wrong};
+use crate::spec::{LoadOptions, SpecError, parse};
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    assert_snapshot!(wrong("[train]\nkl_beat = 0.15\n"), @r"
+    unknown key `kl_beat` in [train]
+     --> sweeps/t.toml:6:1
+      |
+    6 | kl_beat = 0.15
+      | ^^^^^^^
+    hint: did you mean `kl_beta`?
+    ");
+    assert_snapshot!(wrong("[train]\nKL_BETA = 0.15\n"), @r"
+    unknown key `KL_BETA` in [train]
+     --> sweeps/t.toml:6:1
+      |
+    6 | KL_BETA = 0.15
+      | ^^^^^^^
+    hint: it is called `kl_beta` here
+    ");
+    assert_snapshot!(wrong("[train]\nhidden = 128\n"), @r"
+    unknown key `hidden` in [train]
+     --> sweeps/t.toml:6:1
+      |
+    6 | hidden = 128
+      | ^^^^^^
+    hint: `hidden` belongs in [model]
+    ");
+    assert_snapshot!(wrong("[train]\nlr = 1e-5\n"), @r"
+    unknown key `lr` in [train]
+     --> sweeps/t.toml:6:1
+      |
+    6 | lr = 1e-5
+      | ^^
+    hint: did you mean `rce_lr` or `grpo_lr`?
+    ");
+    assert_snapshot!(wrong("[trian]\nkl_beta = 0.1\n"), @r"
+    unknown table `[trian]`
+     --> sweeps/t.toml:5:2
+      |
+    5 | [trian]
+      |  ^^^^^
+    hint: did you mean [train]?
+    ");
+    assert_snapshot!(wrong("[grid]\nepochs = [1, 2]\n"), @r"
+    unknown key `epochs` in [grid]
+     --> sweeps/t.toml:6:1
+      |
+    6 | epochs = [1, 2]
+      | ^^^^^^
+    hint: did you mean `rce_epochs` or `grpo_epochs`?
+    ");
+    assert_snapshot!(wrong("[grid]\nGRPO_LR = [1e-5]\n"), @r"
+    unknown key `GRPO_LR` in [grid]
+     --> sweeps/t.toml:6:1
+      |
+    6 | GRPO_LR = [1e-5]
+      | ^^^^^^^
+    hint: it is called `grpo_lr` here
+    ");
+    assert_snapshot!(wrong("[grid]\ntrain.kl_beat = [0.1]\n"), @r"
+    unknown key `train.kl_beat` in [grid]
+     --> sweeps/t.toml:6:7
+      |
+    6 | train.kl_beat = [0.1]
+      |       ^^^^^^^
+    hint: did you mean `kl_beta`?
+    ");
+    assert_snapshot!(wrong("[data.extra]\nx = 1\n"), @r"
+    unknown key `extra` in [data]
+     --> sweeps/t.toml:5:7
+      |
+    5 | [data.extra]
+      |       ^^^^^
+    hint: `extra` belongs in [slurm]
+    ");
+    assert_snapshot!(wrong("[train]\nbatch_size = 8\n"), @r"
+    unknown key `batch_size` in [train]
+     --> sweeps/t.toml:6:1
+      |
+    6 | batch_size = 8
+      | ^^^^^^^^^^
+    hint: remove it: a training step is always one query group
+    ");
+}
+
+#[test]
+fn wrong_types() {
+    assert_snapshot!(wrong("[train]\nrce_epochs = \"3\"\n"), @r#"
+    `train.rce_epochs` must be a whole number, 0 or more, but is `"3"`
+     --> sweeps/t.toml:6:14
+      |
+    6 | rce_epochs = "3"
+      |              ^^^
+    hint: remove the quotes
+    "#);
+    assert_snapshot!(wrong("[train]\ngrpo_epochs = 1.0\n"), @r"
+    `train.grpo_epochs` must be a whole number, 0 or more, but is `1.0`
+     --> sweeps/t.toml:6:15
+      |
+    6 | grpo_epochs = 1.0
+      |               ^^^
+    hint: write `1`
+    ");
+    assert_snapshot!(wrong("[train]\nshuffle = 1\n"), @r"
+    `train.shuffle` must be true or false, but is `1`
+     --> sweeps/t.toml:6:11
+      |
+    6 | shuffle = 1
+      |           ^
+    hint: the default is true
+    ");
+    assert_snapshot!(wrong("[train]\ntop_k = 3\n"), @r"
+    `train.top_k` must be a list of two whole numbers, 1 or more, but is `3`
+     --> sweeps/t.toml:6:9
+      |
+    6 | top_k = 3
+      |         ^
+    hint: give both, such as `[3, 3]`
+    ");
+    assert_snapshot!(wrong("[train]\ninit = 3\n"), @r#"
+    `train.init` must be a path in quotes, or "none", but is `3`
+     --> sweeps/t.toml:6:8
+      |
+    6 | init = 3
+      |        ^
+    hint: the default is "none"
+    "#);
+    assert_snapshot!(wrong("[train]\nfreeze = true\n"), @r#"
+    `train.freeze` must be a list of "input_proj", "query_proj", "cand_proj", "cross_attn", "attn_norms", "backbone", "head", but is `true`
+     --> sweeps/t.toml:6:10
+      |
+    6 | freeze = true
+      |          ^^^^
+    hint: write `["backbone"]` to freeze the projections, `[]` to freeze nothing
+    "#);
+    assert_snapshot!(wrong("[reward]\nmode = \"hard_plus_sotf\"\n"), @r#"
+    `reward.mode` must be one of "hard_plus_soft", "hard_plus_soft_v2", "hard_only", "soft_only", "separated", "hard01_plus_gtprob", "hard01_plus_gtprob_separated", "hard_plus_gtprob_plus_rel", "legacy", but is `"hard_plus_sotf"`
+     --> sweeps/t.toml:6:8
+      |
+    6 | mode = "hard_plus_sotf"
+      |        ^^^^^^^^^^^^^^^^
+    hint: did you mean "hard_plus_soft"?
+    "#);
+    assert_snapshot!(wrong("[[train]]\nkl_beta = 0.1\n"), @r"
+    `train` is given as a list of tables, but there is only one of it
+     --> sweeps/t.toml:5:3
+      |
+    5 | [[train]]
+      |   ^^^^^
+    hint: write `[train]` on a line of its own
+    ");
+    assert_snapshot!(wrong("[train]\nkl_beta = { from = 0, to = 1, count = 3 }\n"), @r"
+    `train.kl_beta` must be a number, 0 or more, but is a table
+     --> sweeps/t.toml:6:11
+      |
+    6 | kl_beta = { from = 0, to = 1, count = 3 }
+      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: this takes one value; a list or range of values to try belongs in [grid]
+    ");
+}
+
+#[test]
+fn impossible_values() {
+    assert_snapshot!(wrong("[train]\nkl_beta = -0.1\n"), @r"
+    `train.kl_beta` must be a number, 0 or more, but is `-0.1`
+     --> sweeps/t.toml:6:11
+      |
+    6 | kl_beta = -0.1
+      |           ^^^^
+    hint: the default is 0.15
+    ");
+    assert_snapshot!(wrong("[train]\ngrpo_lr = 0\n"), @r"
+    `train.grpo_lr` must be a number greater than 0, but is `0`
+     --> sweeps/t.toml:6:11
+      |
+    6 | grpo_lr = 0
+      |           ^
+    hint: the default is 5e-6
+    ");
+    assert_snapshot!(wrong("[train]\nrce_lr = nan\n"), @r"
+    `train.rce_lr` must be a number greater than 0, but is `nan`
+     --> sweeps/t.toml:6:10
+      |
+    6 | rce_lr = nan
+      |          ^^^
+    hint: the default is 1e-4
+    ");
+    assert_snapshot!(wrong("[train]\nrce_lr = inf\n"), @r"
+    `train.rce_lr` must be a number greater than 0, but is `inf`
+     --> sweeps/t.toml:6:10
+      |
+    6 | rce_lr = inf
+      |          ^^^
+    hint: the default is 1e-4
+    ");
+    assert_snapshot!(wrong("[train]\nrce_epochs = -1\n"), @r"
+    `train.rce_epochs` must be a whole number, 0 or more, but is `-1`
+     --> sweeps/t.toml:6:14
+      |
+    6 | rce_epochs = -1
+      |              ^^
+    hint: the default is 5
+    ");
+    assert_snapshot!(wrong("[model]\ndropout = 1.0\n"), @r"
+    `model.dropout` must be a number from 0 to below 1, but is `1.0`
+     --> sweeps/t.toml:6:11
+      |
+    6 | dropout = 1.0
+      |           ^^^
+    hint: the default is 0.5
+    ");
+    assert_snapshot!(wrong("[model]\ntemperature = 0\n"), @r"
+    `model.temperature` must be a number greater than 0, but is `0`
+     --> sweeps/t.toml:6:15
+      |
+    6 | temperature = 0
+      |               ^
+    hint: the default is 0.1
+    ");
+    assert_snapshot!(wrong("[train]\ntop_k = [0, 5]\n"), @r"
+    `train.top_k` must be a list of two whole numbers, 1 or more, but is `[0, 5]`
+     --> sweeps/t.toml:6:9
+      |
+    6 | top_k = [0, 5]
+      |         ^^^^^^
+    hint: the default is [3, 5]
+    ");
+    assert_snapshot!(wrong("[train]\nkl_target = [0.1, 0.01]\n"), @r"
+    `train.kl_target` must be a list of two numbers, 0 or more, the smaller one first, but is `[0.1, 0.01]`
+     --> sweeps/t.toml:6:13
+      |
+    6 | kl_target = [0.1, 0.01]
+      |             ^^^^^^^^^^^
+    hint: swap them, or move them apart
+    ");
+    assert_snapshot!(wrong("[train]\nfreeze = [\"backbon\"]\n"), @r#"
+    `train.freeze` must be a list of "input_proj", "query_proj", "cand_proj", "cross_attn", "attn_norms", "backbone", "head", but is `["backbon"]`
+     --> sweeps/t.toml:6:10
+      |
+    6 | freeze = ["backbon"]
+      |          ^^^^^^^^^^^
+    hint: there is no "backbon"; did you mean "backbone"?
+    "#);
+    assert_snapshot!(wrong("[eval]\nlogged = \"x\"\nshots = [2, 2]\n"), @r"
+    `eval.shots` must be a list of different whole numbers, 1 or more, but is `[2, 2]`
+     --> sweeps/t.toml:7:9
+      |
+    7 | shots = [2, 2]
+      |         ^^^^^^
+    hint: name each count once
+    ");
+    assert_snapshot!(wrong("[eval]\nlogged = \"x\"\nsamples = 0\n"), @r"
+    `eval.samples` must be a whole number, 1 or more, or -1 for all, or a list of such numbers, but is `0`
+     --> sweeps/t.toml:7:11
+      |
+    7 | samples = 0
+      |           ^
+    hint: the default is [-1]
+    ");
+    assert_snapshot!(wrong("[train]\nearly_stop = 0\n"), @r#"
+    `train.early_stop` must be a whole number of epochs, 1 or more, or "off", but is `0`
+     --> sweeps/t.toml:6:14
+      |
+    6 | early_stop = 0
+      |              ^
+    hint: the default is "off"
+    "#);
+    assert_snapshot!(wrong("[export]\nformats = [\"onnx\"]\n"), @r#"
+    `export.formats` must be a list of "v2", "pt", but is `["onnx"]`
+     --> sweeps/t.toml:6:11
+      |
+    6 | formats = ["onnx"]
+      |           ^^^^^^^^
+    hint: the default is []
+    "#);
+}
+
+#[test]
+fn keys_that_contradict_each_other() {
+    assert_snapshot!(wrong("[model]\nheads = 3\n"), @r"
+    `model.heads` = 3 does not divide `model.hidden` = 256
+     --> sweeps/t.toml:6:9
+      |
+    6 | heads = 3
+      |         ^
+    hint: every head gets an equal share of the hidden width
+    ");
+    assert_snapshot!(wrong("[train]\ngrpo_epochs = 1\n[grid]\nfreeze = [[\"backbone\"], [\"backbone\", \"head\"]]\n"), @r#"
+    point `backbone+head`: everything is frozen, but `train.grpo_epochs` = 1
+     --> sweeps/t.toml:8:25
+      |
+    8 | freeze = [["backbone"], ["backbone", "head"]]
+      |                         ^^^^^^^^^^^^^^^^^^^^
+    hint: leave a parameter group out of `freeze`, or set grpo_epochs = 0
+    "#);
+    assert_snapshot!(wrong("[train]\nrce_epochs = 0\n"), @r"
+    nothing is trained: `train.rce_epochs` and `train.grpo_epochs` are 0, and there is no `train.init`
+     --> sweeps/t.toml:6:14
+      |
+    6 | rce_epochs = 0
+      |              ^
+    hint: give epochs to one of the phases, or a checkpoint to evaluate as it is
+    ");
+    assert_snapshot!(wrong("[grid]\nrce_epochs = [1, 0]\n"), @r"
+    point `rce0`: nothing is trained: `train.rce_epochs` and `train.grpo_epochs` are 0, and there is no `train.init`
+     --> sweeps/t.toml:6:18
+      |
+    6 | rce_epochs = [1, 0]
+      |                  ^
+    hint: give epochs to one of the phases, or a checkpoint to evaluate as it is
+    ");
+}
+
+#[test]
+fn bad_axes() {
+    assert_snapshot!(wrong("[grid]\nkl_beta = []\n"), @r"
+    axis `train.kl_beta` is empty: it has no values to try
+     --> sweeps/t.toml:6:11
+      |
+    6 | kl_beta = []
+      |           ^^
+    hint: give at least one value, or remove the axis
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15, 0.10]\n"), @r"
+    duplicate value `train.kl_beta` = 0.1 (number 1 and number 3 of the list)
+     --> sweeps/t.toml:6:23
+      |
+    6 | kl_beta = [0.1, 0.15, 0.10]
+      |                       ^^^^
+    hint: remove one: the points would be identical
+    ");
+    assert_snapshot!(wrong("[grid]\nseed = 0\n"), @r"
+    axis `train.seed` must be a list of values or a range, but is `0`
+     --> sweeps/t.toml:6:8
+      |
+    6 | seed = 0
+      |        ^
+    hint: write `[0]`, or move `seed = 0` to [train]
+    ");
+    assert_snapshot!(wrong("[grid]\nfreeze = [\"backbone\"]\n"), @r#"
+    each value of axis `train.freeze` is itself a list, but here is only one list
+     --> sweeps/t.toml:6:10
+      |
+    6 | freeze = ["backbone"]
+      |          ^^^^^^^^^^^^
+    hint: write `[["backbone"]]`; `[["backbone"], []]` compares frozen with unfrozen
+    "#);
+    assert_snapshot!(wrong("[grid]\ntop_k = [3, 5]\n"), @r"
+    each value of axis `train.top_k` is itself a list, but here is only one list
+     --> sweeps/t.toml:6:9
+      |
+    6 | top_k = [3, 5]
+      |         ^^^^^^
+    hint: write `[[3, 5]]`
+    ");
+    assert_snapshot!(wrong("[grid]\ntrain_fraction = [0.5, 0.8]\n"), @r"
+    `data.train_fraction` cannot be used in [grid]
+     --> sweeps/t.toml:6:1
+      |
+    6 | train_fraction = [0.5, 0.8]
+      | ^^^^^^^^^^^^^^
+    hint: only keys of [reward], [model] and [train] can vary within one sweep
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1]\ntrain.kl_beta = [0.2]\n"), @r"
+    axis `train.kl_beta` is given twice, first at line 6
+     --> sweeps/t.toml:7:7
+      |
+    7 | train.kl_beta = [0.2]
+      |       ^^^^^^^
+    hint: put all its values into one list
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, -0.15]\n"), @r"
+    `train.kl_beta` must be a number, 0 or more, but is `-0.15`
+     --> sweeps/t.toml:6:17
+      |
+    6 | kl_beta = [0.1, -0.15]
+      |                 ^^^^^
+    hint: the default is 0.15
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, \"high\"]\n"), @r#"
+    `train.kl_beta` must be a number, 0 or more, but is `"high"`
+     --> sweeps/t.toml:6:17
+      |
+    6 | kl_beta = [0.1, "high"]
+      |                 ^^^^^^
+    hint: the default is 0.15
+    "#);
+    assert_snapshot!(wrong("[[grid.zip]]\nkl_beta = [0.1, 0.2]\ngrpo_lr = [1e-6]\n"), @r"
+    axes that advance together need equally many values: `train.kl_beta` has 2, `train.grpo_lr` has 1
+     --> sweeps/t.toml:7:1
+      |
+    7 | grpo_lr = [1e-6]
+      | ^^^^^^^
+    hint: mend one of the lists, or move an axis to [grid]
+    ");
+    assert_snapshot!(wrong("[grid]\nzip = 3\n"), @r"
+    `zip` must be a list of tables, but is `3`
+     --> sweeps/t.toml:6:7
+      |
+    6 | zip = 3
+      |       ^
+    hint: write `[[grid.zip]]` above the axes that advance together
+    ");
+}
+
+#[test]
+fn bad_ranges() {
+    assert_snapshot!(wrong("[grid]\nkl_beta = { from = 0.1, to = 0.3, step = 0.1 }\n"), @r#"
+    unknown key `step` in the range of axis `train.kl_beta`
+     --> sweeps/t.toml:6:35
+      |
+    6 | kl_beta = { from = 0.1, to = 0.3, step = 0.1 }
+      |                                   ^^^^
+    hint: a range is `{ from = 0.05, to = 0.3, count = 6 }`, with `scale = "log"` for equal ratios
+    "#);
+    assert_snapshot!(wrong("[grid]\nkl_beta = { from = 0.1, to = 0.3 }\n"), @r#"
+    the range of axis `train.kl_beta` has no `count`
+     --> sweeps/t.toml:6:11
+      |
+    6 | kl_beta = { from = 0.1, to = 0.3 }
+      |           ^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: a range is `{ from = 0.05, to = 0.3, count = 6 }`, with `scale = "log"` for equal ratios
+    "#);
+    assert_snapshot!(wrong("[grid]\nkl_beta = { from = 0.1, to = 0.3, count = 1 }\n"), @r"
+    `count` in the range of axis `train.kl_beta` must be a whole number from 2 to 1000000, but is `1`
+     --> sweeps/t.toml:6:43
+      |
+    6 | kl_beta = { from = 0.1, to = 0.3, count = 1 }
+      |                                           ^
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = { from = 0, to = 0.3, count = 3, scale = \"log\" }\n"), @r#"
+    the logarithmic range of axis `train.kl_beta` must stay above 0
+     --> sweeps/t.toml:6:11
+      |
+    6 | kl_beta = { from = 0, to = 0.3, count = 3, scale = "log" }
+      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: begin at a small number, or use scale = "linear"
+    "#);
+    assert_snapshot!(wrong("[grid]\nkl_beta = { from = 0.1, to = 0.3, count = 3, scale = \"sqrt\" }\n"), @r#"
+    `scale` in the range of axis `train.kl_beta` must be "linear" or "log", but is `"sqrt"`
+     --> sweeps/t.toml:6:54
+      |
+    6 | kl_beta = { from = 0.1, to = 0.3, count = 3, scale = "sqrt" }
+      |                                                      ^^^^^^
+    "#);
+    assert_snapshot!(wrong("[grid]\ngrpo_epochs = { from = 1, to = 2, count = 3 }\n"), @r"
+    the range of axis `train.grpo_epochs` does not fall on whole numbers: 1.5
+     --> sweeps/t.toml:6:15
+      |
+    6 | grpo_epochs = { from = 1, to = 2, count = 3 }
+      |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: choose another `count`, or give a list
+    ");
+    assert_snapshot!(wrong("[grid]\nfreeze = { from = 1, to = 2, count = 3 }\n"), @r#"
+    axis `train.freeze` cannot be a range: each value must be a list of "input_proj", "query_proj", "cand_proj", "cross_attn", "attn_norms", "backbone", "head"
+     --> sweeps/t.toml:6:10
+      |
+    6 | freeze = { from = 1, to = 2, count = 3 }
+      |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    hint: give a list of values
+    "#);
+    assert_snapshot!(wrong("[grid]\nkl_beta = { from = -1, to = 2, count = 3 }\n"), @r"
+    `train.kl_beta` must be a number, 0 or more, but is `-1`
+     --> sweeps/t.toml:6:20
+      |
+    6 | kl_beta = { from = -1, to = 2, count = 3 }
+      |                    ^^
+    hint: the default is 0.15
+    ");
+}
+
+#[test]
+fn excludes_and_includes() {
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\n[[exclude]]\nkl_beta = 0.3\n"), @r"
+    [[exclude]] matches no point: axis `train.kl_beta` never is 0.3
+     --> sweeps/t.toml:8:11
+      |
+    8 | kl_beta = 0.3
+      |           ^^^
+    hint: its values are 0.1, 0.15
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\n[[exclude]]\ngrpo_lr = 1e-5\n"), @r"
+    [[exclude]] names `train.grpo_lr`, which is no axis of the grid
+     --> sweeps/t.toml:8:1
+      |
+    8 | grpo_lr = 1e-5
+      | ^^^^^^^
+    hint: axes of this grid: kl_beta
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\n[exclude]\nkl_beta = 0.1\n"), @r"
+    `exclude` must be a list of tables, but is a table
+     --> sweeps/t.toml:7:2
+      |
+    7 | [exclude]
+      |  ^^^^^^^
+    hint: write `[[exclude]]`, with two brackets
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\n[[exclude]]\n"), @r"
+    [[exclude]] is empty
+     --> sweeps/t.toml:7:1
+      |
+    7 | [[exclude]]
+      | ^^^^^^^^^^^
+    hint: name at least one key with the value it is about
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\n[[exclude]]\nkl_beta = [0.1, 0.15]\n"), @r"
+    no point is left: the [[exclude]] tables drop the whole grid
+     --> sweeps/t.toml:7:1
+      |
+    7 | [[exclude]]
+      | ^^^^^^^^^^^
+    hint: exclude less, or add points with [[include]]
+    ");
+    assert_snapshot!(wrong("[[grid.zip]]\nkl_beta = [0.1, 0.2]\nseed = [1, 2]\n[[exclude]]\nkl_beta = 0.1\nseed = 2\n"), @r"
+    [[exclude]] matches no point: its values never occur together
+     --> sweeps/t.toml:8:1
+      |
+    8 | [[exclude]]
+      | ^^^^^^^^^^^
+    hint: zipped axes only meet at equal positions of their lists
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\n[[include]]\nkl_beta = 0.1\n"), @r"
+    [[include]] adds a point that is there already: kl_beta = 0.1
+     --> sweeps/t.toml:7:1
+      |
+    7 | [[include]]
+      | ^^^^^^^^^^^
+    hint: keys that an [[include]] does not name have the value of [reward], [model], [train], not of the grid
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\n[[include]]\nkl_bta = 0.1\n"), @r"
+    unknown key `kl_bta` in [[include]]
+     --> sweeps/t.toml:8:1
+      |
+    8 | kl_bta = 0.1
+      | ^^^^^^
+    hint: did you mean `kl_beta`?
+    ");
+}
+
+#[test]
+fn the_baseline() {
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\n[baseline]\nkl_beta = 0.2\n"), @r"
+    the baseline is not in the grid: no point has `train.kl_beta` = 0.2
+     --> sweeps/t.toml:8:11
+      |
+    8 | kl_beta = 0.2
+      |           ^^^
+    hint: values in the grid: 0.1, 0.15
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\ngrpo_lr = [1e-6, 2e-6]\nseed = [0, 1]\n[baseline]\nkl_beta = 0.15\n"), @r"
+    [baseline] means 4 points: it leaves `train.grpo_lr` open
+     --> sweeps/t.toml:9:2
+      |
+    9 | [baseline]
+      |  ^^^^^^^^
+    hint: name `grpo_lr` as well (only `seed` may be left open)
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\n[baseline]\nkl_beta = 0.1\nrce_epochs = 2\n"), @r"
+    the baseline is not in the grid: `train.rce_epochs` = 2 there
+     --> sweeps/t.toml:9:14
+      |
+    9 | rce_epochs = 2
+      |              ^
+    hint: it is 5 in every point; add an axis in [grid], or mend [baseline]
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\nseed = [0, 1]\n[[exclude]]\nkl_beta = 0.1\nseed = 0\n[baseline]\nkl_beta = 0.1\nseed = 0\n"), @r"
+    the baseline is not in the grid: no point has all these values together
+      --> sweeps/t.toml:11:2
+       |
+    11 | [baseline]
+       |  ^^^^^^^^
+    hint: an [[exclude]] may drop it; an [[include]] with the same values can add it
+    ");
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.15]\n[baseline]\nkl_beta = [0.1, 0.15]\n"), @r"
+    `train.kl_beta` must be a number, 0 or more, but is `[0.1, 0.15]`
+     --> sweeps/t.toml:8:11
+      |
+    8 | kl_beta = [0.1, 0.15]
+      |           ^^^^^^^^^^^
+    hint: this takes one value; a list or range of values to try belongs in [grid]
+    ");
+}
+
+#[test]
+fn many_points() {
+    assert_snapshot!(wrong("[grid]\nseed = { from = 0, to = 9999, count = 10000 }\nkl_beta = { from = 0.001, to = 1, count = 1000 }\n"), @r"
+    the grid has 10,000,000 points (10,000 seed x 1,000 kl_beta)
+     --> sweeps/t.toml:5:2
+      |
+    5 | [grid]
+      |  ^^^^
+    hint: more than 100,000 need --yes, if they are meant
+    ");
+}
+
+#[test]
+fn broken_toml() {
+    assert_snapshot!(wrong("[grid]\nkl_beta = [0.1, 0.2\n"), @r"
+    not valid TOML: unclosed array, expected `]`
+     --> sweeps/t.toml:6:20
+      |
+    6 | kl_beta = [0.1, 0.2
+      |                    ^
+    ");
+    assert_snapshot!(wrong("[train]\nkl_beta = 0.1\nkl_beta = 0.2\n"), @r"
+    not valid TOML: duplicate key
+     --> sweeps/t.toml:7:1
+      |
+    7 | kl_beta = 0.2
+      | ^^^^^^^
+    ");
+    assert_snapshot!(wrong("[train]\nkl_beta = .1\n"), @r"
+    not valid TOML: invalid mantissa, expected digits
+     --> sweeps/t.toml:6:11
+      |
+    6 | kl_beta = .1
+      |           ^
+    ");
+}
+
+#[test]
+fn what_is_missing() {
+    let error = |text: &str| {
+        parse(text, Path::new("t.toml"), &LoadOptions::default())
+            .expect_err("something is missing")
+            .to_string()
+    };
+    assert_snapshot!(error("[data]\ntrajectories = \"a.json\"\n"), @r#"
+    `data.embeddings` is missing
+     --> t.toml:1:2
+      |
+    1 | [data]
+      |  ^^^^
+    hint: add `embeddings = "..."` to [data], relative to the sweep file
+    "#);
+    assert_snapshot!(error("[grid]\nseed = [1]\n"), @r#"
+    `data.trajectories` is missing
+     --> t.toml:1:1
+      |
+    1 | [grid]
+      | ^
+    hint: add `trajectories = "..."` to [data], relative to the sweep file
+
+    error: `data.embeddings` is missing
+     --> t.toml:1:1
+      |
+    1 | [grid]
+      | ^
+    hint: add `embeddings = "..."` to [data], relative to the sweep file
+    "#);
+    assert_snapshot!(wrong("[eval]\nshots = [1]\n"), @r#"
+    `eval.logged` is missing
+     --> sweeps/t.toml:5:2
+      |
+    5 | [eval]
+      |  ^^^^
+    hint: add `logged = "..."` to [eval], relative to the sweep file
+    "#);
+}
+
+#[test]
+fn several_mistakes_come_in_the_order_of_the_file() {
+    assert_snapshot!(wrong("[train]\nkl_beta = -1\n[grid]\nseed = []\nfreez = [[]]\n"), @r"
+    `train.kl_beta` must be a number, 0 or more, but is `-1`
+     --> sweeps/t.toml:6:11
+      |
+    6 | kl_beta = -1
+      |           ^^
+    hint: the default is 0.15
+
+    error: axis `train.seed` is empty: it has no values to try
+     --> sweeps/t.toml:8:8
+      |
+    8 | seed = []
+      |        ^^
+    hint: give at least one value, or remove the axis
+
+    error: unknown key `freez` in [grid]
+     --> sweeps/t.toml:9:1
+      |
+    9 | freez = [[]]
+      | ^^^^^
+    hint: did you mean `freeze`?
+    ");
+    let many = (0..20).map(|n| format!("wrong{n} = 1\n")).collect::<String>();
+    let message = wrong(&format!("[slurm]\n{many}"));
+    assert_eq!(message.matches("unknown key").count(), 12);
+    assert!(message.ends_with("... and 8 more"), "{message}");
+}
+
+#[test]
+fn names_of_sweeps() {
+    let named = |name: &str| with("", &[&format!("name={name}")], &[]);
+    assert_eq!(named("kl_grid-2").unwrap().name, "kl_grid-2");
+    assert_snapshot!(named("../up").unwrap_err(), @r#"
+    `name` must be a text of letters, digits, `_`, `-`, `.`, at most 100 bytes, not starting with `.` or `-`, but is `"../up"`
+     --> --set
+      |
+      | name=../up
+      |      ^^^^^
+    "#);
+    assert_snapshot!(parse("[data]\n", Path::new("my sweep.toml"), &LoadOptions {
+        set: vec!["trajectories=a".to_owned(), "embeddings=b".to_owned()],
+        ..LoadOptions::default()
+    }).unwrap_err().to_string(), @r#"
+    the sweep has no `name`, and the file's name `my sweep` cannot serve as one
+     --> my sweep.toml:1:1
+      |
+    1 | [data]
+      | ^
+    hint: add `name = "..."` as the first line
+    "#);
+}
+
+#[test]
+fn long_lines_are_shortened_around_the_mistake() {
+    let values: Vec<String> =
+        (1..200).map(|n| if n == 120 { "-1".to_owned() } else { n.to_string() }).collect();
+    assert_snapshot!(wrong(&format!("[grid]\nkl_beta = [{}]\n", values.join(", "))), @r"
+    `train.kl_beta` must be a number, 0 or more, but is `-1`
+     --> sweeps/t.toml:6:499
+      |
+    6 | ...108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, -1, 121, 122, 123, 124, 125, 126, 127, 128, 129, 130, 131, 1...
+      |                                                                ^^
+    hint: the default is 0.15
+    ");
+}
+
+#[test]
+fn tabs_keep_the_caret_in_place() {
+    assert_snapshot!(wrong("[train]\n\tkl_beta\t= -1\n"), @r"
+    `train.kl_beta` must be a number, 0 or more, but is `-1`
+     --> sweeps/t.toml:6:12
+      |
+    6 | 	kl_beta	= -1
+      | 	       	  ^^
+    hint: the default is 0.15
+    ");
+}
+
+#[test]
+fn nothing_is_added_at_the_rim() {
+    let error = parse("x = 1", Path::new("t.toml"), &LoadOptions::default()).unwrap_err();
+    let message = error.to_string();
+    assert_eq!(format!("{:#}", anyhow::Error::from(error)), message);
+}
+
+#[test]
+fn places_are_public() {
+    let SpecError::Invalid(problems) =
+        parse("[data]\nx = 1", Path::new("t.toml"), &LoadOptions::default()).unwrap_err()
+    else {
+        panic!("not a mistake in the file");
+    };
+    let place = problems.0[0].place.as_ref().unwrap();
+    assert_eq!((place.file.as_str(), place.line, place.column), ("t.toml", Some(2), 1));
+}
