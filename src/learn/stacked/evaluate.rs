@@ -4,7 +4,7 @@ use burn::DispatchDevice;
 use burn::tensor::{Tensor, TensorData};
 
 use super::forward::{Inputs, Keys, scores};
-use super::pieces::{Role, Weights, pieces, trained};
+use super::pieces::{Weights, pieces, trained};
 use super::{Ids, Matrix, Stack, StackedCohort, read_floats};
 use crate::data::Embeddings;
 use crate::learn::{Layout, Query};
@@ -127,7 +127,6 @@ impl StackedCohort<'_> {
             }
             evaluate(&self.layout, &weights, &table, &batches, temperature)
         };
-        debug_assert!(self.pieces.iter().any(|piece| piece.role != Role::Frozen));
         members.iter().map(one).collect()
     }
 }

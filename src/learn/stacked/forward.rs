@@ -11,6 +11,7 @@ use super::{Quad, Stack};
 use crate::learn::Shape;
 
 /// How far the candidates' path to the scores is computed already.
+#[allow(clippy::large_enum_variant, reason = "tensor handles; their size depends on the backends built in")]
 #[derive(Clone, Debug)]
 pub enum Keys {
     /// After `cand_proj` `[L, K, h]`, with the inverse norms of its rows `[L, 1, K]`: both projections frozen.
