@@ -1,20 +1,34 @@
 //! The command line: clap types, one file per subcommand. The only reader of arguments and environment,
 //! and the only place that prints.
 
+mod completions;
 mod data;
 mod data_report;
 mod output;
+mod plan;
+mod plan_text;
 mod progress;
 mod run;
 mod schema;
+mod status;
 mod sweep_file;
+mod verify;
 
 use clap::{Parser, Subcommand};
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0        everything that was asked for is done
+  1        some point failed (the others are kept), or a check found something
+  2        the request itself is wrong: flags, sweep file, inputs
+  3        the results directory is held by another run, or written by a newer version
+  5        stopped by a budget or limit; the same command goes on
+  130/143  interrupted by Ctrl-C or SIGTERM; the same command goes on";
+
 /// Declarative experiment sweeps: a TOML grid in, a results matrix out.
 #[derive(Debug, Parser)]
-#[command(name = "sweep", version, propagate_version = true)]
-struct Cli {
+#[command(name = "sweep", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
     #[command(flatten)]
     output: output::OutputArgs,
     #[command(subcommand)]
@@ -23,9 +37,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Completions(completions::CompletionsArgs),
     Data(data::DataArgs),
+    Plan(plan::PlanArgs),
     Run(run::RunArgs),
     Schema(schema::SchemaArgs),
+    Status(status::StatusArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
@@ -33,9 +51,13 @@ pub fn main() -> u8 {
     let cli = Cli::parse();
     output::configure(&cli.output);
     let outcome: anyhow::Result<u8> = match cli.command {
+        Command::Completions(args) => completions::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Verify(args) => verify::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));

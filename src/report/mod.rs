@@ -15,6 +15,7 @@ mod panel;
 mod render;
 pub mod stats;
 
+pub use axes::axis_text;
 pub use layout::{Cell, Column, LayoutOptions, Line, Table, layout, layout_rows};
 pub use matrix::{LEVEL, Matrix, MatrixOptions, Row, RowStatus, Verdict, matrix};
 pub use matrix_csv::MatrixFileError;
