@@ -101,7 +101,7 @@ impl<'a> Tree<'a> {
         }
         if printed < stages.len() {
             let _ =
-                writeln!(text, "... and {} more (--json lists all)", plural(stages.len() - printed, "stage"));
+                writeln!(text, "... and {} (--json lists all)", plural(stages.len() - printed, "more stage"));
         }
     }
 

@@ -90,7 +90,7 @@ pub fn cohorts(events: &[LoggedEvent]) -> Vec<LoggedCohort> {
                 Some(cohort) => cohort.ended = Some(*time),
                 None => {}
             },
-            Event::StageAdopted { .. } | Event::StageDamaged { .. } | Event::StageDiverged { .. } => {}
+            _ => {}
         }
     }
     cohorts

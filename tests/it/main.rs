@@ -3,5 +3,8 @@
 mod data;
 mod fixture;
 mod golden;
+mod invariants;
 mod matrix;
+mod sandbox;
 mod schema;
+mod tools;
