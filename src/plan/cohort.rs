@@ -1,6 +1,6 @@
 //! Which outstanding stages train together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::stage::StageKind;
 use super::tree::{Plan, Stage, StageProgress};
@@ -34,30 +34,27 @@ pub fn next_cohort(
 
 /// All cohorts that [`next_cohort`] gives one after the other, if every stage trains to its end.
 pub fn all_cohorts(plan: &Plan, done: &[StageProgress], width: usize) -> Vec<Cohort> {
-    let mut done = done.to_vec();
-    let mut left = super::outstanding(plan, &done);
-    let mut has_children = vec![false; plan.stages.len()];
-    for parent in plan.stages.iter().filter_map(|stage| stage.parent) {
-        has_children[parent] = true;
+    // Siblings by class and finished epochs; stages that wait for their parent.
+    let mut ready: BTreeMap<(usize, u32), BTreeSet<usize>> = BTreeMap::new();
+    let mut waiting: HashMap<usize, Vec<usize>> = HashMap::new();
+    let kind = |stage: usize| (plan.stages[stage].class, done[stage].epochs());
+    for stage in super::outstanding(plan, done) {
+        match plan.stages[stage].parent {
+            Some(parent) if done[parent].reached(plan.stages[parent].epochs).is_none() => {
+                waiting.entry(parent).or_default().push(stage);
+            }
+            _ => drop(ready.entry(kind(stage)).or_default().insert(stage)),
+        }
     }
     let mut cohorts = Vec::new();
-    while let Some(siblings) = siblings(plan, &done, &left) {
-        let mut rest = siblings.as_slice();
-        loop {
-            let (now, later) = rest.split_at(part(rest.len(), width));
-            cohorts.push(Cohort { stages: now.to_vec() });
-            for &stage in now {
-                done[stage] = StageProgress::Epochs(plan.stages[stage].epochs);
-            }
-            rest = later;
-            // Where trained stages have children, those may come before the siblings that are left.
-            if rest.is_empty() || now.iter().any(|&stage| has_children[stage]) {
-                break;
-            }
+    while let Some(siblings) = ready.values_mut().min_by_key(|siblings| siblings.first().copied()) {
+        let take = part(siblings.len(), width);
+        let stages: Vec<usize> = std::iter::from_fn(|| siblings.pop_first()).take(take).collect();
+        ready.retain(|_, siblings| !siblings.is_empty());
+        for child in stages.iter().filter_map(|stage| waiting.remove(stage)).flatten() {
+            ready.entry(kind(child)).or_default().insert(child);
         }
-        let trained = &siblings[..siblings.len() - rest.len()];
-        let mut trained = trained.iter().copied().peekable();
-        left.retain(|&stage| trained.next_if_eq(&stage).is_none());
+        cohorts.push(Cohort { stages });
     }
     cohorts
 }

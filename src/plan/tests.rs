@@ -199,19 +199,20 @@ proptest! {
 
 #[test]
 fn the_forecast_is_what_a_run_does() {
-    let mut points = race();
-    for seed in [1, 2] {
-        points.extend(race().into_iter().map(|mut point| {
+    // Seeds vary fastest, so that stages of several warm-ups are mixed.
+    let seeded = |point: Point| {
+        (0..7).map(move |seed| {
+            let mut point = point.clone();
             point.config.train.seed = seed;
             point
-        }));
-    }
+        })
+    };
+    let points: Vec<Point> = race().into_iter().flat_map(seeded).collect();
     let plan = build(&points, &inputs(), true);
     for width in [1, 5, 32, 256] {
         let mut done: Vec<StageProgress> = plan.stages.iter().map(|_| StageProgress::Epochs(0)).collect();
         let mut cohorts = Vec::new();
-        loop {
-            let Some(cohort) = next_cohort(&plan, &done, &outstanding(&plan, &done), width) else { break };
+        while let Some(cohort) = next_cohort(&plan, &done, &outstanding(&plan, &done), width) {
             for &stage in &cohort.stages {
                 done[stage] = StageProgress::Epochs(plan.stages[stage].epochs);
             }
