@@ -67,12 +67,14 @@ pub fn main() -> u8 {
 
 /// 3 where the results directory is held by another run or written by a newer version, else 2.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    use crate::run::RunError;
+    use crate::run::{RunError, VerifyError};
     use crate::store::StoreError;
     let held = |store: &StoreError| matches!(store, StoreError::Held { .. } | StoreError::NewerFormat { .. });
     let from_run =
         error.downcast_ref::<RunError>().is_some_and(|e| matches!(e, RunError::Store(s) if held(s)));
-    if from_run || error.downcast_ref::<StoreError>().is_some_and(held) { 3 } else { 2 }
+    let from_verify =
+        error.downcast_ref::<VerifyError>().is_some_and(|e| matches!(e, VerifyError::Store(s) if held(s)));
+    if from_run || from_verify || error.downcast_ref::<StoreError>().is_some_and(held) { 3 } else { 2 }
 }
 
 #[cfg(test)]

@@ -149,6 +149,40 @@ fn the_status_follows_a_run() {
 }
 
 #[test]
+fn two_hundred_looks_at_a_run_are_all_valid_and_disturb_nothing() {
+    let sandbox = Sandbox::new();
+    let grid = "grpo_epochs = 30\n[grid]\nkl_beta = [0.1, 0.2]\n";
+    let file = sandbox.factqa("seen", &format!("{SMALL}{grid}"));
+    sandbox.ok(&["run", &file, "--out", "unseen"]);
+    let start = |arguments: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_sweep"))
+            .current_dir(sandbox.path())
+            .args(arguments)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("it starts")
+    };
+    let mut run = start(&["run", &file, "--out", "seen"]);
+    while !sandbox.path().join("seen/seen/resolved.json").is_file() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        assert!(run.try_wait().expect("asked").is_none(), "it ended early");
+    }
+    for _ in 0..10 {
+        let looks: Vec<_> = (0..20).map(|_| start(&["status", "seen/seen", "--json"])).collect();
+        for look in looks {
+            let output = look.wait_with_output().expect("it ends");
+            assert_eq!(output.status.code(), Some(0));
+            let status: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            let counts = ["done", "failed", "running", "pending"].map(|key| status[key].as_u64().expect(key));
+            assert_eq!(counts.iter().sum::<u64>(), 2, "{status}");
+        }
+    }
+    assert!(run.wait().expect("it ends").success());
+    assert!(sandbox.read("seen/seen/matrix.csv") == sandbox.read("unseen/seen/matrix.csv"));
+}
+
+#[test]
 fn verify_trains_again_and_finds_what_was_changed() {
     let sandbox = Sandbox::new();
     let quick = repository("sweeps/quick.toml").display().to_string();
