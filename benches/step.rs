@@ -1,7 +1,8 @@
 //! Time per member and training step against the width of the cohort, frozen and unfrozen, beside the machine's
 //! matrix-multiplication peak measured in the same run.
 //!
-//! `cargo bench --bench step [-- --save]`; data of the race's size are made in memory.
+//! `cargo bench --bench step [-- --device cpu|flex|cuda:N] [-- --save]`; data of the race's size are made in
+//! memory.
 
 mod common;
 
@@ -15,13 +16,13 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sweep::data::{Embeddings, Group, Trajectory};
 use sweep::learn::{
-    Cancel, EngineParams, Layout, MemberEvent, MemberJob, MemberParams, RewardTable, Shape, fresh_weights,
-    train_cohort,
+    Cancel, Device, DeviceRequest, EngineParams, Layout, MemberEvent, MemberJob, MemberParams, RewardTable,
+    Shape, fresh_weights, train_cohort,
 };
 use sweep::plan::GrpoParams;
 use sweep::spec::{FreezeSet, ModelParams, ParamGroup, PointConfig};
 
-const WIDTHS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+const WIDTHS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 256];
 const ROWS: usize = 3000;
 const DIM: usize = 512;
 const POOL: usize = 64;
@@ -33,6 +34,7 @@ const EPOCHS: u32 = 4;
 
 /// Synthetic data in memory.
 struct World {
+    device: Device,
     embeddings: Embeddings,
     train: Vec<Group>,
     labels: Vec<Vec<u32>>,
@@ -43,7 +45,7 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(device: Device) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut below = |count: usize| (random.next_u64() % count as u64) as usize;
         let values = (0..ROWS * DIM).map(|_| (below(2001) as f32 - 1000.0) / 13_000.0).collect();
@@ -63,6 +65,7 @@ impl World {
         let labels =
             train.iter().map(|group| group.trajectories.iter().flat_map(|t| t.pointer.clone()).collect());
         Self {
+            device,
             embeddings: Embeddings { rows: ROWS, dim: DIM, values },
             labels: labels.collect(),
             rewards: Arc::new(RewardTable { raw, normalized, validation: Vec::new() }),
@@ -87,7 +90,7 @@ impl World {
         };
         let jobs: Vec<MemberJob> = (0..members).map(|member| self.job(freeze, member)).collect();
         let mut best = f64::INFINITY;
-        train_cohort(params, &jobs, &Cancel::default(), &mut |event| {
+        train_cohort(params, self.device, &jobs, &Cancel::default(), &mut |event| {
             if let MemberEvent::Epoch { metrics, .. } = event {
                 best = best.min(metrics.seconds);
             }
@@ -139,9 +142,18 @@ fn operations(frozen: bool, members: usize, layout: &Layout) -> f64 {
     }
 }
 
-/// Operations per second of burn's matrix product on the CPU, `[m, k] x [k, n]`: the best of several.
-fn matmul_peak(m: usize, k: usize, n: usize) -> f64 {
-    let device = DispatchDevice::Flex(burn::backend::flex::FlexDevice);
+/// burn's device; the CPU's own engine is compared with burn's on the CPU.
+fn burn_device(device: Device) -> DispatchDevice {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(index) => DispatchDevice::Cuda(burn::backend::cuda::CudaDevice { index }),
+        _ => DispatchDevice::Flex(burn::backend::flex::FlexDevice),
+    }
+}
+
+/// Operations per second of burn's matrix product, `[m, k] x [k, n]`: the best of several.
+fn matmul_peak(device: Device, m: usize, k: usize, n: usize) -> f64 {
+    let device = burn_device(device);
     let random = |shape: [usize; 2]| -> Tensor<Dispatch, 2> {
         Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &device)
     };
@@ -151,25 +163,36 @@ fn matmul_peak(m: usize, k: usize, n: usize) -> f64 {
     let mut best = 0.0f64;
     for _ in 0..5 {
         let began = Instant::now();
-        for _ in 0..repeats {
-            std::hint::black_box(a.clone().matmul(b.clone()));
+        let mut last = a.clone().matmul(b.clone());
+        for _ in 1..repeats {
+            last = std::hint::black_box(a.clone().matmul(b.clone()));
         }
+        // A GPU works behind the program's back: reading a value waits for it.
+        std::hint::black_box(last.slice([0..1, 0..1]).into_data());
         best = best.max(operations * repeats as f64 / began.elapsed().as_secs_f64());
     }
     best
 }
 
+#[expect(clippy::print_stderr, reason = "a bench's message")]
 fn main() {
-    let mut text = String::from("# One training step\n\n");
-    text += &common::machine();
+    let wanted = common::option("--device").unwrap_or_else(|| "cpu".to_owned());
+    match wanted.parse::<DeviceRequest>().and_then(DeviceRequest::resolve) {
+        Ok(device) => bench(device),
+        Err(error) => eprintln!("error: {error}"),
+    }
+}
+
+fn bench(device: Device) {
+    let mut text = format!("# One training step on {device}\n\n{}", common::machine());
     let hidden = ModelParams::default().hidden;
-    let peak = matmul_peak(1024, 1024, 1024);
+    let peak = matmul_peak(device, 1024, 1024, 1024);
     let _ = writeln!(
         text,
-        "- burn (flex) matrix product: {:.1} GFLOP/s at 1024^3, {:.1} at [{POOL}, {DIM}] x [{DIM}, {hidden}], {:.1} at [{POOL}, {hidden}] x [{hidden}, {hidden}]\n",
+        "- burn's matrix product: {:.1} GFLOP/s at 1024^3, {:.1} at [{POOL}, {DIM}] x [{DIM}, {hidden}], {:.1} at [{POOL}, {hidden}] x [{hidden}, {hidden}]\n",
         peak / 1e9,
-        matmul_peak(POOL, DIM, hidden) / 1e9,
-        matmul_peak(POOL, hidden, hidden) / 1e9,
+        matmul_peak(device, POOL, DIM, hidden) / 1e9,
+        matmul_peak(device, POOL, hidden, hidden) / 1e9,
     );
     let _ = writeln!(
         text,
@@ -177,11 +200,12 @@ fn main() {
     );
     text += "| frozen | members | us per member and step | of G = 1 | MFLOP | GFLOP/s | of the peak at 1024^3 | peak memory so far, MB |\n";
     text += "|---|---:|---:|---:|---:|---:|---:|---:|\n";
-    let world = World::new();
+    let world = World::new(device);
     let backbone = FreezeSet(ParamGroup::ALL.into_iter().filter(|group| group.is_backbone()).collect());
     for (name, freeze) in [("backbone", backbone), ("nothing", FreezeSet::default())] {
         let mut alone = None;
-        for members in WIDTHS {
+        // 256 members are for GPUs: on a CPU they only fill memory.
+        for members in WIDTHS.into_iter().filter(|&width| width <= 64 || matches!(device, Device::Cuda(_))) {
             let seconds = world.time(&freeze, members);
             let alone = *alone.get_or_insert(seconds);
             let operations = operations(!freeze.is_empty(), members, &world.layout);
@@ -197,5 +221,6 @@ fn main() {
             );
         }
     }
-    common::report("step", &text);
+    let name = format!("step-{}", device.to_string().replace(':', ""));
+    common::report(&name, &text);
 }

@@ -9,6 +9,12 @@ pub fn flag(name: &str) -> bool {
     std::env::args().any(|argument| argument == name)
 }
 
+/// What follows `--name`.
+#[allow(dead_code, reason = "not every bench has options")]
+pub fn option(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
+}
+
 fn line_of(path: &str, key: &str) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let line = text.lines().find(|line| line.starts_with(key))?;

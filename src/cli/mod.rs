@@ -1,6 +1,7 @@
 //! The command line: clap types, one file per subcommand. The only reader of arguments and environment,
 //! and the only place that prints.
 
+mod ckpt;
 mod completions;
 mod data;
 mod data_report;
@@ -8,11 +9,15 @@ mod output;
 mod plan;
 mod plan_text;
 mod progress;
+mod report;
 mod run;
 mod schema;
 mod status;
 mod sweep_file;
+mod table;
+mod use_point;
 mod verify;
+mod why;
 
 use clap::{Parser, Subcommand};
 
@@ -37,13 +42,18 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Completions(completions::CompletionsArgs),
-    Data(data::DataArgs),
     Plan(plan::PlanArgs),
     Run(run::RunArgs),
-    Schema(schema::SchemaArgs),
     Status(status::StatusArgs),
+    Table(Box<table::TableArgs>),
+    Report(report::ReportArgs),
+    Why(why::WhyArgs),
     Verify(verify::VerifyArgs),
+    Use(use_point::UseArgs),
+    Ckpt(ckpt::CkptArgs),
+    Data(data::DataArgs),
+    Schema(schema::SchemaArgs),
+    Completions(completions::CompletionsArgs),
 }
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
@@ -51,13 +61,18 @@ pub fn main() -> u8 {
     let cli = Cli::parse();
     output::configure(&cli.output);
     let outcome: anyhow::Result<u8> = match cli.command {
-        Command::Completions(args) => completions::run(&args),
-        Command::Data(args) => data::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Run(args) => run::run(&args),
-        Command::Schema(args) => schema::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Table(args) => table::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Why(args) => why::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Use(args) => use_point::run(&args),
+        Command::Ckpt(args) => ckpt::run(&args),
+        Command::Data(args) => data::run(&args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::output;
 use super::progress::{Progress, duration};
 use super::sweep_file::{SpecArgs, expand};
-use crate::learn::{Cancel, Device};
+use crate::learn::{Cancel, Device, DeviceRequest};
 use crate::run::{self, RunOptions, RunReport};
 
 /// Train and evaluate every point of a sweep and print the results matrix
@@ -52,7 +52,7 @@ impl HowArgs {
     /// A flag that makes no sense.
     pub fn options(&self, file: &Path) -> anyhow::Result<RunOptions> {
         anyhow::ensure!(self.cohort != Some(0), "`--cohort 0`: a cohort has at least one member");
-        let device: Device = self.device.parse()?;
+        let device = self.device.parse::<DeviceRequest>()?.resolve()?;
         Ok(RunOptions {
             root: self.out.clone(),
             device,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::output;
 use super::progress::{Progress, duration};
 use super::run::listen;
-use crate::learn::{Cancel, Device};
+use crate::learn::{Cancel, DeviceRequest};
 use crate::run::{self, PointCheck, Verification};
 
 /// Train points of a finished sweep again, alone and without sharing, and compare
@@ -34,7 +34,7 @@ pub struct VerifyArgs {
 /// Nothing to verify, inputs that have changed, a directory that cannot be read.
 pub fn run(args: &VerifyArgs) -> anyhow::Result<u8> {
     anyhow::ensure!(args.points > 0, "`--points 0`: at least one point is needed");
-    let device: Device = args.device.parse()?;
+    let device = args.device.parse::<DeviceRequest>()?.resolve()?;
     let cancel = Cancel::default();
     let signal = listen(&cancel)?;
     let mut progress = Progress::new(&cancel);

@@ -14,7 +14,7 @@ const STEPS: usize = 24;
 /// Seconds per member and step of `cohort`, from [`STEPS`] steps that start at the initial weights; `None` if
 /// every member diverges at once. Validation and checkpoints, a few percent of a run, are not counted: part of
 /// what they cost is paid once, and would weigh too much in so few steps.
-pub fn measure(session: &Session, cohort: &Cohort, _device: Device) -> Option<f64> {
+pub fn measure(session: &Session, cohort: &Cohort, device: Device) -> Option<f64> {
     let model = model_of(&session.plan, cohort.stages[0]).1;
     let freeze = match &session.plan.stages[cohort.stages[0]].kind {
         StageKind::Grpo { params, .. } => params.freeze.clone(),
@@ -23,13 +23,13 @@ pub fn measure(session: &Session, cohort: &Cohort, _device: Device) -> Option<f6
     let jobs = jobs(session, cohort);
     let params = session.engine(model, &freeze);
     // The first steps touch fresh memory and start the worker threads: they are not what most steps cost.
-    seconds(params, &jobs, 2);
+    seconds(params, device, &jobs, 2);
     let steps = STEPS.min(params.train.len());
-    let seconds = seconds(params, &jobs, steps)?;
+    let seconds = seconds(params, device, &jobs, steps)?;
     Some(seconds / (steps * jobs.len()) as f64)
 }
 
-fn seconds(params: EngineParams, jobs: &[MemberJob], steps: usize) -> Option<f64> {
+fn seconds(params: EngineParams, device: Device, jobs: &[MemberJob], steps: usize) -> Option<f64> {
     let steps = steps.min(params.train.len());
     let part = EngineParams {
         train: &params.train[..steps],
@@ -38,7 +38,7 @@ fn seconds(params: EngineParams, jobs: &[MemberJob], steps: usize) -> Option<f64
         ..params
     };
     let mut seconds = None;
-    train_cohort(part, jobs, &Cancel::default(), &mut |event| {
+    train_cohort(part, device, jobs, &Cancel::default(), &mut |event| {
         if let MemberEvent::Epoch { metrics, .. } = event {
             seconds = Some(metrics.seconds);
         }

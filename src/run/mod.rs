@@ -161,7 +161,8 @@ struct Runner<'a> {
 impl Runner<'_> {
     fn run(&self, log: &mut dyn FnMut(&Event)) -> Result<RunReport, RunError> {
         let plan = &self.session.plan;
-        let mut stages = StageTable::open(self.session, self.store.stages(), self.device_kind(), log)?;
+        let kind = self.options.device.kind();
+        let mut stages = StageTable::open(self.session, self.store.stages(), kind, log)?;
         let mut points = PointTable::open(self.session, self.store);
         let left: u64 = outstanding(plan, &stages.progress())
             .iter()
@@ -201,13 +202,6 @@ impl Runner<'_> {
         Ok(RunReport { outcome, matrix, dir: self.store.dir().clone() })
     }
 
-    fn device_kind(&self) -> &'static str {
-        match self.options.device {
-            Device::Cuda(_) => "cuda",
-            Device::Cpu | Device::Flex => "cpu",
-        }
-    }
-
     /// Trains one cohort; every epoch is on disk before the next begins, and every point is finished as soon
     /// as its epoch is there.
     fn train(
@@ -240,7 +234,13 @@ impl Runner<'_> {
             failure = handle().err();
             failure.is_none()
         };
-        let end = train_cohort(self.session.engine(&model, &freeze), &jobs, self.cancel, &mut report);
+        let end = train_cohort(
+            self.session.engine(&model, &freeze),
+            self.options.device,
+            &jobs,
+            self.cancel,
+            &mut report,
+        );
         match failure {
             Some(error) => Err(error),
             None => Ok(end),

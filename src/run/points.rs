@@ -140,7 +140,7 @@ fn evaluate(
             .map(|query| Query { row: query.query_id as usize, pool: &query.pool })
             .collect();
         let embeddings = &session.dataset.embeddings;
-        let logits = scores_of(&layout, &flat, embeddings, &queries, model.temperature);
+        let logits = scores_of(device, &layout, &flat, embeddings, &queries, model.temperature);
         scores = logged.select(&logits);
     }
     let (start, start_epoch) = stages.start_of(session, planned.stage);

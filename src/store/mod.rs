@@ -1,6 +1,8 @@
 //! The results directory: its paths, its files, its lock. Only this module writes.
 
 pub mod atomic;
+mod audit;
+mod current;
 mod error;
 mod events;
 mod inventory;
@@ -14,6 +16,8 @@ mod stage;
 mod status;
 mod writer;
 
+pub use audit::{RecordError, audit};
+pub use current::{InUse, UseError, back, in_use, use_baseline, use_point};
 pub use error::StoreError;
 pub use events::{LoggedEvent, read_events};
 pub use inventory::{Held, Inventory};

@@ -112,11 +112,14 @@ fn the_same_command_twice_gives_the_same_bytes() {
     }
 }
 
+/// Contents and time of change, by name.
+type States = BTreeMap<&'static str, (Vec<u8>, std::time::SystemTime)>;
+
 #[test]
 fn inputs_and_the_warm_start_stay_as_they_are() {
     let sandbox = Sandbox::new();
     let inputs = ["rl_data.json", "embeddings.pt", "init.pt", "init_v2format.ckpt"];
-    let state = || -> BTreeMap<&str, (Vec<u8>, std::time::SystemTime)> {
+    let state = || -> States {
         let time = |name| {
             let metadata = std::fs::metadata(sandbox.path().join(name)).expect("there");
             metadata.modified().expect("a time")
@@ -144,7 +147,7 @@ fn two_points_never_write_to_the_same_path() {
     let sandbox = Sandbox::new();
     let nasty = "[grid]\nkl_beta = [0.1, 0.10000000000000002, 0.0, 1]\nseed = [1, 11]\nrce_epochs = [1, 11]\n\
                  freeze = [[\"input_proj\", \"cand_proj\"], [\"input_proj\"], [\"cand_proj\", \"query_proj\"]]\n";
-    let nasty = sandbox.factqa("nasty", &nasty);
+    let nasty = sandbox.factqa("nasty", nasty);
     let mut files = vec![nasty];
     files.extend(shipped().into_iter().map(|file| file.display().to_string()));
     for file in files {
