@@ -1,10 +1,10 @@
 //! What happens during a run, as values: the program's only way to say so. Sinks (progress, `events.jsonl`)
 //! consume them; nothing in training prints.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One event.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The plan is made, nothing has been trained yet.
@@ -24,7 +24,17 @@ pub enum Event {
     /// A stage's files were damaged; they were moved away and the stage is trained again.
     StageDamaged { stage: String, cause: String, moved_to: String },
     /// A cohort begins.
-    CohortStarted { phase: String, members: usize, first_epoch: u32, last_epoch: u32, steps: u64 },
+    CohortStarted {
+        phase: String,
+        members: usize,
+        first_epoch: u32,
+        last_epoch: u32,
+        /// Member-steps to make.
+        steps: u64,
+        /// Points that end in one of its stages.
+        #[serde(default)]
+        points: usize,
+    },
     /// An epoch of one stage is on disk.
     EpochDone {
         stage: String,

@@ -46,7 +46,11 @@ pub struct HowArgs {
 }
 
 impl HowArgs {
-    fn options(&self, file: &Path) -> anyhow::Result<RunOptions> {
+    /// The options of a run of `file`.
+    ///
+    /// # Errors
+    /// A flag that makes no sense.
+    pub fn options(&self, file: &Path) -> anyhow::Result<RunOptions> {
         anyhow::ensure!(self.cohort != Some(0), "`--cohort 0`: a cohort has at least one member");
         let device = self.device.parse::<DeviceRequest>()?.resolve()?;
         Ok(RunOptions {
@@ -72,6 +76,10 @@ fn provenance(file: &Path, device: Device) -> BTreeMap<String, String> {
         ("holder".to_owned(), holder),
         ("sweep_file".to_owned(), file.display().to_string()),
     ]);
+    // What relative paths of the configuration are relative to.
+    if let Ok(directory) = std::env::current_dir() {
+        facts.insert("directory".to_owned(), directory.display().to_string());
+    }
     if let Ok(bytes) = fs_err::read(file) {
         facts.insert("sweep_file_hash".to_owned(), blake3::hash(&bytes).to_hex().to_string());
     }
@@ -149,7 +157,7 @@ fn command_line() -> String {
 }
 
 /// The first SIGINT or SIGTERM asks the trainer to end at the next step; the second ends at once.
-fn listen(cancel: &Cancel) -> anyhow::Result<Arc<AtomicI32>> {
+pub fn listen(cancel: &Cancel) -> anyhow::Result<Arc<AtomicI32>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let received = Arc::new(AtomicI32::new(SIGINT));
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;

@@ -1,7 +1,9 @@
 //! Which outstanding stages train together.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
 use super::stage::StageKind;
-use super::tree::{Plan, StageProgress};
+use super::tree::{Plan, Stage, StageProgress};
 use crate::spec::{FreezeSet, ModelParams, ParamGroup};
 
 /// Widest cohort on a CPU: enough to share a step's masks and frozen projections and to keep every core
@@ -26,34 +28,93 @@ pub fn next_cohort(
     outstanding: &[usize],
     width: usize,
 ) -> Option<Cohort> {
+    let siblings = siblings(plan, done, outstanding)?;
+    Some(Cohort { stages: siblings[..part(siblings.len(), width)].to_vec() })
+}
+
+/// All cohorts that [`next_cohort`] gives one after the other, if every stage trains to its end.
+pub fn all_cohorts(plan: &Plan, done: &[StageProgress], width: usize) -> Vec<Cohort> {
+    // Siblings by class and finished epochs; stages that wait for their parent.
+    let mut ready: BTreeMap<(usize, u32), BTreeSet<usize>> = BTreeMap::new();
+    let mut waiting: HashMap<usize, Vec<usize>> = HashMap::new();
+    let kind = |stage: usize| (plan.stages[stage].class, done[stage].epochs());
+    for stage in super::outstanding(plan, done) {
+        match plan.stages[stage].parent {
+            Some(parent) if done[parent].reached(plan.stages[parent].epochs).is_none() => {
+                waiting.entry(parent).or_default().push(stage);
+            }
+            _ => drop(ready.entry(kind(stage)).or_default().insert(stage)),
+        }
+    }
+    let mut cohorts = Vec::new();
+    while let Some(siblings) = ready.values_mut().min_by_key(|siblings| siblings.first().copied()) {
+        let take = part(siblings.len(), width);
+        let stages: Vec<usize> = std::iter::from_fn(|| siblings.pop_first()).take(take).collect();
+        ready.retain(|_, siblings| !siblings.is_empty());
+        for child in stages.iter().filter_map(|stage| waiting.remove(stage)).flatten() {
+            ready.entry(kind(child)).or_default().insert(child);
+        }
+        cohorts.push(Cohort { stages });
+    }
+    cohorts
+}
+
+/// The first ready stage of `outstanding` and all that can train with it.
+fn siblings(plan: &Plan, done: &[StageProgress], outstanding: &[usize]) -> Option<Vec<usize>> {
     let ready = |stage: usize| {
         plan.stages[stage]
             .parent
             .is_none_or(|parent| done[parent].reached(plan.stages[parent].epochs).is_some())
     };
     let first = outstanding.iter().copied().find(|&stage| ready(stage))?;
-    let siblings: Vec<usize> = outstanding
-        .iter()
-        .copied()
-        .filter(|&stage| ready(stage) && done[stage].epochs() == done[first].epochs())
-        .filter(|&stage| can_share(plan, first, stage))
-        .collect();
-    // Equal parts rather than full cohorts and a narrow rest: 40 siblings at width 32 train as 20 + 20.
-    let parts = siblings.len().div_ceil(width.max(1));
-    let take = siblings.len().div_ceil(parts);
-    Some(Cohort { stages: siblings.into_iter().take(take).collect() })
+    let alike = |stage: &usize| {
+        plan.stages[*stage].class == plan.stages[first].class
+            && done[*stage].epochs() == done[first].epochs()
+            && ready(*stage)
+    };
+    Some(outstanding.iter().copied().filter(alike).collect())
 }
 
-fn can_share(plan: &Plan, a: usize, b: usize) -> bool {
-    let model = |stage: usize| model_of(plan, stage);
-    let phase = |stage: usize| match &plan.stages[stage].kind {
-        StageKind::Init { .. } => None,
-        StageKind::Rce { data, .. } => Some((data, FreezeSet::default())),
-        StageKind::Grpo { data, params, .. } => Some((data, params.freeze.clone())),
-    };
-    let same_phase =
-        std::mem::discriminant(&plan.stages[a].kind) == std::mem::discriminant(&plan.stages[b].kind);
-    same_phase && phase(a) == phase(b) && model(a) == model(b)
+/// Equal parts rather than full cohorts and a narrow rest: 40 siblings at width 32 train as 20 + 20.
+fn part(siblings: usize, width: usize) -> usize {
+    siblings.div_ceil(siblings.div_ceil(width.max(1)).max(1))
+}
+
+/// Numbers the kinds of stages that can train together while a plan is built. A plan has one data set.
+#[derive(Debug, Default)]
+pub struct Classes {
+    /// `Init` stages with different models.
+    models: Vec<usize>,
+    known: HashMap<(u8, FreezeSet, usize), usize>,
+    /// Per stage, the number of its model.
+    model_of: Vec<usize>,
+}
+
+impl Classes {
+    /// The class of a stage that will come after `stages`.
+    pub fn of(&mut self, stages: &[Stage], kind: &StageKind, parent: Option<usize>) -> usize {
+        let same = |at: &usize| match (&stages[*at].kind, kind) {
+            (StageKind::Init { dim: a, model: one, .. }, StageKind::Init { dim: b, model: other, .. }) => {
+                a == b && one == other
+            }
+            _ => false,
+        };
+        let model = match parent {
+            Some(parent) => self.model_of[parent],
+            None => self.models.iter().position(same).unwrap_or_else(|| {
+                self.models.push(stages.len());
+                self.models.len() - 1
+            }),
+        };
+        self.model_of.push(model);
+        let (phase, frozen) = match kind {
+            StageKind::Init { .. } => (0, FreezeSet::default()),
+            StageKind::Rce { .. } => (1, FreezeSet::default()),
+            StageKind::Grpo { params, .. } => (2, params.freeze.clone()),
+        };
+        let next = self.known.len();
+        *self.known.entry((phase, frozen, model)).or_insert(next)
+    }
 }
 
 /// Dimension of the embeddings and shape of the model a stage trains.

@@ -1,6 +1,8 @@
 //! The stages of a point's training. Each struct holds exactly what its stage reads, so that it *is* the
 //! stage's cache key: training gets only that struct and cannot depend on anything that is not in the key.
 
+use std::hash::{Hash, Hasher};
+
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{FreezeSet, ModelParams, PointConfig, Reference, RewardForm, RewardParams};
@@ -97,4 +99,44 @@ pub enum StageKind {
     Init { dim: usize, model: ModelParams, origin: Origin },
     Rce { data: String, reward: RewardParams, params: RceParams },
     Grpo { data: String, reward: RewardParams, reference: Reference, params: GrpoParams },
+}
+
+impl StageKind {
+    /// Feeds `hasher` with what the stages of one sweep are likely to differ in. What is left out costs time,
+    /// never a wrong answer: equality decides.
+    pub(super) fn hash_into(&self, hasher: &mut impl Hasher) {
+        let reward = match self {
+            Self::Init { model, origin, .. } => {
+                hash_numbers(&[model.dropout, model.attn_dropout, model.temperature], hasher);
+                hasher.write_usize(model.hidden);
+                match origin {
+                    Origin::Fresh { seed } => hasher.write_u64(*seed),
+                    Origin::Checkpoint { content } => content.hash(hasher),
+                }
+                return;
+            }
+            Self::Rce { reward, params, .. } => {
+                hash_numbers(&[params.lr, params.weight_decay, params.grad_clip], hasher);
+                hash_numbers(&params.temperature, hasher);
+                (params.seed, params.epochs, params.early_stop).hash(hasher);
+                reward
+            }
+            Self::Grpo { reward, params, .. } => {
+                hash_numbers(&[params.lr, params.kl_beta, params.clip_epsilon], hasher);
+                hash_numbers(&[params.weight_decay, params.grad_clip], hasher);
+                hash_numbers(&params.kl_target.unwrap_or_default(), hasher);
+                (params.seed, params.top_k, &params.freeze, params.early_stop).hash(hasher);
+                reward
+            }
+        };
+        let weights = [reward.hard_weight, reward.soft_weight, reward.rel_weight, reward.alpha, reward.beta];
+        hash_numbers(&weights, hasher);
+        std::mem::discriminant(&reward.mode).hash(hasher);
+    }
+}
+
+fn hash_numbers(numbers: &[f64], hasher: &mut impl Hasher) {
+    for number in numbers {
+        hasher.write_u64(number.to_bits());
+    }
 }

@@ -196,3 +196,45 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_forecast_is_what_a_run_does() {
+    // Seeds vary fastest, so that stages of several warm-ups are mixed.
+    let seeded = |point: Point| {
+        (0..7).map(move |seed| {
+            let mut point = point.clone();
+            point.config.train.seed = seed;
+            point
+        })
+    };
+    let points: Vec<Point> = race().into_iter().flat_map(seeded).collect();
+    let plan = build(&points, &inputs(), true);
+    for width in [1, 5, 32, 256] {
+        let mut done: Vec<StageProgress> = plan.stages.iter().map(|_| StageProgress::Epochs(0)).collect();
+        let mut cohorts = Vec::new();
+        while let Some(cohort) = next_cohort(&plan, &done, &outstanding(&plan, &done), width) {
+            for &stage in &cohort.stages {
+                done[stage] = StageProgress::Epochs(plan.stages[stage].epochs);
+            }
+            cohorts.push(cohort);
+        }
+        let start: Vec<StageProgress> = plan.stages.iter().map(|_| StageProgress::Epochs(0)).collect();
+        assert_eq!(all_cohorts(&plan, &start, width), cohorts, "width {width}");
+        assert!(cohorts.iter().all(|cohort| cohort.stages.len() <= width));
+    }
+}
+
+#[test]
+fn classes_keep_apart_what_cannot_train_together() {
+    let points = [
+        point("a", |train| train.grpo_epochs = 1),
+        point("b", |train| (train.grpo_epochs, train.seed, train.kl_beta) = (2, 1, 0.3)),
+        point("c", |train| (train.grpo_epochs, train.freeze) = (1, backbone())),
+    ];
+    let mut wide = point("d", |train| train.grpo_epochs = 1);
+    wide.config.model.hidden = 64;
+    let plan = build(&[&points[..], &[wide]].concat(), &inputs(), true);
+    let class = |point: usize| plan.stages[plan.points[point].stage].class;
+    assert_eq!(class(0), class(1));
+    assert!(class(0) != class(2) && class(0) != class(3) && class(2) != class(3));
+}

@@ -1,9 +1,13 @@
 //! The stage tree: which training is done once for several points.
 
 use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
+use super::cohort::Classes;
 use super::stage::{GrpoParams, Origin, RceParams, StageKind};
 use crate::spec::{Point, PointConfig, Reference};
 
@@ -25,6 +29,8 @@ pub struct Stage {
     pub reference: Option<usize>,
     /// Largest epoch that any point asks for (0 for `Init`).
     pub epochs: u32,
+    /// Stages of equal class can train as one tensor program: same phase, freeze set and shape of the model.
+    pub class: usize,
 }
 
 /// Where a point ends in the tree.
@@ -60,10 +66,17 @@ pub struct Inputs {
 
 /// Builds the tree. Without `share` every point gets stages of its own.
 pub fn build(points: &[Point], inputs: &Inputs, share: bool) -> Plan {
-    let mut builder = Builder { inputs, plan: Plan::default(), known: HashMap::new() };
+    let mut builder = Builder {
+        inputs,
+        plan: Plan::default(),
+        known: share.then(HashMap::new),
+        salts: Vec::new(),
+        classes: Classes::default(),
+    };
     for point in points {
         builder.add_point(point, if share { "" } else { &point.name });
     }
+    builder.fill_keys();
     let per_epoch = inputs.train_groups as u64;
     builder.plan.steps = builder.plan.stages.iter().map(|stage| u64::from(stage.epochs) * per_epoch).sum();
     builder.plan.steps_naive = points
@@ -76,11 +89,15 @@ pub fn build(points: &[Point], inputs: &Inputs, share: bool) -> Plan {
 struct Builder<'a> {
     inputs: &'a Inputs,
     plan: Plan,
-    known: HashMap<StageKey, usize>,
+    /// Stages by fingerprint; `None` when nothing is shared.
+    known: Option<HashMap<u64, Vec<usize>>>,
+    /// Per stage, what keeps its key apart from equal ones.
+    salts: Vec<&'a str>,
+    classes: Classes,
 }
 
-impl Builder<'_> {
-    fn add_point(&mut self, point: &Point, salt: &str) {
+impl<'a> Builder<'a> {
+    fn add_point(&mut self, point: &'a Point, salt: &'a str) {
         let config = &point.config;
         let init = self.add(self.init_kind(config), (None, None), 0, salt);
         let (mut stage, mut epoch) = (init, 0);
@@ -122,26 +139,64 @@ impl Builder<'_> {
         kind: StageKind,
         (parent, reference): (Option<usize>, Option<usize>),
         epochs: u32,
-        salt: &str,
+        salt: &'a str,
     ) -> usize {
-        let key = self.key(&kind, parent, reference, salt);
-        if let Some(&known) = self.known.get(&key) {
-            let stage = &mut self.plan.stages[known];
-            stage.epochs = stage.epochs.max(epochs);
-            return known;
-        }
         let index = self.plan.stages.len();
-        self.known.insert(key.clone(), index);
-        self.plan.stages.push(Stage { key, kind, parent, reference, epochs });
+        if let Some(known) = &mut self.known {
+            let alike = known.entry(fingerprint(&kind, parent, reference)).or_default();
+            let stages = &mut self.plan.stages;
+            let same = |at: &usize| {
+                let stage = &stages[*at];
+                stage.kind == kind && stage.parent == parent && stage.reference == reference
+            };
+            if let Some(known) = alike.iter().copied().find(same) {
+                stages[known].epochs = stages[known].epochs.max(epochs);
+                return known;
+            }
+            alike.push(index);
+        }
+        let class = self.classes.of(&self.plan.stages, &kind, parent);
+        let key = StageKey(String::new());
+        self.plan.stages.push(Stage { key, kind, parent, reference, epochs, class });
+        self.salts.push(salt);
         index
     }
 
-    fn key(&self, kind: &StageKind, parent: Option<usize>, reference: Option<usize>, salt: &str) -> StageKey {
-        let key_of = |index: Option<usize>| index.map(|index| self.plan.stages[index].key.0.as_str());
-        let canonical = serde_json::to_vec(&(TRAINER_VERSION, kind, key_of(parent), key_of(reference), salt))
-            .expect("stage parameters are plain finite values");
-        StageKey(blake3::hash(&canonical).to_hex()[..32].to_owned())
+    /// Hashes every stage once, whatever the number of its points; parents before children.
+    fn fill_keys(&mut self) {
+        let level = |kind: &StageKind| match kind {
+            StageKind::Init { .. } => 0,
+            StageKind::Rce { .. } => 1,
+            StageKind::Grpo { .. } => 2,
+        };
+        let (plan, salts) = (&mut self.plan, &self.salts);
+        for wanted in 0..3 {
+            let stages = &plan.stages;
+            let here = (0..stages.len()).into_par_iter().filter(|&at| level(&stages[at].kind) == wanted);
+            let keys: Vec<(usize, StageKey)> = here.map(|at| (at, key(stages, at, salts[at]))).collect();
+            for (at, key) in keys {
+                plan.stages[at].key = key;
+            }
+        }
     }
+}
+
+/// A cheap hash of what stages differ in; equality decides.
+fn fingerprint(kind: &StageKind, parent: Option<usize>, reference: Option<usize>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_usize(parent.map_or(usize::MAX, |at| at));
+    hasher.write_usize(reference.map_or(usize::MAX, |at| at));
+    kind.hash_into(&mut hasher);
+    hasher.finish()
+}
+
+/// The key of the stage at `at`, whose parent and reference have theirs.
+fn key(stages: &[Stage], at: usize, salt: &str) -> StageKey {
+    let Stage { kind, parent, reference, .. } = &stages[at];
+    let key_of = |index: &Option<usize>| index.map(|index| stages[index].key.0.as_str());
+    let canonical = serde_json::to_vec(&(TRAINER_VERSION, kind, key_of(parent), key_of(reference), salt))
+        .expect("stage parameters are plain finite values");
+    StageKey(blake3::hash(&canonical).to_hex()[..32].to_owned())
 }
 
 impl Plan {

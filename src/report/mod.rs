@@ -28,6 +28,7 @@ mod svg;
 pub mod tensorboard;
 mod why;
 
+pub use axes::axis_text;
 pub use build::matrix;
 pub use error::{ReportError, did_you_mean};
 pub use figures::{Section, figures};

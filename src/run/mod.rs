@@ -1,9 +1,12 @@
 //! Drives the plan: asks the store what is there, trains what is outstanding, evaluates, commits, and goes on
 //! after failures. A run always does what is outstanding; there is no separate way to resume.
 
+mod forecast;
+mod measure;
 mod points;
 mod session;
 mod stages;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -18,7 +21,9 @@ use crate::report;
 use crate::spec::SweepSpec;
 use crate::store::{FORMAT, ReferencesRecord, ResolvedRecord, Store, StoreError, SweepDir, SweepResults};
 
-pub use session::{Session, thousands};
+pub use forecast::{CohortForecast, Forecast, Speed, forecast};
+pub use session::{Session, phase_of, thousands};
+pub use verify::{PointCheck, Verification, VerifyError, verify};
 
 use points::PointTable;
 use stages::StageTable;
@@ -218,6 +223,7 @@ impl Runner<'_> {
             first_epoch,
             last_epoch,
             steps: epochs * self.session.dataset.train.len() as u64,
+            points: plan.points.iter().filter(|point| cohort.stages.contains(&point.stage)).count(),
         });
         let mut failure = None;
         let mut report = |event: MemberEvent| {

@@ -213,6 +213,7 @@ fn warm_starts(
     dim: usize,
 ) -> Result<(HashMap<String, Weights>, HashMap<PathBuf, String>), RunError> {
     let (mut starts, mut hashes) = (HashMap::new(), HashMap::new());
+    let mut checked: Vec<(&PathBuf, &ModelParams)> = Vec::new();
     for point in &spec.points {
         let Some(path) = &point.config.train.init else { continue };
         if !hashes.contains_key(path) {
@@ -222,14 +223,19 @@ fn warm_starts(
             hashes.insert(path.clone(), content.clone());
             starts.insert(content, weights);
         }
-        let layout = Layout::new(Shape::new(dim, &point.config.model));
-        let fits = layout.flatten(&starts[&hashes[path]]);
-        fits.map_err(|cause| RunError::WarmStart { path: path.clone(), cause })?;
+        let pair = (path, &point.config.model);
+        if !checked.contains(&pair) {
+            let layout = Layout::new(Shape::new(dim, pair.1));
+            let fits = layout.flatten(&starts[&hashes[path]]);
+            fits.map_err(|cause| RunError::WarmStart { path: path.clone(), cause })?;
+            checked.push(pair);
+        }
     }
     Ok((starts, hashes))
 }
 
-fn hash_file(path: &Path) -> Result<String, RunError> {
+/// Content hash (blake3, hex) of a file.
+pub(super) fn hash_file(path: &Path) -> Result<String, RunError> {
     let mut hasher = blake3::Hasher::new();
     let mut file = fs_err::File::open(path)?;
     hasher.update_reader(&mut file)?;

@@ -4,17 +4,23 @@ pub mod atomic;
 mod audit;
 mod current;
 mod error;
+mod events;
+mod inventory;
 mod layout;
 mod lock;
 mod read;
 mod results;
 mod rows;
+mod speed;
 mod stage;
+mod status;
 mod writer;
 
-pub use audit::{RecordError, audit};
+pub use audit::audit;
 pub use current::{InUse, UseError, back, in_use, use_baseline, use_point};
 pub use error::StoreError;
+pub use events::{LoggedEvent, read_events};
+pub use inventory::{Held, Inventory};
 pub use layout::SweepDir;
 pub use lock::{Lock, holder};
 pub use read::read_resolved;
@@ -23,5 +29,7 @@ pub use results::{
     ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults,
 };
 pub use rows::{MeanScore, mean_scores, metrics_csv, scores_csv, selections_jsonl};
+pub use speed::{SpeedSample, StepKind, speed_samples};
 pub use stage::{EpochRecord, StageRecord, StageStore};
+pub use status::{RunningStage, Status, Training, status};
 pub use writer::{PointFiles, Store};

@@ -1,0 +1,141 @@
+//! `sweep plan`
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::output;
+use super::plan_text;
+use super::run::HowArgs;
+use super::sweep_file::{SpecArgs, expand};
+use crate::plan::StageKind;
+use crate::run::{Forecast, RunOptions, Session, Speed, forecast, phase_of};
+use crate::store::{Inventory, SweepDir, speed_samples};
+
+/// Show what `sweep run` would do: stages, what is shared and already there, cohorts, time and memory
+///
+/// Reads and checks everything that a run reads. Writes nothing and trains nothing (but see --measure).
+#[derive(Debug, clap::Args)]
+pub struct PlanArgs {
+    /// Sweep files, or directories of them, in the order in which they would run
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    spec: SpecArgs,
+    #[command(flatten)]
+    how: HowArgs,
+    /// Time a few real training steps of every kind, in memory, for the estimate
+    #[arg(long)]
+    measure: bool,
+    /// One JSON object per sweep file and line
+    #[arg(long, env = "SWEEP_JSON")]
+    json: bool,
+}
+
+/// One planned sweep.
+pub struct Planned<'a> {
+    pub session: &'a Session,
+    pub options: &'a RunOptions,
+    pub forecast: &'a Forecast,
+    /// Whether times were measured now.
+    pub measured: bool,
+}
+
+/// Prints the plans of all files.
+///
+/// # Errors
+/// A sweep file or an input that cannot be used.
+pub fn run(args: &PlanArgs) -> anyhow::Result<u8> {
+    let files = expand(&args.files)?;
+    let specs = files.iter().map(|file| args.spec.load(file)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut inventory: Option<Inventory> = None;
+    for (spec, file) in specs.into_iter().zip(&files) {
+        let options = args.how.options(file)?;
+        let inventory = inventory.get_or_insert_with(|| Inventory::of(&options.root));
+        let session = Session::load(spec, options.share)?;
+        let speed = match args.measure {
+            true => Speed::Measured,
+            false => {
+                let host = options.provenance.get("host").map_or("", String::as_str);
+                Speed::Earlier(speed_samples(&options.root, host, &options.device.to_string()))
+            }
+        };
+        let forecast = forecast(&session, &options, inventory, speed);
+        let planned =
+            Planned { session: &session, options: &options, forecast: &forecast, measured: args.measure };
+        if args.json {
+            output::result(&format!("{}\n", to_json(&planned)));
+        } else {
+            for warning in &session.spec.warnings {
+                output::note(&format!("warning: {warning}"));
+            }
+            output::result(&plan_text::text(&planned));
+        }
+        inventory.expect(&SweepDir::new(&options.root, &session.spec.name), &session.plan);
+    }
+    Ok(0)
+}
+
+fn to_json(planned: &Planned) -> Value {
+    let Planned { session, options, forecast, .. } = planned;
+    let plan = &session.plan;
+    let reused = forecast.held.iter().flatten().count();
+    let taken_over = forecast.held.iter().flatten().filter(|held| held.from.is_some()).count();
+    let mut points: Vec<Vec<Value>> = vec![Vec::new(); plan.stages.len()];
+    for (point, planned) in session.spec.points.iter().zip(&plan.points) {
+        points[planned.stage].push(json!({"name": point.name, "epoch": planned.epoch}));
+    }
+    let tree: Vec<Value> = plan
+        .stages
+        .iter()
+        .zip(&forecast.held)
+        .zip(points)
+        .map(|((stage, held), points)| {
+            json!({
+                "stage": stage.key,
+                "phase": phase_name(&stage.kind),
+                "epochs": stage.epochs,
+                "parent": stage.parent.map(|parent| &plan.stages[parent].key),
+                "epochs_there": held.as_ref().map(|held| held.progress.epochs()),
+                "from": held.as_ref().and_then(|held| held.from.as_ref()),
+                "points": points,
+            })
+        })
+        .collect();
+    let cohorts: Vec<Value> = forecast
+        .cohorts
+        .iter()
+        .map(|cohort| {
+            json!({
+                "phase": cohort.kind.phase.name(),
+                "freeze": cohort.kind.freeze,
+                "members": cohort.stages.len(),
+                "steps": cohort.steps,
+                "seconds": cohort.seconds,
+            })
+        })
+        .collect();
+    json!({
+        "name": session.spec.name,
+        "dir": options.root.join(&session.spec.name),
+        "device": options.device.to_string(),
+        "points": plan.points.len(),
+        "points_there": forecast.points_there,
+        "stages": plan.stages.len(),
+        "steps": plan.steps,
+        "steps_naive": plan.steps_naive,
+        "steps_left": forecast.steps_left,
+        "reused": reused,
+        "taken_over": taken_over,
+        "seconds": forecast.seconds(),
+        "memory_bytes": forecast.memory,
+        "warnings": session.spec.warnings,
+        "cohorts": cohorts,
+        "tree": tree,
+    })
+}
+
+/// `init`, `rce` or `grpo`.
+pub fn phase_name(kind: &StageKind) -> &'static str {
+    phase_of(kind).map_or("init", |phase| phase.name())
+}

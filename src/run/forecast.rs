@@ -1,0 +1,176 @@
+//! What a run would do, without doing any of it: which stages are there, which cohorts would train, how long
+//! and in how much memory.
+
+use rayon::prelude::*;
+
+use super::RunOptions;
+use super::measure::measure;
+use super::session::{Session, phase_of};
+use crate::learn::{Device, Phase};
+use crate::plan::{CPU_WIDTH, Cohort, GPU_WIDTH, StageKind, StageProgress, all_cohorts, model_of};
+use crate::spec::FreezeSet;
+use crate::store::{Held, Inventory, SpeedSample, StepKind, SweepDir};
+
+/// Memory of the program itself and of its buffers for reading and writing, in bytes.
+const PROGRAM: u64 = 40 << 20;
+
+/// The forecast of one run.
+#[derive(Clone, Debug)]
+pub struct Forecast {
+    /// What is on disk of each stage of the plan.
+    pub held: Vec<Option<Held>>,
+    /// Points whose model is on disk.
+    pub points_there: usize,
+    /// Training steps still to make.
+    pub steps_left: u64,
+    pub cohorts: Vec<CohortForecast>,
+    /// Largest resident memory, in bytes: an estimate.
+    pub memory: u64,
+}
+
+/// A cohort that would train.
+#[derive(Clone, Debug)]
+pub struct CohortForecast {
+    pub stages: Vec<usize>,
+    pub kind: StepKind,
+    /// Member-steps.
+    pub steps: u64,
+    /// Estimated wall time; `None` where nothing like it has been timed.
+    pub seconds: Option<f64>,
+}
+
+/// Where estimates of time come from.
+#[derive(Clone, Debug)]
+pub enum Speed {
+    /// Cohorts of earlier runs.
+    Earlier(Vec<SpeedSample>),
+    /// A few real steps of every kind of cohort, trained now and thrown away.
+    Measured,
+}
+
+impl Forecast {
+    /// Seconds of all cohorts; `None` if one of them is unknown.
+    pub fn seconds(&self) -> Option<f64> {
+        self.cohorts.iter().map(|cohort| cohort.seconds).sum()
+    }
+}
+
+/// Looks at what is on disk and forecasts a run. Writes nothing.
+pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, speed: Speed) -> Forecast {
+    let plan = &session.plan;
+    let dir = SweepDir::new(&options.root, &session.spec.name);
+    let find = |stage: &crate::plan::Stage| inventory.find(&dir, &stage.key, stage.epochs);
+    let held: Vec<Option<Held>> = plan.stages.par_iter().map(find).collect();
+    let done: Vec<StageProgress> = held
+        .iter()
+        .map(|held| held.as_ref().map_or(StageProgress::Epochs(0), |held| held.progress))
+        .collect();
+    let there = |point: &&crate::plan::PointPlan| {
+        held[point.stage].is_some() && done[point.stage].reached(point.epoch).is_some()
+    };
+    let points_there = plan.points.iter().filter(there).count();
+    let per_epoch = session.dataset.train.len() as u64;
+    let mut clock = Clock { session, device: options.device, speed, timed: Vec::new() };
+    let cohorts: Vec<CohortForecast> = all_cohorts(plan, &done, width(options))
+        .into_iter()
+        .map(|cohort| {
+            let epochs = |&stage: &usize| u64::from(plan.stages[stage].epochs - done[stage].epochs());
+            let steps = cohort.stages.iter().map(epochs).sum::<u64>() * per_epoch;
+            let kind = kind_of(session, cohort.stages[0]);
+            let seconds = clock.per_member_step(&kind, &cohort).map(|one| one * steps as f64);
+            CohortForecast { stages: cohort.stages, kind, steps, seconds }
+        })
+        .collect();
+    let memory = cohorts.iter().map(|cohort| memory(session, cohort)).max().unwrap_or(0);
+    Forecast {
+        points_there,
+        steps_left: cohorts.iter().map(|cohort| cohort.steps).sum(),
+        memory: memory.max(data_bytes(session) + PROGRAM),
+        held,
+        cohorts,
+    }
+}
+
+/// The widest cohort of a run.
+fn width(options: &RunOptions) -> usize {
+    options.width.unwrap_or(match options.device {
+        Device::Cuda(_) => GPU_WIDTH,
+        Device::Cpu | Device::Flex => CPU_WIDTH,
+    })
+}
+
+fn kind_of(session: &Session, stage: usize) -> StepKind {
+    let kind = &session.plan.stages[stage].kind;
+    let (dim, model) = model_of(&session.plan, stage);
+    let freeze = match kind {
+        StageKind::Grpo { params, .. } => params.freeze.clone(),
+        StageKind::Init { .. } | StageKind::Rce { .. } => FreezeSet::default(),
+    };
+    StepKind { phase: phase_of(kind).unwrap_or(Phase::Rce), freeze, model: model.clone(), dim }
+}
+
+/// Seconds per member and step, asked for once per kind and width.
+struct Clock<'a> {
+    session: &'a Session,
+    device: Device,
+    speed: Speed,
+    timed: Vec<(StepKind, usize, Option<f64>)>,
+}
+
+impl Clock<'_> {
+    fn per_member_step(&mut self, kind: &StepKind, cohort: &Cohort) -> Option<f64> {
+        let members = cohort.stages.len();
+        let known = self.timed.iter().find(|(timed, width, _)| timed == kind && *width == members);
+        if let Some((_, _, seconds)) = known {
+            return *seconds;
+        }
+        let seconds = match &self.speed {
+            Speed::Measured => measure(self.session, cohort, self.device),
+            Speed::Earlier(samples) => nearest(samples, kind, members),
+        };
+        self.timed.push((kind.clone(), members, seconds));
+        seconds
+    }
+}
+
+/// The time of the samples of this kind whose width is nearest; the median where there are several.
+fn nearest(samples: &[SpeedSample], kind: &StepKind, members: usize) -> Option<f64> {
+    let distance = |sample: &SpeedSample| (sample.members as f64 / members as f64).ln().abs();
+    let alike = || samples.iter().filter(|sample| sample.kind == *kind);
+    let closest = alike().map(distance).min_by(f64::total_cmp)?;
+    let mut seconds: Vec<f64> =
+        alike().filter(|sample| distance(sample) <= closest).map(|sample| sample.seconds).collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).copied()
+}
+
+/// Data set and evaluation file, in bytes.
+fn data_bytes(session: &Session) -> u64 {
+    let data = &session.dataset;
+    let groups: usize =
+        data.groups().map(|group| group.pool.len() * 4 + group.trajectories.len() * 160).sum();
+    let logged = session.logged.as_ref().map_or(0, |logged| {
+        logged.queries().iter().map(|query| query.pool.len() * 4 + 16_384).sum::<usize>()
+    });
+    (data.embeddings.values.len() * 4 + groups + logged) as u64
+}
+
+/// Members keep parameters and two moments each; starts, frozen projections and, per core, the work space of a
+/// step and of an evaluation come on top.
+fn memory(session: &Session, cohort: &CohortForecast) -> u64 {
+    let StepKind { model, dim, freeze, .. } = &cohort.kind;
+    let total = session.layout(model).total;
+    let rows = session.dataset.embeddings.rows;
+    let pool = session.dataset.groups().map(|group| group.pool.len()).max().unwrap_or(0);
+    let mut distinct: Vec<Option<usize>> =
+        cohort.stages.iter().map(|&stage| session.plan.stages[stage].parent).collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let frozen_input = freeze.contains(crate::spec::ParamGroup::InputProj);
+    let shared = if frozen_input { rows * model.hidden } else { 0 };
+    let cores = rayon::current_num_threads().min(cohort.stages.len().max(1));
+    let per_core = total + pool * (3 * model.hidden + dim) + 2 * rows * model.hidden;
+    // The member that is being reported is there twice: as it trains and as it is written.
+    let values = 3 * total * (cohort.stages.len() + 2) + distinct.len() * (total + shared) + cores * per_core;
+    data_bytes(session) + PROGRAM + 4 * values as u64
+}

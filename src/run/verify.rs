@@ -1,0 +1,296 @@
+//! Trains points of a finished sweep again, each alone and without sharing, and says how far the results are
+//! apart: the proof that sharing and cohorts changed nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::session::{hash_file, phase_of};
+use super::{RunError, RunOptions, run};
+use crate::checkpoint;
+use crate::event::Event;
+use crate::learn::{Cancel, Device};
+use crate::plan::{self, Inputs};
+use crate::spec::{Point, SweepSpec};
+use crate::store::{
+    EpochMetrics, PointResult, PointStatus, QueryScore, ResolvedRecord, StoreError, SweepResults,
+    read_resolved,
+};
+
+/// Largest difference of a parameter that float32 explains: two correct programs end a training run up to 3e-5
+/// apart.
+const PARAMETERS: f64 = 1e-4;
+/// Largest relative difference of a metric (absolute below 1) that float32 explains.
+const METRICS: f64 = 1e-3;
+/// A different choice is a tie when the two log-probabilities are no further apart.
+const TIE: f64 = 1e-3;
+
+/// Why a sweep cannot be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error("`{}` has no finished point\nhint: `sweep status {}` says how it stands", .0.display(), .0.display())]
+    NothingDone(PathBuf),
+    #[error(
+        "input `{key}` (`{}`) is not what the sweep was trained on: its content hash is {found}, recorded is {recorded}\nhint: restore the file, or run the sweep again with the new one", .path.display()
+    )]
+    InputChanged { key: String, path: PathBuf, recorded: String, found: String },
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::CheckpointError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// One point trained again.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct PointCheck {
+    pub point: String,
+    /// Largest absolute difference over all parameters.
+    pub parameters: f64,
+    /// Largest difference over all epochs' figures, relative where they are larger than 1.
+    pub metrics: f64,
+    /// Queries and shots for which the choice differs, of how many.
+    pub selections: usize,
+    pub selections_of: usize,
+    /// Choices that differ and are no ties.
+    pub selections_wrong: usize,
+    /// The point ended the same way, with as many epochs.
+    pub same_end: bool,
+}
+
+impl PointCheck {
+    /// Not one bit differs.
+    pub fn identical(&self) -> bool {
+        self.same_end && self.parameters == 0.0 && self.metrics == 0.0 && self.selections == 0
+    }
+
+    /// Whatever differs is explained by float32.
+    pub fn agrees(&self) -> bool {
+        // Written so that a NaN does not agree.
+        self.same_end
+            && self.parameters <= PARAMETERS
+            && self.metrics <= METRICS
+            && self.selections_wrong == 0
+    }
+}
+
+/// What was checked.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Verification {
+    pub points: Vec<PointCheck>,
+    /// Kinds of stages that the points' chains go through, of those in the sweep.
+    pub kinds: usize,
+    pub kinds_of: usize,
+}
+
+/// Trains up to `count` finished points of `dir` again on `device`, in a temporary directory. `dir` is only read.
+///
+/// # Errors
+/// No finished point, inputs that have changed or cannot be read, a directory that cannot be read.
+pub fn verify(
+    dir: &Path,
+    count: usize,
+    device: Device,
+    cancel: &Cancel,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<Verification, VerifyError> {
+    let mut resolved = read_resolved(dir)?;
+    find_inputs(&mut resolved);
+    check_inputs(&resolved)?;
+    let before = SweepResults::read(dir)?;
+    let choice = choose(&resolved.points, &before.points, count);
+    if choice.points.is_empty() {
+        return Err(VerifyError::NothingDone(dir.to_owned()));
+    }
+    let room = tempfile::Builder::new().prefix("sweep-verify-").tempdir()?;
+    let points: Vec<Point> = choice.points.iter().map(|&at| resolved.points[at].clone()).collect();
+    let spec = SweepSpec {
+        name: resolved.name,
+        path: dir.join("sweep.toml"),
+        source: String::new(),
+        axes: resolved.axes,
+        points,
+        baseline: Vec::new(),
+        eval: resolved.eval,
+        export: Vec::new(),
+        slurm: None,
+        warnings: Vec::new(),
+    };
+    let options = RunOptions {
+        root: room.path().to_owned(),
+        device,
+        share: false,
+        width: Some(1),
+        provenance: BTreeMap::new(),
+    };
+    let report = run(spec, &options, cancel, sink)?;
+    let after = SweepResults::read(report.dir.path())?;
+    let checks = choice
+        .points
+        .iter()
+        .zip(&after.points)
+        .map(|(&at, again)| compare((dir, &before.points[at]), (report.dir.path(), again)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Verification { points: checks, kinds: choice.kinds, kinds_of: choice.kinds_of })
+}
+
+/// Relative paths are relative to where the sweep was started.
+fn find_inputs(resolved: &mut ResolvedRecord) {
+    let Some(place) = resolved.provenance.get("directory").map(PathBuf::from) else { return };
+    let mend = |path: &mut PathBuf| {
+        if path.is_relative() {
+            *path = place.join(&path);
+        }
+    };
+    for point in &mut resolved.points {
+        mend(&mut point.config.data.trajectories);
+        mend(&mut point.config.data.embeddings);
+        if let Some(init) = &mut point.config.train.init {
+            mend(init);
+        }
+    }
+    if let Some(eval) = &mut resolved.eval {
+        mend(&mut eval.logged);
+    }
+}
+
+fn check_inputs(resolved: &ResolvedRecord) -> Result<(), VerifyError> {
+    let check = |key: &str, path: &Path, found: String| match resolved.inputs.get(key) {
+        Some(recorded) if *recorded != found => Err(VerifyError::InputChanged {
+            key: key.to_owned(),
+            path: path.to_owned(),
+            recorded: checkpoint::short(recorded).to_owned(),
+            found: checkpoint::short(&found).to_owned(),
+        }),
+        _ => Ok(()),
+    };
+    let Some(first) = resolved.points.first() else { return Ok(()) };
+    let data = &first.config.data;
+    check("data.trajectories", &data.trajectories, hash_file(&data.trajectories)?)?;
+    check("data.embeddings", &data.embeddings, hash_file(&data.embeddings)?)?;
+    if let Some(eval) = &resolved.eval {
+        check("eval.logged", &eval.logged, hash_file(&eval.logged)?)?;
+    }
+    // Keys name the path as it was written; weights are compared whatever file they are in now.
+    let inits: HashSet<&PathBuf> =
+        resolved.points.iter().filter_map(|p| p.config.train.init.as_ref()).collect();
+    let recorded: Vec<(&String, &String)> =
+        resolved.inputs.iter().filter(|(key, _)| key.starts_with("train.init:")).collect();
+    for path in inits {
+        let found = checkpoint::content_hash(&checkpoint::read(path)?.weights);
+        let mine = recorded.iter().find(|(key, _)| path.ends_with(key.trim_start_matches("train.init:")));
+        if let Some((key, _)) = mine {
+            check(key, path, found)?;
+        }
+    }
+    Ok(())
+}
+
+struct Choice {
+    /// Indices of points.
+    points: Vec<usize>,
+    kinds: usize,
+    kinds_of: usize,
+}
+
+/// Points that together go through as many kinds of stages (phase, freeze set, model) as possible, then those
+/// that differ most in what else they are.
+fn choose(points: &[Point], results: &[PointResult], count: usize) -> Choice {
+    // Kinds depend on no input, so the plan can be made without reading any.
+    let checkpoints = points.iter().filter_map(|point| point.config.train.init.clone());
+    let checkpoints: HashMap<PathBuf, String> =
+        checkpoints.map(|path| (path.clone(), path.display().to_string())).collect();
+    let plan =
+        plan::build(points, &Inputs { dim: 0, data: String::new(), train_groups: 1, checkpoints }, true);
+    let chain = |at: usize| plan.chain(plan.points[at]).into_iter().map(|(stage, _)| stage);
+    let all: HashSet<usize> = plan.stages.iter().map(|stage| stage.class).collect();
+    let mut left: Vec<usize> =
+        (0..points.len()).filter(|&at| results[at].status == PointStatus::Done).collect();
+    let (mut kinds, mut stages) = (HashSet::new(), HashSet::new());
+    let mut chosen = Vec::new();
+    while chosen.len() < count && !left.is_empty() {
+        let gain = |at: usize| {
+            let new_kinds = chain(at).filter(|&stage| !kinds.contains(&plan.stages[stage].class)).count();
+            let new_stages = chain(at).filter(|stage| !stages.contains(stage)).count();
+            let phases = chain(at).filter(|&stage| phase_of(&plan.stages[stage].kind).is_some()).count();
+            (new_kinds, new_stages, phases, plan.points[at].epoch)
+        };
+        // The first of the best: the choice must not depend on the machine.
+        let best = (0..left.len()).rev().max_by_key(|&place| gain(left[place])).unwrap_or(0);
+        let at = left.remove(best);
+        kinds.extend(chain(at).map(|stage| plan.stages[stage].class));
+        stages.extend(chain(at));
+        chosen.push(at);
+    }
+    Choice { points: chosen, kinds: kinds.len(), kinds_of: all.len() }
+}
+
+fn compare(
+    (dir, one): (&Path, &PointResult),
+    (room, again): (&Path, &PointResult),
+) -> Result<PointCheck, VerifyError> {
+    let parameters = match (&one.checkpoint, &again.checkpoint) {
+        (Some(old), Some(new)) => {
+            let old = checkpoint::read(&dir.join(old))?.weights;
+            let new = checkpoint::read(&room.join(new))?.weights;
+            checkpoint::compare(&old, &new)?.all.max_abs
+        }
+        _ => 0.0,
+    };
+    let pairs = || one.metrics.iter().zip(&again.metrics);
+    let metrics = pairs().map(|(old, new)| metrics_apart(old, new)).fold(0.0, f64::max);
+    let mut check = PointCheck {
+        point: one.name.clone(),
+        parameters,
+        metrics,
+        selections: 0,
+        selections_of: 0,
+        selections_wrong: 0,
+        same_end: one.status == again.status && one.metrics.len() == again.metrics.len(),
+    };
+    for (shot, old) in &one.scores {
+        let none = Vec::new();
+        let new = again.scores.get(shot).unwrap_or(&none);
+        check.same_end &= old.len() == new.len();
+        check.selections_of += old.len();
+        for (old, new) in old.iter().zip(new).filter(|(old, new)| differ(old, new)) {
+            check.selections += 1;
+            let tie = old.query_id == new.query_id && (old.log_prob - new.log_prob).abs() <= TIE;
+            check.selections_wrong += usize::from(!tie);
+        }
+    }
+    Ok(check)
+}
+
+fn differ(old: &QueryScore, new: &QueryScore) -> bool {
+    old.query_id != new.query_id || old.selection != new.selection || old.score != new.score
+}
+
+/// Largest difference of an epoch's figures. Times differ anyway.
+fn metrics_apart(old: &EpochMetrics, new: &EpochMetrics) -> f64 {
+    let figures = |epoch: &EpochMetrics| {
+        let some = [
+            epoch.ppo_loss,
+            epoch.kl,
+            epoch.mean_ratio,
+            epoch.advantage_mean,
+            epoch.advantage_std,
+            epoch.advantage_max,
+            epoch.beta,
+            epoch.val_loss,
+            epoch.temperature,
+            epoch.clipped_share,
+        ];
+        let always = [epoch.train_loss, epoch.grad_norm].map(Some);
+        some.into_iter().chain(always).collect::<Vec<_>>()
+    };
+    let apart = |(old, new): (Option<f64>, Option<f64>)| match (old, new) {
+        (Some(old), Some(new)) => (old - new).abs() / old.abs().max(1.0),
+        (None, None) => 0.0,
+        _ => f64::INFINITY,
+    };
+    figures(old).into_iter().zip(figures(new)).map(apart).fold(0.0, f64::max)
+}

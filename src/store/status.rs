@@ -1,0 +1,286 @@
+//! What a sweep is doing, from its directory alone: safe while a run writes to it, and quick.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::events::{LoggedEvent, cohorts, read_events};
+use super::{FORMAT, PointStatus, StoreError, SweepDir, lock};
+use crate::event::Event;
+
+/// How a sweep stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    pub name: String,
+    pub dir: PathBuf,
+    pub points: usize,
+    pub done: usize,
+    pub failed: usize,
+    /// Points whose last stage is in training.
+    pub running: usize,
+    /// The rest: waiting, or in a sweep that no run holds.
+    pub pending: usize,
+    /// Who writes to the directory now.
+    pub holder: Option<String>,
+    /// Seconds until the run ends at its pace so far; `None` without a run, or before its first epoch.
+    pub eta_seconds: Option<f64>,
+    /// What trains now, and the last figures of each stage of it.
+    pub training: Option<Training>,
+    /// What somebody should look at.
+    pub warnings: Vec<String>,
+    /// Seconds since 1970 of the last event.
+    pub last_event: Option<f64>,
+}
+
+/// The cohort in training.
+#[derive(Clone, Debug, Serialize)]
+pub struct Training {
+    pub phase: String,
+    pub members: usize,
+    pub first_epoch: u32,
+    pub last_epoch: u32,
+    pub stages: Vec<RunningStage>,
+}
+
+/// A stage in training with its last finished epoch.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunningStage {
+    pub stage: String,
+    /// One of the points that end in it, if any has ended.
+    pub point: Option<String>,
+    pub epoch: u32,
+    pub train_loss: f64,
+    pub val_loss: Option<f64>,
+}
+
+/// Warnings of one kind that are spelled out; the others are counted.
+const SPELLED_OUT: usize = 3;
+
+/// Reads how the sweep in `dir` stands, as of `now` (seconds since 1970). No selections are read.
+///
+/// # Errors
+/// Not a results directory, or one of a newer version.
+pub fn status(dir: &Path, now: f64) -> Result<Status, StoreError> {
+    let sweep = SweepDir::at(dir);
+    let request = read_request(&sweep)?;
+    let holder = lock::holder(&sweep);
+    // The log before the points: a point that ends in between is counted as ended, not as running.
+    let events = read_events(&sweep);
+    let ended: Vec<Option<Ended>> =
+        request.points.par_iter().map(|point| read_ended(&sweep, &point.name)).collect();
+    let count = |is: fn(PointStatus) -> bool| ended.iter().flatten().filter(|end| is(end.status)).count();
+    let done = count(|status| status == PointStatus::Done);
+    let failed = count(|status| matches!(status, PointStatus::Failed | PointStatus::Infeasible));
+    let left = request.points.len() - done - failed;
+    let mut names = HashMap::new();
+    for (point, end) in request.points.iter().zip(&ended) {
+        if let Some(end) = end {
+            names.entry(end.stage.as_str()).or_insert(point.name.as_str());
+        }
+    }
+    let cohorts = cohorts(&events);
+    let current = cohorts.last().filter(|cohort| holder.is_some() && cohort.ended.is_none());
+    let running = current.map_or(0, |cohort| cohort.points.saturating_sub(cohort.points_ended)).min(left);
+    let training = current.map(|cohort| Training {
+        phase: cohort.phase.clone(),
+        members: cohort.members,
+        first_epoch: cohort.first_epoch,
+        last_epoch: cohort.last_epoch,
+        stages: running_stages(&events, cohort.began, &names),
+    });
+    Ok(Status {
+        name: request.name,
+        dir: dir.to_owned(),
+        points: request.points.len(),
+        done,
+        failed,
+        running,
+        pending: left - running,
+        eta_seconds: holder.is_some().then(|| eta(&events, now)).flatten(),
+        training,
+        warnings: warnings(&events, &names),
+        last_event: events.last().map(|event| event.time),
+        holder,
+    })
+}
+
+/// The part of `resolved.json` that is needed: of a large grid the whole takes long to build.
+#[derive(Deserialize)]
+struct Request {
+    format: u32,
+    name: String,
+    points: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+fn read_request(sweep: &SweepDir) -> Result<Request, StoreError> {
+    let path = sweep.resolved();
+    if !path.is_file() {
+        return Err(StoreError::NotResults(sweep.path().to_owned()));
+    }
+    let corrupt =
+        |cause: serde_json::Error| StoreError::Corrupt { path: path.clone(), cause: cause.to_string() };
+    let request: Request = serde_json::from_slice(&fs_err::read(&path)?).map_err(corrupt)?;
+    if request.format > FORMAT {
+        return Err(StoreError::NewerFormat { path, format: request.format });
+    }
+    Ok(request)
+}
+
+/// The part of `point.json` that is needed.
+#[derive(Deserialize)]
+struct Ended {
+    status: PointStatus,
+    stage: String,
+}
+
+fn read_ended(sweep: &SweepDir, name: &str) -> Option<Ended> {
+    serde_json::from_slice(&fs_err::read(sweep.point_record(name)).ok()?).ok()
+}
+
+fn running_stages(events: &[LoggedEvent], since: f64, names: &HashMap<&str, &str>) -> Vec<RunningStage> {
+    let mut stages: BTreeMap<&str, RunningStage> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.time >= since) {
+        if let Event::EpochDone { stage, epoch, train_loss, val_loss, .. } = &event.data {
+            let last = RunningStage {
+                stage: stage.clone(),
+                point: names.get(stage.as_str()).map(|name| (*name).to_owned()),
+                epoch: *epoch,
+                train_loss: *train_loss,
+                val_loss: *val_loss,
+            };
+            stages.insert(stage, last);
+        }
+    }
+    stages.into_values().collect()
+}
+
+/// Steps left over steps per second since the launch.
+fn eta(events: &[LoggedEvent], now: f64) -> Option<f64> {
+    let launch = events.iter().rev().find_map(|event| match event.data {
+        Event::PlanReady { steps_left, .. } => Some((event.time, steps_left)),
+        _ => None,
+    });
+    let (began, steps_left) = launch?;
+    let done: f64 = cohorts(events).iter().map(|cohort| cohort.steps_done()).sum();
+    // The clock runs on between epochs, the count does not: time is measured up to the last finished epoch.
+    let is_epoch = |event: &&LoggedEvent| matches!(event.data, Event::EpochDone { .. });
+    let measured = events.iter().rev().find(is_epoch)?.time;
+    let pace = (measured - began) / done;
+    let total = pace * steps_left as f64;
+    (done > 0.0 && total.is_finite()).then(|| (total - (now - began)).max(0.0))
+}
+
+/// Stages whose val_loss rose in each of its last two epochs, and those that diverged.
+fn warnings(events: &[LoggedEvent], names: &HashMap<&str, &str>) -> Vec<String> {
+    let mut losses: BTreeMap<&str, BTreeMap<u32, f64>> = BTreeMap::new();
+    let mut diverged: BTreeMap<&str, &str> = BTreeMap::new();
+    for event in events {
+        match &event.data {
+            Event::EpochDone { stage, epoch, val_loss: Some(loss), .. } => {
+                losses.entry(stage).or_default().insert(*epoch, *loss);
+                diverged.remove(stage.as_str());
+            }
+            Event::StageDiverged { stage, cause, .. } => drop(diverged.insert(stage, cause)),
+            _ => {}
+        }
+    }
+    let called = |stage: &str| match names.get(stage) {
+        Some(point) => format!("`{point}`"),
+        None => format!("stage {}", stage.get(..12).unwrap_or(stage)),
+    };
+    let rising = losses.iter().filter_map(|(stage, losses)| {
+        let mut last = losses.values().rev();
+        let (c, b, a) = (last.next()?, last.next()?, last.next()?);
+        (a < b && b < c)
+            .then(|| format!("val_loss rose over the last 2 epochs: {} ({a:.4} -> {c:.4})", called(stage)))
+    });
+    let diverged = diverged.iter().map(|(stage, cause)| format!("diverged: {} ({cause})", called(stage)));
+    let mut all = shorten(diverged.collect(), "stages that diverged");
+    all.extend(shorten(rising.collect(), "stages whose val_loss rose over the last 2 epochs"));
+    all
+}
+
+fn shorten(mut warnings: Vec<String>, what: &str) -> Vec<String> {
+    if warnings.len() > SPELLED_OUT + 1 {
+        let rest = warnings.len() - SPELLED_OUT;
+        warnings.truncate(SPELLED_OUT);
+        warnings.push(format!("... and {rest} more {what}"));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(time: f64, data: Event) -> LoggedEvent {
+        LoggedEvent { time, data }
+    }
+
+    fn epoch(time: f64, stage: &str, epoch: u32, val_loss: f64) -> LoggedEvent {
+        let (stage, phase) = (stage.to_owned(), "grpo".to_owned());
+        let data =
+            Event::EpochDone { stage, phase, epoch, train_loss: 1.0, val_loss: Some(val_loss), seconds: 1.0 };
+        at(time, data)
+    }
+
+    /// 400 steps to go; one cohort of 100 was done in 10 s, another is at its first of two epochs.
+    fn log() -> Vec<LoggedEvent> {
+        let ready = Event::PlanReady {
+            points: 4,
+            points_done: 0,
+            stages: 4,
+            steps: 400,
+            steps_naive: 400,
+            steps_left: 400,
+            notices: Vec::new(),
+        };
+        let cohort = |last_epoch: u32, steps: u64| Event::CohortStarted {
+            phase: "grpo".to_owned(),
+            members: 1,
+            first_epoch: 1,
+            last_epoch,
+            steps,
+            points: 2,
+        };
+        vec![
+            at(100.0, ready),
+            at(100.0, cohort(1, 100)),
+            epoch(110.0, "a", 1, 3.0),
+            at(110.0, cohort(2, 200)),
+            epoch(120.0, "b", 1, 1.0),
+        ]
+    }
+
+    #[test]
+    fn the_remaining_time_is_the_pace_times_what_is_left() {
+        // 200 of 400 steps in 20 s.
+        assert_eq!(eta(&log(), 120.0), Some(20.0));
+        assert_eq!(eta(&log(), 125.0), Some(15.0));
+        assert_eq!(eta(&log(), 500.0), Some(0.0));
+        assert_eq!(eta(&log()[..2], 120.0), None);
+    }
+
+    #[test]
+    fn two_rises_in_a_row_are_a_warning() {
+        let names = HashMap::from([("b", "kl0.1")]);
+        let mut log = log();
+        log.push(epoch(130.0, "b", 2, 1.5));
+        assert!(warnings(&log, &names).is_empty());
+        log.push(epoch(140.0, "b", 3, 1.75));
+        assert_eq!(
+            warnings(&log, &names),
+            ["val_loss rose over the last 2 epochs: `kl0.1` (1.0000 -> 1.7500)"]
+        );
+        let cause = "grpo epoch 4: loss is not finite".to_owned();
+        log.push(at(150.0, Event::StageDiverged { stage: "c".to_owned(), epoch: 4, cause }));
+        assert_eq!(warnings(&log, &names)[0], "diverged: stage c (grpo epoch 4: loss is not finite)");
+    }
+}
