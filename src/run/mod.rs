@@ -16,6 +16,7 @@ use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, train_cohort};
 use crate::plan::{CPU_WIDTH, Cohort, GPU_WIDTH, next_cohort, outstanding};
 use crate::report;
 use crate::spec::SweepSpec;
+use crate::store::fault::{self, Passage};
 use crate::store::{FORMAT, ReferencesRecord, ResolvedRecord, Store, StoreError, SweepDir, SweepResults};
 
 pub use session::{Session, thousands};
@@ -85,6 +86,7 @@ pub fn run(
     sink: &mut dyn FnMut(&Event),
 ) -> Result<RunReport, RunError> {
     let session = Session::load(spec, options.share)?;
+    fault::pass(Passage::DataLoaded)?;
     let dir = SweepDir::new(&options.root, &session.spec.name);
     let holder = options.provenance.get("holder").map_or("sweep", String::as_str);
     let store = Store::open(dir, holder)?;

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 mod error;
+pub mod fault;
 mod layout;
 mod lock;
 mod read;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::fault::{self, Passage};
 use super::layout::stage_file;
 use super::{EpochMetrics, FORMAT, StoreError, SweepDir, atomic};
 use crate::checkpoint::{self, Array, Facts, Weights};
@@ -141,7 +142,9 @@ impl StageStore {
         let epoch = progress.epoch;
         checkpoint::write(&dir.join(stage_file::checkpoint(record.phase(), epoch)), weights, facts)?;
         write_progress(&dir.join(stage_file::optimizer(epoch)), progress)?;
+        fault::pass(Passage::BeforeRecord)?;
         self.write_record(key, record)?;
+        fault::pass(Passage::AfterRecord)?;
         let metrics: Vec<EpochMetrics> = record.epochs.iter().map(|epoch| epoch.metrics.clone()).collect();
         atomic::write(&dir.join(stage_file::METRICS), &super::metrics_csv(&metrics))?;
         if epoch > 1 {

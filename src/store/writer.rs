@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::fault::{self, Passage};
 use super::lock::{self, Lock};
 use super::{
     EpochMetrics, FORMAT, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord, StageStore, StoreError,
@@ -92,7 +93,9 @@ impl Store {
             let target = Path::new("../..").join(checkpoint);
             replace_link(&dir.join("checkpoint"), &target)?;
         }
-        write_json(&self.dir.point_record(&files.record.name), files.record)
+        fault::pass(Passage::BeforePoint)?;
+        write_json(&self.dir.point_record(&files.record.name), files.record)?;
+        Ok(fault::pass(Passage::AfterPoint)?)
     }
 
     /// The record of a point that has ended, if it is there and readable.
@@ -107,6 +110,7 @@ impl Store {
     /// I/O errors.
     pub fn write_tables(&self, files: &[(&str, Vec<u8>)]) -> Result<(), StoreError> {
         for (name, bytes) in files {
+            fault::pass(Passage::Matrix)?;
             atomic::write(&self.dir.path().join(name), bytes)?;
         }
         Ok(())

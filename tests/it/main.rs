@@ -3,5 +3,7 @@
 mod data;
 mod fixture;
 mod golden;
+mod kill;
 mod matrix;
 mod schema;
+mod sweeps;
