@@ -3,6 +3,7 @@
 
 mod data;
 mod data_report;
+mod limits;
 mod output;
 mod progress;
 mod run;
@@ -43,14 +44,18 @@ pub fn main() -> u8 {
     })
 }
 
-/// 3 where the results directory is held by another run or written by a newer version, else 2.
+/// 3 where the results directory is held by another run or written by a newer version, 1 where a run broke off
+/// after it had begun, else 2.
 fn exit_code(error: &anyhow::Error) -> u8 {
     use crate::run::RunError;
     use crate::store::StoreError;
     let held = |store: &StoreError| matches!(store, StoreError::Held { .. } | StoreError::NewerFormat { .. });
-    let from_run =
-        error.downcast_ref::<RunError>().is_some_and(|e| matches!(e, RunError::Store(s) if held(s)));
-    if from_run || error.downcast_ref::<StoreError>().is_some_and(held) { 3 } else { 2 }
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::Broken(_)) => 1,
+        Some(RunError::Store(store)) if held(store) => 3,
+        _ if error.downcast_ref::<StoreError>().is_some_and(held) => 3,
+        _ => 2,
+    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use super::limits::{LimitArgs, end_at};
 use super::output;
 use super::progress::{Progress, duration};
 use super::sweep_file::{SpecArgs, expand};
 use crate::learn::{Cancel, Device};
-use crate::run::{self, RunOptions, RunReport};
+use crate::run::{self, RunOptions, RunReport, Stop};
+use crate::spec::SweepSpec;
 
 /// Train and evaluate every point of a sweep and print the results matrix
 ///
@@ -23,6 +25,8 @@ pub struct RunArgs {
     spec: SpecArgs,
     #[command(flatten)]
     how: HowArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// Print a JSON summary instead of the table
     #[arg(long, env = "SWEEP_JSON")]
     json: bool,
@@ -46,6 +50,10 @@ pub struct HowArgs {
 }
 
 impl HowArgs {
+    fn root(&self) -> &Path {
+        &self.out
+    }
+
     fn options(&self, file: &Path) -> anyhow::Result<RunOptions> {
         anyhow::ensure!(self.cohort != Some(0), "`--cohort 0`: a cohort has at least one member");
         let device: Device = self.device.parse()?;
@@ -54,6 +62,11 @@ impl HowArgs {
             device,
             share: !self.no_share,
             width: self.cohort,
+            fresh: false,
+            deadline: None,
+            retries: 0,
+            retry_infeasible: false,
+            max_failures: None,
             provenance: provenance(file, device),
         })
     }
@@ -90,33 +103,105 @@ fn provenance(file: &Path, device: Device) -> BTreeMap<String, String> {
 /// # Errors
 /// A sweep file or an input that cannot be used.
 pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
-    let files = expand(&args.files)?;
-    let specs = files.iter().map(|file| args.spec.load(file)).collect::<anyhow::Result<Vec<_>>>()?;
+    let sweeps = read_all(args)?;
     let cancel = Cancel::default();
     let signal = listen(&cancel)?;
+    let deadline = args.limits.deadline();
+    end_at(deadline, &cancel);
     let mut code = 0;
-    for (spec, file) in specs.into_iter().zip(&files) {
-        let options = args.how.options(file)?;
-        let mut progress = Progress::new(&cancel);
-        output::note(&format!("{}: results go to `{}`", spec.name, options.root.join(&spec.name).display()));
-        let began = std::time::Instant::now();
-        let report = run::run(spec, &options, &cancel, &mut |event| progress.show(event))?;
-        show(&report, args.json);
+    for (spec, file) in sweeps {
+        let mut options = args.how.options(&file)?;
+        args.limits.apply(&mut options, deadline);
+        let (name, dir) = (spec.name.clone(), options.root.join(&spec.name));
+        let report = match run_one(spec, &options, &cancel, args.json) {
+            Ok(report) => report,
+            Err(error) => {
+                args.limits.finished(super::exit_code(&error), None, &dir);
+                return Err(error);
+            }
+        };
         let outcome = report.outcome;
-        output::note(&format!(
-            "{} points done, {} failed, {} pending in {}",
-            outcome.done,
-            outcome.failed,
-            outcome.pending,
-            duration(began.elapsed().as_secs_f64())
-        ));
-        if outcome.interrupted {
-            output::note(&format!("interrupted; the same command goes on:\n  {}", command_line()));
-            return Ok((128 + signal.load(Ordering::Relaxed)) as u8);
+        let ended = match outcome.stopped {
+            Some(Stop::Interrupted) => Some((128 + signal.load(Ordering::Relaxed)) as u8),
+            Some(Stop::Budget) => Some(5),
+            Some(Stop::Failures) => Some(1),
+            None => None,
+        };
+        if let Some(stop) = outcome.stopped {
+            output::note(&format!(
+                "{}; this goes on:\n  {}",
+                reason(stop),
+                continuation(&args.limits, &name)
+            ));
         }
-        code = code.max(u8::from(outcome.failed > 0));
+        let own = ended.unwrap_or(u8::from(outcome.failed > 0));
+        args.limits.finished(own, Some(&outcome), &dir);
+        if let Some(ended) = ended {
+            return Ok(ended);
+        }
+        code = code.max(own);
     }
     Ok(code)
+}
+
+/// Reads all sweep files before any of them runs, and names their directories.
+fn read_all(args: &RunArgs) -> anyhow::Result<Vec<(SweepSpec, PathBuf)>> {
+    let mut sweeps: Vec<(SweepSpec, PathBuf)> = Vec::new();
+    let files = expand(&args.files)?;
+    anyhow::ensure!(
+        args.limits.name().is_none() || files.len() == 1,
+        "`--name` is for one sweep file, and there are {}",
+        files.len()
+    );
+    for file in files {
+        let mut spec = args.spec.load(&file)?;
+        if let Some(name) = args.limits.name() {
+            let plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+            let usable = !name.is_empty() && !name.starts_with('.') && name.chars().all(plain);
+            anyhow::ensure!(usable, "`--name {name}`: use letters, digits, `-`, `_` and `.`");
+            name.clone_into(&mut spec.name);
+        }
+        if let Some((_, other)) = sweeps.iter().find(|(known, _)| known.name == spec.name) {
+            anyhow::bail!(
+                "`{}` and `{}` are both called `{}` and would write to the same directory\nhint: change `name` in one of them",
+                other.display(),
+                file.display(),
+                spec.name
+            );
+        }
+        sweeps.push((spec, file));
+    }
+    if args.limits.fresh() {
+        for (spec, _) in &mut sweeps {
+            spec.name = run::fresh_name(args.how.root(), &spec.name);
+        }
+    }
+    Ok(sweeps)
+}
+
+fn run_one(spec: SweepSpec, options: &RunOptions, cancel: &Cancel, json: bool) -> anyhow::Result<RunReport> {
+    let mut progress = Progress::new(cancel);
+    output::note(&format!("{}: results go to `{}`", spec.name, options.root.join(&spec.name).display()));
+    let began = std::time::Instant::now();
+    let report = run::run(spec, options, cancel, &mut |event| progress.show(event))?;
+    show(&report, json);
+    let outcome = report.outcome;
+    output::note(&format!(
+        "{} points done, {} failed, {} pending in {}",
+        outcome.done,
+        outcome.failed,
+        outcome.pending,
+        duration(began.elapsed().as_secs_f64())
+    ));
+    Ok(report)
+}
+
+fn reason(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Interrupted => "interrupted",
+        Stop::Budget => "the time is up",
+        Stop::Failures => "stopped because points failed",
+    }
 }
 
 fn show(report: &RunReport, json: bool) {
@@ -128,7 +213,7 @@ fn show(report: &RunReport, json: bool) {
             "done": report.outcome.done,
             "failed": report.outcome.failed,
             "pending": report.outcome.pending,
-            "interrupted": report.outcome.interrupted,
+            "interrupted": report.outcome.stopped.is_some(),
         });
         output::result(&format!("{summary}\n"));
     } else {
@@ -136,8 +221,8 @@ fn show(report: &RunReport, json: bool) {
     }
 }
 
-/// The command as it was typed, for copying.
-fn command_line() -> String {
+/// The command as it was typed, for copying; after `--fresh` it names the new directory instead.
+fn continuation(limits: &LimitArgs, name: &str) -> String {
     let quote = |argument: String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c);
         match !argument.is_empty() && argument.chars().all(plain) {
@@ -145,7 +230,12 @@ fn command_line() -> String {
             false => format!("'{}'", argument.replace('\'', r"'\''")),
         }
     };
-    std::env::args().map(quote).collect::<Vec<_>>().join(" ")
+    let mut words: Vec<String> =
+        std::env::args().filter(|argument| argument != "--fresh").map(quote).collect();
+    if limits.fresh() {
+        words.extend(["--name".to_owned(), name.to_owned()]);
+    }
+    words.join(" ")
 }
 
 /// The first SIGINT or SIGTERM asks the trainer to end at the next step; the second ends at once.

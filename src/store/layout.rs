@@ -29,6 +29,16 @@ impl SweepDir {
         self.0.join(".lock")
     }
 
+    /// Held, shared, by every worker process.
+    pub fn workers_lock(&self) -> PathBuf {
+        self.0.join(".workers")
+    }
+
+    /// What worker processes tell each other: who trains which stage.
+    pub fn claims(&self) -> PathBuf {
+        self.0.join("claims")
+    }
+
     /// The sweep file as given.
     pub fn sweep_file(&self) -> PathBuf {
         self.0.join("sweep.toml")

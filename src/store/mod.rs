@@ -1,6 +1,7 @@
 //! The results directory: its paths, its files, its lock. Only this module writes.
 
 pub mod atomic;
+mod claim;
 mod error;
 pub mod fault;
 mod layout;
@@ -11,10 +12,11 @@ mod rows;
 mod stage;
 mod writer;
 
+pub use claim::Claim;
 pub use error::StoreError;
 pub use layout::SweepDir;
 pub use lock::{Lock, holder};
-pub use read::read_resolved;
+pub use read::{check_point, read_resolved};
 pub use results::{
     EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
     ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults,

@@ -194,13 +194,7 @@ impl StageStore {
     /// # Errors
     /// I/O errors.
     pub fn set_aside(&self, key: &StageKey) -> Result<PathBuf, StoreError> {
-        let dir = self.dir.stage(key);
-        let free = (1..)
-            .map(|n| dir.with_file_name(format!("{}.damaged{n}", key.0)))
-            .find(|path| !path.exists())
-            .unwrap_or_else(|| dir.with_extension("damaged"));
-        std::fs::rename(&dir, &free)?;
-        Ok(free)
+        set_aside(&self.dir.stage(key), "damaged")
     }
 
     /// Takes over a stage that another sweep below the same root has trained, if there is one that has come
@@ -232,15 +226,28 @@ impl StageStore {
         let mut names: Vec<String> =
             (1..=last).map(|epoch| stage_file::checkpoint(record.phase(), epoch)).collect();
         names.push(if last == 0 { stage_file::checkpoint(None, 0) } else { stage_file::optimizer(last) });
-        names.push(stage_file::METRICS.to_owned());
-        for name in names.iter().filter(|name| from.join(name).exists()) {
+        // A file that is missing ends the attempt: the other sweep is damaged, or is at work on the stage.
+        for name in &names {
             let target = to.join(name);
             if !target.exists() && fs_err::hard_link(from.join(name), &target).is_err() {
                 atomic::write(&target, &fs_err::read(from.join(name))?)?;
             }
         }
+        let metrics: Vec<EpochMetrics> = record.epochs.iter().map(|epoch| epoch.metrics.clone()).collect();
+        atomic::write(&to.join(stage_file::METRICS), &super::metrics_csv(&metrics))?;
         self.write_record(key, record)
     }
+}
+
+/// Renames `dir` to `<dir>.<why><n>` with the first free n.
+pub(super) fn set_aside(dir: &Path, why: &str) -> Result<PathBuf, StoreError> {
+    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let free = (1..)
+        .map(|n| dir.with_file_name(format!("{name}.{why}{n}")))
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| dir.with_extension(why));
+    std::fs::rename(dir, &free)?;
+    Ok(free)
 }
 
 fn write_progress(path: &Path, progress: &Progress) -> Result<(), StoreError> {

@@ -2,10 +2,13 @@
 #![expect(clippy::disallowed_methods, reason = "appends to events.jsonl and places symbolic links")]
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::claim::{self, Claim};
 use super::fault::{self, Passage};
 use super::lock::{self, Lock};
+use crate::plan::StageKey;
+
 use super::{
     EpochMetrics, FORMAT, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord, StageStore, StoreError,
     SweepDir, atomic, mean_scores, metrics_csv, scores_csv, selections_jsonl,
@@ -15,7 +18,7 @@ use super::{
 #[derive(Debug)]
 pub struct Store {
     dir: SweepDir,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Everything below `points/<name>/`.
@@ -48,7 +51,48 @@ impl Store {
                 return Err(StoreError::NewerFormat { path: dir.resolved(), format });
             }
         }
-        Ok(Self { dir, _lock: lock })
+        clear_temporaries(dir.path());
+        claim::forget(&dir);
+        Ok(Self { dir, lock })
+    }
+
+    /// Joins the other worker processes that write to an existing directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] by a run that works alone, I/O errors.
+    pub fn join(dir: SweepDir) -> Result<Self, StoreError> {
+        let lock = lock::join(&dir)?;
+        Ok(Self { dir, lock })
+    }
+
+    /// Fails if the directory has been removed or moved since: what is written then would be lost, or worse,
+    /// be taken for another run's.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`]
+    pub fn check_in_place(&self) -> Result<(), StoreError> {
+        if self.lock.is_in_place() { Ok(()) } else { Err(StoreError::Gone(self.dir.path().to_owned())) }
+    }
+
+    /// Claims a stage for this worker; `None` if another worker has it.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn claim(&self, key: &StageKey) -> Result<Option<Claim>, StoreError> {
+        claim::claim(&self.dir, key)
+    }
+
+    /// Notes for the other workers of this run that `key` has failed.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn note_failure(&self, key: &StageKey, cause: &str) -> Result<(), StoreError> {
+        claim::note_failure(&self.dir, key, cause)
+    }
+
+    /// Why `key` failed in another worker of this run, if it did.
+    pub fn noted_failure(&self, key: &StageKey) -> Option<String> {
+        claim::failure(&self.dir, key)
     }
 
     /// Its paths.
@@ -98,10 +142,12 @@ impl Store {
         Ok(fault::pass(Passage::AfterPoint)?)
     }
 
-    /// The record of a point that has ended, if it is there and readable.
-    pub fn point_record(&self, name: &str) -> Option<PointRecord> {
-        let bytes = fs_err::read(self.dir.point_record(name)).ok()?;
-        serde_json::from_slice(&bytes).ok()
+    /// Moves a point out of the way, to `<name>.<why><n>`; returns where it went. Nothing is deleted.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn set_aside_point(&self, name: &str, why: &str) -> Result<PathBuf, StoreError> {
+        super::stage::set_aside(&self.dir.point(name), why)
     }
 
     /// Writes files of the sweep's top level (the matrix) by name.
@@ -126,6 +172,20 @@ impl Store {
     }
 }
 
+/// Removes what interrupted writes left: temporary files, never results.
+fn clear_temporaries(dir: &Path) {
+    for entry in walkdir::WalkDir::new(dir).into_iter().filter_map(Result::ok) {
+        let name = entry.file_name().to_string_lossy();
+        let file = name.starts_with(".sweep-") && name.ends_with(".tmp");
+        if file || name.starts_with(LINK_TEMPORARY) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Name of a symbolic link before it is renamed, less the process's number.
+const LINK_TEMPORARY: &str = "checkpoint.tmp";
+
 fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
     let mut text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
     text.push(b'\n');
@@ -137,7 +197,7 @@ fn replace_link(link: &Path, target: &Path) -> Result<(), StoreError> {
     if std::fs::read_link(link).is_ok_and(|old| old == target) {
         return Ok(());
     }
-    let temporary = link.with_extension(format!("tmp{}", std::process::id()));
+    let temporary = link.with_file_name(format!("{LINK_TEMPORARY}{}", std::process::id()));
     let _ = std::fs::remove_file(&temporary);
     std::os::unix::fs::symlink(target, &temporary)?;
     Ok(std::fs::rename(&temporary, link)?)

@@ -74,7 +74,7 @@ impl Place {
     /// `sweep run FILES...`, not started.
     pub fn command_on(&self, files: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sweep"));
-        command.current_dir(self.dir.path()).arg("run").args(files).args(["--out", "results"]);
+        command.current_dir(self.dir.path()).arg("run").args(files);
         command.stdin(Stdio::null());
         command
     }
@@ -115,7 +115,10 @@ pub fn facts(results: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     for entry in walkdir::WalkDir::new(results).into_iter().filter_map(Result::ok) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let lasting = name.ends_with(".safetensors")
-            || matches!(name.as_str(), "matrix.csv" | "matrix.md" | "selections.jsonl" | "scores.csv" | "point.json");
+            || matches!(
+                name.as_str(),
+                "matrix.csv" | "matrix.md" | "selections.jsonl" | "scores.csv" | "point.json"
+            );
         if entry.file_type().is_file() && lasting && !entry.path().to_string_lossy().contains(".damaged") {
             let path = entry.path().strip_prefix(results).expect("below it").to_owned();
             facts.insert(path, std::fs::read(entry.path()).expect("it is there"));
@@ -143,4 +146,19 @@ pub fn stages_with(results: &Path, name: &str) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found
+}
+
+/// How many events of a kind the run has logged.
+pub fn events(results: &Path, kind: &str) -> usize {
+    let log = std::fs::read_to_string(results.join("events.jsonl")).unwrap_or_default();
+    log.matches(&format!("\"event\":\"{kind}\"")).count()
+}
+
+/// Waits until `ready`, at most half a minute.
+pub fn wait_for(ready: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !ready() {
+        assert!(began.elapsed().as_secs() < 30, "it took too long");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
 }
