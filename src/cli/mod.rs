@@ -3,12 +3,14 @@
 
 mod data;
 mod data_report;
+mod launch;
 mod limits;
 mod output;
 mod progress;
 mod run;
 mod schema;
 mod sweep_file;
+mod worker;
 
 use clap::{Parser, Subcommand};
 
@@ -27,6 +29,7 @@ enum Command {
     Data(data::DataArgs),
     Run(run::RunArgs),
     Schema(schema::SchemaArgs),
+    Worker(worker::WorkerArgs),
 }
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
@@ -37,6 +40,7 @@ pub fn main() -> u8 {
         Command::Data(args) => data::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Worker(args) => worker::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));
@@ -47,12 +51,13 @@ pub fn main() -> u8 {
 /// 3 where the results directory is held by another run or written by a newer version, 1 where a run broke off
 /// after it had begun, else 2.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    use crate::run::RunError;
+    use crate::run::{RunError, SlurmError};
     use crate::store::StoreError;
     let held = |store: &StoreError| matches!(store, StoreError::Held { .. } | StoreError::NewerFormat { .. });
     match error.downcast_ref::<RunError>() {
         Some(RunError::Broken(_)) => 1,
         Some(RunError::Store(store)) if held(store) => 3,
+        Some(RunError::Slurm(SlurmError::Queued(_))) => 3,
         _ if error.downcast_ref::<StoreError>().is_some_and(held) => 3,
         _ => 2,
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use super::launch::{LaunchArgs, OnCluster};
 use super::limits::{LimitArgs, end_at};
 use super::output;
 use super::progress::{Progress, duration};
@@ -27,6 +28,8 @@ pub struct RunArgs {
     how: HowArgs,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    launch: LaunchArgs,
     /// Print a JSON summary instead of the table
     #[arg(long, env = "SWEEP_JSON")]
     json: bool,
@@ -38,7 +41,8 @@ pub struct HowArgs {
     /// Where results go: a sweep writes to ROOT/<name>/
     #[arg(long, value_name = "ROOT", default_value = "results", env = "SWEEP_OUT")]
     out: PathBuf,
-    /// auto, cpu, cuda or cuda:N (flex: burn's CPU backend, for comparison)
+    /// auto, cpu, cuda or cuda:N (flex: burn's CPU backend, for comparison); several, as in cuda:0,cuda:1 or
+    /// cuda:all, get one worker process each
     #[arg(long, default_value = "auto", env = "SWEEP_DEVICE")]
     device: String,
     /// Train at most N runs together [default: by device]
@@ -50,16 +54,25 @@ pub struct HowArgs {
 }
 
 impl HowArgs {
+    fn device(&self) -> &str {
+        &self.device
+    }
+
     fn root(&self) -> &Path {
         &self.out
     }
 
     fn options(&self, file: &Path) -> anyhow::Result<RunOptions> {
         anyhow::ensure!(self.cohort != Some(0), "`--cohort 0`: a cohort has at least one member");
-        let device: Device = self.device.parse()?;
+        let mut workers = devices(&self.device)?;
+        let device = workers.first().copied().unwrap_or(Device::Cpu);
+        if workers.len() == 1 {
+            workers.clear();
+        }
         Ok(RunOptions {
             root: self.out.clone(),
             device,
+            workers,
             share: !self.no_share,
             width: self.cohort,
             fresh: false,
@@ -70,6 +83,16 @@ impl HowArgs {
             provenance: provenance(file, device),
         })
     }
+}
+
+/// `cuda:0,cuda:1`, `cuda:all`, or one device.
+fn devices(text: &str) -> anyhow::Result<Vec<Device>> {
+    if text == "cuda:all" {
+        let listed = fs_err::read_dir("/proc/driver/nvidia/gpus").map_or(0, Iterator::count);
+        anyhow::ensure!(listed > 0, "`--device cuda:all`: this machine has no NVIDIA GPU");
+        return (0..listed).map(|index| Ok(format!("cuda:{index}").parse()?)).collect();
+    }
+    text.split(',').map(|device| Ok(device.trim().parse()?)).collect()
 }
 
 /// What determines no result but is good to know later.
@@ -103,6 +126,7 @@ fn provenance(file: &Path, device: Device) -> BTreeMap<String, String> {
 /// # Errors
 /// A sweep file or an input that cannot be used.
 pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    args.launch.on_cluster()?;
     let sweeps = read_all(args)?;
     let cancel = Cancel::default();
     let signal = listen(&cancel)?;
@@ -113,8 +137,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         let mut options = args.how.options(&file)?;
         args.limits.apply(&mut options, deadline);
         let (name, dir) = (spec.name.clone(), options.root.join(&spec.name));
-        let report = match run_one(spec, &options, &cancel, args.json) {
-            Ok(report) => report,
+        let report = match start(args, spec, &options, &cancel) {
+            Ok(Some(report)) => report,
+            Ok(None) => continue,
             Err(error) => {
                 args.limits.finished(super::exit_code(&error), None, &dir);
                 return Err(error);
@@ -122,7 +147,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         };
         let outcome = report.outcome;
         let ended = match outcome.stopped {
-            Some(Stop::Interrupted) => Some((128 + signal.load(Ordering::Relaxed)) as u8),
+            Some(Stop::Interrupted) => Some(signal_code(&signal)),
             Some(Stop::Budget) => Some(5),
             Some(Stop::Failures) => Some(1),
             None => None,
@@ -134,7 +159,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
                 continuation(&args.limits, &name)
             ));
         }
-        let own = ended.unwrap_or(u8::from(outcome.failed > 0));
+        let own = ended.unwrap_or(u8::from(outcome.failed + outcome.pending > 0));
         args.limits.finished(own, Some(&outcome), &dir);
         if let Some(ended) = ended {
             return Ok(ended);
@@ -179,7 +204,26 @@ fn read_all(args: &RunArgs) -> anyhow::Result<Vec<(SweepSpec, PathBuf)>> {
     Ok(sweeps)
 }
 
-fn run_one(spec: SweepSpec, options: &RunOptions, cancel: &Cancel, json: bool) -> anyhow::Result<RunReport> {
+/// Runs one sweep; `None` if it was left to a cluster.
+fn start(
+    args: &RunArgs,
+    spec: SweepSpec,
+    options: &RunOptions,
+    cancel: &Cancel,
+) -> anyhow::Result<Option<RunReport>> {
+    if !args.launch.on_cluster()? {
+        return run_here(spec, options, cancel, args.json).map(Some);
+    }
+    match args.launch.submit(spec, (options, args.how.device()), cancel)? {
+        OnCluster::Sent => Ok(None),
+        OnCluster::Ended(report) => {
+            show(&report, args.json);
+            Ok(Some(*report))
+        }
+    }
+}
+
+fn run_here(spec: SweepSpec, options: &RunOptions, cancel: &Cancel, json: bool) -> anyhow::Result<RunReport> {
     let mut progress = Progress::new(cancel);
     output::note(&format!("{}: results go to `{}`", spec.name, options.root.join(&spec.name).display()));
     let began = std::time::Instant::now();
@@ -194,6 +238,14 @@ fn run_one(spec: SweepSpec, options: &RunOptions, cancel: &Cancel, json: bool) -
         duration(began.elapsed().as_secs_f64())
     ));
     Ok(report)
+}
+
+/// 130 or 143 after SIGINT or SIGTERM; 5 after SIGUSR1, which is a time limit.
+pub fn signal_code(signal: &AtomicI32) -> u8 {
+    match signal.load(Ordering::Relaxed) {
+        signal_hook::consts::SIGUSR1 => 5,
+        signal => (128 + signal) as u8,
+    }
 }
 
 fn reason(stop: Stop) -> &'static str {
@@ -238,11 +290,11 @@ fn continuation(limits: &LimitArgs, name: &str) -> String {
     words.join(" ")
 }
 
-/// The first SIGINT or SIGTERM asks the trainer to end at the next step; the second ends at once.
-fn listen(cancel: &Cancel) -> anyhow::Result<Arc<AtomicI32>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+/// The first SIGINT, SIGTERM or (from a cluster whose time limit comes near) SIGUSR1 asks the trainer to end at the next step; the second ends at once.
+pub fn listen(cancel: &Cancel) -> anyhow::Result<Arc<AtomicI32>> {
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
     let received = Arc::new(AtomicI32::new(SIGINT));
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
     let (cancel, seen) = (cancel.clone(), Arc::clone(&received));
     std::thread::spawn(move || {
         for signal in signals.forever() {

@@ -2,12 +2,17 @@
 //! after failures. A run always does what is outstanding; there is no separate way to resume.
 
 mod budget;
+mod crew;
 mod failures;
+mod launch;
 mod notices;
 mod points;
 mod runner;
 mod session;
+mod slurm;
 mod stages;
+mod tail;
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -25,9 +30,15 @@ use crate::store::{
     FORMAT, ReferencesRecord, ResolvedRecord, Store, StoreError, SweepDir, SweepResults, read_resolved,
 };
 
+pub use launch::{ClusterOptions, Launched, launch, preview};
 pub use session::{Session, thousands};
+pub use slurm::SlurmError;
+pub use worker::{WorkerOptions, work};
 
-use points::PointTable;
+use crew::supervise;
+use launch::{close, close_after_workers};
+
+use points::{Failed, PointTable};
 use runner::Runner;
 use stages::{Opening, StageTable};
 
@@ -47,7 +58,11 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Slurm(#[from] SlurmError),
+    #[error(transparent)]
     Io(#[from] std::io::Error),
+    #[error("`{0}` is not what it was when the run began\nhint: start the sweep again with `sweep run`")]
+    InputChanged(String),
     /// The run had begun; what it finished is kept.
     #[error("{0}\nhint: every finished epoch is kept; once the cause is gone, the same command goes on")]
     Broken(Box<RunError>),
@@ -58,7 +73,10 @@ pub enum RunError {
 pub struct RunOptions {
     /// Results go to `root/<name>/`.
     pub root: PathBuf,
+    /// Of this process, or of every worker.
     pub device: Device,
+    /// Devices of worker processes; empty = this process trains.
+    pub workers: Vec<Device>,
     /// Share stages between points.
     pub share: bool,
     /// Widest cohort; `None` = by device.
@@ -119,18 +137,26 @@ pub fn run(
 ) -> Result<RunReport, RunError> {
     let session = Session::load(spec, options.share)?;
     fault::pass(Passage::DataLoaded)?;
+    let (store, launch) = open_store(&session, options)?;
+    let broken = |error| RunError::Broken(Box::new(error));
+    train(&session, &store, (options, cancel), launch, sink).map_err(broken)
+}
+
+/// Takes the results directory and writes down what is asked for.
+fn open_store(session: &Session, options: &RunOptions) -> Result<(Store, Launch), RunError> {
     let dir = SweepDir::new(&options.root, &session.spec.name);
     let holder = options.provenance.get("holder").map_or("sweep", String::as_str);
     let store = Store::open(dir, holder)?;
-    let launch = write_request(&session, &store, options)?;
-    let mut log = |event: &Event| {
-        if let Ok(line) = serde_json::to_string(&Stamped { time: unix_time(), data: event }) {
-            store.append_event(&line);
-        }
-        sink(event);
-    };
-    let broken = |error| RunError::Broken(Box::new(error));
-    train(&session, &store, (options, cancel), launch, &mut log).map_err(broken)
+    let launch = write_request(session, &store, options)?;
+    Ok((store, launch))
+}
+
+/// Appends `event` to the log and shows it.
+fn logged(store: &Store, event: &Event, sink: &mut dyn FnMut(&Event)) {
+    if let Ok(line) = serde_json::to_string(&Stamped { time: unix_time(), data: event.clone() }) {
+        store.append_event(&line);
+    }
+    sink(event);
 }
 
 /// The first free one of `name`, `name-2`, `name-3`, ... below `root`: where `--fresh` starts.
@@ -154,31 +180,53 @@ fn train(
     store: &Store,
     (options, cancel): (&RunOptions, &Cancel),
     launch: Launch,
-    log: &mut dyn FnMut(&Event),
+    sink: &mut dyn FnMut(&Event),
 ) -> Result<RunReport, RunError> {
     let began = Instant::now();
+    let tables = open_tables(session, store, options, (launch, Failed::TryAgain), sink)?;
+    let mut runner = Runner::new((session, store), (options, cancel), tables, None);
+    runner.finish_ready(None, &mut |event| logged(store, event, sink))?;
+    let stopped = if options.workers.is_empty() || runner.outstanding().is_empty() {
+        runner.work(&mut |event| logged(store, event, sink))?
+    } else {
+        supervise(&mut runner, sink)?
+    };
+    if options.workers.is_empty() {
+        return close(store, runner, stopped, began, sink);
+    }
+    let stages = runner.into_stages();
+    close_after_workers((session, store), (options, cancel), stages, stopped, (began, sink))
+}
+
+/// What is there of stages and points; says so.
+fn open_tables(
+    session: &Session,
+    store: &Store,
+    options: &RunOptions,
+    (launch, failed): (Launch, Failed),
+    sink: &mut dyn FnMut(&Event),
+) -> Result<(StageTable, PointTable), RunError> {
     let opening = Opening {
         device: device_kind(options.device),
         adopt: launch.adopt,
         retry_infeasible: options.retry_infeasible,
     };
-    let stages = StageTable::open(session, store.stages(), opening, log)?;
-    let points = PointTable::open(session, store, &stages, log)?;
+    let mut log = |event: &Event| logged(store, event, sink);
+    let stages = StageTable::open(session, store.stages(), opening, &mut log)?;
+    let points = PointTable::open(session, store, &stages, failed, &mut log)?;
     log(&plan_ready(session, &stages, &points, launch.notices));
-    let mut runner = Runner::new((session, store), (options, cancel), (stages, points), None);
-    runner.finish_ready(None, log)?;
-    let stopped = runner.work(log)?;
-    let outcome = runner.points.outcome(stopped);
-    store.check_in_place()?;
-    let matrix = write_matrix(store, store.dir().path())?;
-    log(&Event::Finished {
+    Ok((stages, points))
+}
+
+/// The last event of a run.
+fn finished(outcome: &Outcome, began: Instant) -> Event {
+    Event::Finished {
         done: outcome.done,
         failed: outcome.failed,
         pending: outcome.pending,
         interrupted: outcome.stopped.is_some(),
         seconds: began.elapsed().as_secs_f64(),
-    });
-    Ok(RunReport { outcome, matrix, dir: store.dir().clone() })
+    }
 }
 
 fn plan_ready(session: &Session, stages: &StageTable, points: &PointTable, changes: Vec<String>) -> Event {
@@ -208,11 +256,11 @@ fn device_kind(device: Device) -> &'static str {
 }
 
 /// A line of `events.jsonl`.
-#[derive(serde::Serialize)]
-struct Stamped<'a> {
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Stamped {
     /// Seconds since 1970.
     time: f64,
-    data: &'a Event,
+    data: Event,
 }
 
 fn unix_time() -> f64 {

@@ -35,6 +35,7 @@ impl PointTable {
         session: &Session,
         store: &Store,
         stages: &StageTable,
+        failed: Failed,
         log: &mut dyn FnMut(&Event),
     ) -> Result<Self, RunError> {
         let queries = session.logged.as_ref().map_or(0, |logged| logged.queries().len());
@@ -66,7 +67,8 @@ impl PointTable {
                 PointStatus::Infeasible => {
                     matches!(reached(session, stages, planned.stage, planned.epoch), Reach::Never(_))
                 }
-                PointStatus::Failed | PointStatus::Pending => false,
+                PointStatus::Failed => failed == Failed::Stay,
+                PointStatus::Pending => false,
             }));
         }
         Ok(Self { ended, new_failures: 0 })
@@ -150,6 +152,15 @@ impl PointTable {
         self.new_failures += 1;
         Ok(())
     }
+}
+
+/// What becomes of points that have failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// They are outstanding: a new run tries them again.
+    TryAgain,
+    /// They failed in this run.
+    Stay,
 }
 
 enum Reach {

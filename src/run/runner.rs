@@ -40,19 +40,22 @@ pub struct Runner<'a> {
 type Work = (Cohort, Vec<Claim>);
 
 impl<'a> Runner<'a> {
-    /// Over what `stages` and `points` say.
+    /// Over what `stages` and `points` say. `crew`: the number of worker processes that share the stages and
+    /// whether they train first seeds first; `None` = this process works alone.
     pub fn new(
         (session, store): (&'a Session, &'a Store),
         (options, cancel): (&'a RunOptions, &'a Cancel),
         (stages, points): (StageTable, PointTable),
-        crew: Option<usize>,
+        crew: Option<(usize, bool)>,
     ) -> Self {
         let width = options.width.unwrap_or(match options.device {
             Device::Cuda(_) => GPU_WIDTH,
             Device::Cpu | Device::Flex => CPU_WIDTH,
         });
         let failures = Failures::new(session.plan.stages.len(), width, options.retries);
-        let budget = options.deadline.map(|deadline| Budget::new(session, deadline));
+        let by_seed = crew.is_some_and(|(_, by_seed)| by_seed) || options.deadline.is_some();
+        let budget = by_seed.then(|| Budget::new(session, options.deadline));
+        let crew = crew.map(|(crew, _)| crew);
         let pace = Pace::default();
         Self {
             session,
@@ -67,6 +70,11 @@ impl<'a> Runner<'a> {
             estimated: false,
             crew,
         }
+    }
+
+    /// What is known of the stages, without the rest.
+    pub fn into_stages(self) -> StageTable {
+        self.stages
     }
 
     /// Trains until nothing is outstanding or there is a reason to stop.
@@ -88,7 +96,8 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn stop(&self) -> Option<Stop> {
+    /// Why to stop, if there is a reason.
+    pub fn stop(&self) -> Option<Stop> {
         if self.options.max_failures.is_some_and(|most| self.points.new_failures() >= most) {
             return Some(Stop::Failures);
         }
@@ -105,8 +114,7 @@ impl<'a> Runner<'a> {
         };
         while !self.cancel.is_raised() {
             self.store.check_in_place()?;
-            self.stages.refresh(self.session)?;
-            self.take_over_failures();
+            self.refresh()?;
             if self.outstanding().is_empty() {
                 return Ok(None);
             }
@@ -150,7 +158,12 @@ impl<'a> Runner<'a> {
         Ok(None)
     }
 
-    fn take_over_failures(&mut self) {
+    /// Reads again what other workers have finished and where they failed.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn refresh(&mut self) -> Result<(), RunError> {
+        self.stages.refresh(self.session)?;
         for (index, stage) in self.session.plan.stages.iter().enumerate() {
             if self.stages.failure(index).is_none()
                 && let Some(cause) = self.store.noted_failure(&stage.key)
@@ -158,10 +171,11 @@ impl<'a> Runner<'a> {
                 self.stages.fail(index, cause);
             }
         }
+        Ok(())
     }
 
     /// Stages with epochs to train, less those that failed and those that wait for one that failed.
-    fn outstanding(&self) -> Vec<usize> {
+    pub fn outstanding(&self) -> Vec<usize> {
         let plan = &self.session.plan;
         let mut failed = vec![false; plan.stages.len()];
         for (index, stage) in plan.stages.iter().enumerate() {
@@ -247,8 +261,14 @@ impl<'a> Runner<'a> {
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         self.store.check_in_place()?;
-        self.stages.record_event(self.session, event, log)?;
-        self.finish_ready(self.crew.is_some().then_some(cohort), log)?;
+        let only = self.crew.is_some().then_some(cohort);
+        let written = self.stages.record_event(self.session, event, log);
+        // Whatever could not be written: that the directory is gone is the cause to name.
+        let written = written.and_then(|()| self.finish_ready(only, log));
+        if written.is_err() {
+            self.store.check_in_place()?;
+        }
+        written?;
         self.estimate(log);
         Ok(())
     }
@@ -269,7 +289,7 @@ impl<'a> Runner<'a> {
     fn estimate(&mut self, log: &mut dyn FnMut(&Event)) {
         if let (Some(budget), Some(speed), false) = (&self.budget, self.pace.speed(), self.estimated) {
             self.estimated = true;
-            let estimate = budget.estimate(self.session, &self.stages, speed);
+            let Some(estimate) = budget.estimate(self.session, &self.stages, speed) else { return };
             log(&Event::BudgetEstimate {
                 steps_per_second: estimate.speed,
                 seconds_left: estimate.seconds,
@@ -293,7 +313,10 @@ impl<'a> Runner<'a> {
                 for &stage in &cohort.stages {
                     self.give_up(stage, cause.to_owned(), log)?;
                 }
-                self.finish_ready(self.crew.is_some().then_some(&cohort.stages), log)?;
+                // Beside other workers their points are left to whoever closes the run: each is told once.
+                if self.crew.is_none() {
+                    self.finish_ready(None, log)?;
+                }
             }
         }
         Ok(())

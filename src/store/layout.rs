@@ -39,6 +39,20 @@ impl SweepDir {
         self.0.join("claims")
     }
 
+    /// Messages of worker processes.
+    pub fn worker_logs(&self) -> PathBuf {
+        self.0.join("workers")
+    }
+
+    /// The script of a cluster job, and the number under which it was submitted.
+    pub fn job_script(&self) -> PathBuf {
+        self.worker_logs().join("job.sh")
+    }
+
+    pub fn job(&self) -> PathBuf {
+        self.worker_logs().join("job")
+    }
+
     /// The sweep file as given.
     pub fn sweep_file(&self) -> PathBuf {
         self.0.join("sweep.toml")

@@ -54,15 +54,22 @@ pub fn take(dir: &SweepDir, holder: &str) -> Result<Lock, StoreError> {
     Ok(Lock { file, path })
 }
 
-/// Joins the worker processes that write to `dir` together; they exclude a run that works alone.
+/// Joins the worker processes that write to `dir` together. Those that a run has started (`attached`) share a
+/// lock beside that run's own; the tasks of a cluster share the run's lock itself and so exclude every run.
 ///
 /// # Errors
-/// [`StoreError::Held`] by a run that works alone.
-pub fn join(dir: &SweepDir) -> Result<Lock, StoreError> {
-    let path = dir.workers_lock();
-    let file = open(&path)?;
+/// [`StoreError::Held`] by a run that is not the worker's.
+pub fn join(dir: &SweepDir, attached: bool) -> Result<Lock, StoreError> {
+    let path = if attached { dir.workers_lock() } else { dir.lock() };
+    let mut file = open(&path)?;
     match file.try_lock_shared() {
-        Ok(()) => Ok(Lock { file, path }),
+        Ok(()) => {
+            if !attached {
+                // For whoever asks who holds the directory; all tasks write the same.
+                let _ = file.set_len(0).and_then(|()| file.write_all(b"tasks of a cluster job"));
+            }
+            Ok(Lock { file, path })
+        }
         Err(TryLockError::WouldBlock) => {
             Err(StoreError::Held { dir: dir.path().to_owned(), holder: "a run that is starting".to_owned() })
         }

@@ -23,4 +23,4 @@ pub use results::{
 };
 pub use rows::{MeanScore, mean_scores, metrics_csv, scores_csv, selections_jsonl};
 pub use stage::{EpochRecord, StageRecord, StageStore};
-pub use writer::{PointFiles, Store};
+pub use writer::{PointFiles, Store, read_job, write_job};

@@ -59,10 +59,30 @@ impl Store {
     /// Joins the other worker processes that write to an existing directory.
     ///
     /// # Errors
-    /// [`StoreError::Held`] by a run that works alone, I/O errors.
-    pub fn join(dir: SweepDir) -> Result<Self, StoreError> {
-        let lock = lock::join(&dir)?;
+    /// [`StoreError::Held`] by another run, I/O errors.
+    pub fn join(dir: SweepDir, attached: bool) -> Result<Self, StoreError> {
+        let lock = lock::join(&dir, attached)?;
         Ok(Self { dir, lock })
+    }
+
+    /// Where a worker's messages go, opened for appending.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn worker_log(&self, name: &str) -> Result<(PathBuf, std::fs::File), StoreError> {
+        let path = self.dir.worker_logs().join(format!("{name}.log"));
+        fs_err::create_dir_all(self.dir.worker_logs())?;
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
+        Ok((path, file))
+    }
+
+    /// Writes what a cluster is to run.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_job_script(&self, script: &str) -> Result<(), StoreError> {
+        fs_err::create_dir_all(self.dir.worker_logs())?;
+        Ok(atomic::write(&self.dir.job_script(), script.as_bytes())?)
     }
 
     /// Fails if the directory has been removed or moved since: what is written then would be lost, or worse,
@@ -170,6 +190,20 @@ impl Store {
             let _ = file.write_all(format!("{line}\n").as_bytes());
         }
     }
+}
+
+/// Notes the number of a submitted job; its tasks may hold the directory already.
+///
+/// # Errors
+/// I/O errors.
+pub fn write_job(dir: &SweepDir, job: &str) -> Result<(), StoreError> {
+    Ok(atomic::write(&dir.job(), format!("{job}\n").as_bytes())?)
+}
+
+/// The number of the job that was submitted last for `dir`.
+pub fn read_job(dir: &SweepDir) -> Option<String> {
+    let text = fs_err::read_to_string(dir.job()).ok()?;
+    Some(text.trim().to_owned()).filter(|job| !job.is_empty())
 }
 
 /// Removes what interrupted writes left: temporary files, never results.

@@ -9,3 +9,4 @@ mod matrix;
 mod overnight;
 mod schema;
 mod sweeps;
+mod workers;

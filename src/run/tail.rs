@@ -1,0 +1,38 @@
+//! Reads `events.jsonl` while other processes append to it.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+
+use super::Stamped;
+use crate::event::Event;
+
+/// A place in the log.
+pub struct Tail {
+    path: PathBuf,
+    offset: u64,
+}
+
+impl Tail {
+    /// From the present end of the log on.
+    pub fn from_end(path: PathBuf) -> Self {
+        let offset = fs_err::metadata(&path).map_or(0, |meta| meta.len());
+        Self { path, offset }
+    }
+
+    /// The events since the last call. Lines that are not events (of another version) are passed over.
+    pub fn events(&mut self) -> Vec<Event> {
+        let mut text = Vec::new();
+        let read = fs_err::File::open(&self.path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.offset))?;
+            file.read_to_end(&mut text)
+        });
+        if read.is_err() {
+            return Vec::new();
+        }
+        // A line without its end is still being written.
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        self.offset += whole as u64;
+        let lines = text[..whole].split(|&byte| byte == b'\n');
+        lines.filter_map(|line| Some(serde_json::from_slice::<Stamped>(line).ok()?.data)).collect()
+    }
+}
