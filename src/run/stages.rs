@@ -109,6 +109,7 @@ impl StageTable {
         if last < stage.epochs && can_go_on(&record) {
             self.store.progress(&stage.key, &record)?;
         }
+        self.store.tidy(&stage.key, &record)?;
         Ok(Some(record))
     }
 

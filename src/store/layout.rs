@@ -81,6 +81,11 @@ impl SweepDir {
         self.0.join("matrix.md")
     }
 
+    /// Damaged or replaced stages and points: nothing is deleted.
+    pub fn set_aside(&self) -> PathBuf {
+        self.0.join("set_aside")
+    }
+
     /// All stages.
     pub fn stages(&self) -> PathBuf {
         self.0.join("stages")

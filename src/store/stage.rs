@@ -145,10 +145,30 @@ impl StageStore {
         fault::pass(Passage::BeforeRecord)?;
         self.write_record(key, record)?;
         fault::pass(Passage::AfterRecord)?;
-        let metrics: Vec<EpochMetrics> = record.epochs.iter().map(|epoch| epoch.metrics.clone()).collect();
-        atomic::write(&dir.join(stage_file::METRICS), &super::metrics_csv(&metrics))?;
-        if epoch > 1 {
-            let _ = fs_err::remove_file(dir.join(stage_file::optimizer(epoch - 1)));
+        self.tidy(key, record)
+    }
+
+    /// What follows from the record: `metrics.csv` is brought up to date and moments that nobody goes on from are
+    /// removed. A run that was killed between the record and this does it when it goes on.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn tidy(&self, key: &StageKey, record: &StageRecord) -> Result<(), StoreError> {
+        let dir = self.dir.stage(key);
+        let last = record.epochs.len() as u32;
+        if last > 0 {
+            let metrics: Vec<EpochMetrics> =
+                record.epochs.iter().map(|epoch| epoch.metrics.clone()).collect();
+            let (path, text) = (dir.join(stage_file::METRICS), super::metrics_csv(&metrics));
+            if fs_err::read(&path).ok().as_ref() != Some(&text) {
+                atomic::write(&path, &text)?;
+            }
+        }
+        for epoch in 1..last {
+            let path = dir.join(stage_file::optimizer(epoch));
+            if path.exists() {
+                fs_err::remove_file(path)?;
+            }
         }
         Ok(())
     }
@@ -194,7 +214,7 @@ impl StageStore {
     /// # Errors
     /// I/O errors.
     pub fn set_aside(&self, key: &StageKey) -> Result<PathBuf, StoreError> {
-        set_aside(&self.dir.stage(key), "damaged")
+        set_aside(&self.dir, &self.dir.stage(key), "damaged")
     }
 
     /// Takes over a stage that another sweep below the same root has trained, if there is one that has come
@@ -233,20 +253,22 @@ impl StageStore {
                 atomic::write(&target, &fs_err::read(from.join(name))?)?;
             }
         }
-        let metrics: Vec<EpochMetrics> = record.epochs.iter().map(|epoch| epoch.metrics.clone()).collect();
-        atomic::write(&to.join(stage_file::METRICS), &super::metrics_csv(&metrics))?;
-        self.write_record(key, record)
+        self.write_record(key, record)?;
+        self.tidy(key, record)
     }
 }
 
-/// Renames `dir` to `<dir>.<why><n>` with the first free n.
-pub(super) fn set_aside(dir: &Path, why: &str) -> Result<PathBuf, StoreError> {
-    let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+/// Moves `what` (a stage's or a point's directory) to `set_aside/<its name>.<why><n>` with the first free n: out of
+/// reach of everything that reads stages and points.
+pub(super) fn set_aside(dir: &SweepDir, what: &Path, why: &str) -> Result<PathBuf, StoreError> {
+    let name = what.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let place = dir.set_aside();
+    fs_err::create_dir_all(&place)?;
     let free = (1..)
-        .map(|n| dir.with_file_name(format!("{name}.{why}{n}")))
+        .map(|n| place.join(format!("{name}.{why}{n}")))
         .find(|path| !path.exists())
-        .unwrap_or_else(|| dir.with_extension(why));
-    std::fs::rename(dir, &free)?;
+        .unwrap_or_else(|| place.join(name));
+    std::fs::rename(what, &free)?;
     Ok(free)
 }
 

@@ -162,12 +162,12 @@ impl Store {
         Ok(fault::pass(Passage::AfterPoint)?)
     }
 
-    /// Moves a point out of the way, to `<name>.<why><n>`; returns where it went. Nothing is deleted.
+    /// Moves a point out of the way, to `set_aside/<name>.<why><n>`; returns where it went. Nothing is deleted.
     ///
     /// # Errors
     /// I/O errors.
     pub fn set_aside_point(&self, name: &str, why: &str) -> Result<PathBuf, StoreError> {
-        super::stage::set_aside(&self.dir.point(name), why)
+        super::stage::set_aside(&self.dir, &self.dir.point(name), why)
     }
 
     /// Writes files of the sweep's top level (the matrix) by name.

@@ -135,7 +135,7 @@ fn damaged_files_are_named_set_aside_and_made_again() {
     for stage in [&stages[0], &stages[1], &stages[2], warm_up] {
         let name = stage.file_name().expect("a name").to_string_lossy();
         assert!(text.contains(&format!("stage {name} cannot be used")), "{text}");
-        assert!(results.join(format!("stages/{name}.damaged1")).is_dir(), "{name} was not kept");
+        assert!(results.join(format!("set_aside/{name}.damaged1")).is_dir(), "{name} was not kept");
     }
     for file in ["grpo_epoch1.safetensors", "grpo_epoch2.safetensors", "stage.json", "rce_epoch1.safetensors"]
     {
@@ -143,7 +143,7 @@ fn damaged_files_are_named_set_aside_and_made_again() {
     }
     for point in ["kl0.1-ep1-s0", "kl0.15-ep1-s0"] {
         assert!(text.contains(&format!("point {point} cannot be used")), "{text}");
-        assert!(points.join(format!("{point}.damaged1")).is_dir());
+        assert!(results.join(format!("set_aside/{point}.damaged1")).is_dir());
     }
     assert_same(&results, &expected);
 }

@@ -8,5 +8,6 @@ mod kill;
 mod matrix;
 mod overnight;
 mod schema;
+mod slurm;
 mod sweeps;
 mod workers;

@@ -74,7 +74,7 @@ fn a_changed_sweep_file_keeps_what_still_applies() {
     assert!(read.points.iter().all(|point| point.status == sweep::store::PointStatus::Pending));
     let (_, text) = said(&place.run(&[], ""));
     assert!(text.contains("8 points done"), "{text}");
-    assert!(place.results("small").join("points/kl0.2-ep1-s0.replaced1/point.json").is_file());
+    assert!(place.results("small").join("set_aside/kl0.2-ep1-s0.replaced1/point.json").is_file());
 }
 
 #[test]

@@ -119,7 +119,7 @@ pub fn facts(results: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
                 name.as_str(),
                 "matrix.csv" | "matrix.md" | "selections.jsonl" | "scores.csv" | "point.json"
             );
-        if entry.file_type().is_file() && lasting && !entry.path().to_string_lossy().contains(".damaged") {
+        if entry.file_type().is_file() && lasting && !entry.path().starts_with(results.join("set_aside")) {
             let path = entry.path().strip_prefix(results).expect("below it").to_owned();
             facts.insert(path, std::fs::read(entry.path()).expect("it is there"));
         }
@@ -140,10 +140,8 @@ pub fn assert_same(results: &Path, expected: &BTreeMap<PathBuf, Vec<u8>>) {
 /// The stage directories that hold a file called `name`.
 pub fn stages_with(results: &Path, name: &str) -> Vec<PathBuf> {
     let stages = std::fs::read_dir(results.join("stages")).expect("stages");
-    let mut found: Vec<PathBuf> = stages
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join(name).exists() && !path.to_string_lossy().contains(".damaged"))
-        .collect();
+    let mut found: Vec<PathBuf> =
+        stages.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.join(name).exists()).collect();
     found.sort();
     found
 }
