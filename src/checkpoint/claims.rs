@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::facts::Facts;
 use super::find::named;
 use super::lookup::{KEYS, agrees};
-use super::read_facts;
+use super::read;
 
 /// Claims about one checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -193,9 +193,21 @@ fn plausible(key: &str) -> bool {
         let key = key.rsplit('.').next().unwrap_or(key);
         defaults.iter().flatten().any(|table| table.get(key).is_some())
     };
-    let metrics =
-        ["train_loss", "rce_loss", "grpo_loss", "ppo_loss", "kl", "mean_ratio", "beta", "global_step"];
-    KEYS.contains(&key) || metrics.contains(&key) || configured()
+    let others = [
+        "global_step",
+        "freeze_backbone_in_grpo",
+        "freeze_backbone",
+        "reward_mode",
+        "num_layers",
+        "train_loss",
+        "rce_loss",
+        "grpo_loss",
+        "ppo_loss",
+        "kl",
+        "mean_ratio",
+        "beta",
+    ];
+    KEYS.contains(&key) || others.contains(&key) || configured()
 }
 
 /// Holds every claim against its file. Relative paths count from `base` (the claims file's directory), else from
@@ -207,8 +219,8 @@ pub fn check(claims: &[Claim], base: &Path) -> Verdict {
     for claim in claims {
         let beside = base.join(&claim.path);
         let path = if beside.exists() { beside } else { PathBuf::from(&claim.path) };
-        let facts = match read_facts(&path) {
-            Ok(facts) => facts,
+        let facts = match read(&path) {
+            Ok(checkpoint) => checkpoint.facts,
             Err(error) => {
                 let found = if path.exists() { error.to_string() } else { "no such file".into() };
                 let found = found.lines().next().unwrap_or_default().to_string();

@@ -124,7 +124,9 @@ mod tests {
             path.map(|path| path.file_name().unwrap().to_str().unwrap().to_string())
         };
         assert_eq!(latest(), None);
-        ["rce_epoch2.pt", "rce_epoch10.pt", "rce_epoch9.pt", "notes.txt", "init.pt"].map(touch);
+        for name in ["rce_epoch2.pt", "rce_epoch10.pt", "rce_epoch9.pt", "notes.txt", "init.pt"] {
+            touch(name);
+        }
         assert_eq!(latest().as_deref(), Some("rce_epoch10.pt"));
         touch("grpo_epoch1.ckpt");
         assert_eq!(latest().as_deref(), Some("grpo_epoch1.ckpt"));

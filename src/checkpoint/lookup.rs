@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::facts::{Facts, Phase};
+use crate::spec::{FreezeSet, ParamGroup};
 
 /// Keys that every checkpoint may state; beside them any metric, and any key of its configuration with or without
 /// the table's name (`train.seed`, `seed`).
@@ -31,14 +32,18 @@ impl Facts {
         match key.as_str() {
             "phase" => return self.phase.map(|phase| phase.to_string().into()),
             "epoch" => return self.epoch.map(Value::from),
-            "kl_beta" => {
-                if self.kl_beta.is_some() {
-                    return self.kl_beta.map(Value::from);
-                }
-            }
+            "global_step" => return self.global_step.map(Value::from),
+            "kl_beta" if self.kl_beta.is_some() => return self.kl_beta.map(Value::from),
             "kl_beta_end" => return self.kl_beta_end.map(Value::from),
             "lr" | "learning_rate" => return self.lr.map(Value::from),
             "freeze" => return self.freeze.as_ref().map(|freeze| freeze.to_string().into()),
+            "freeze_backbone_in_grpo" | "freeze_backbone" => {
+                let mut backbone = ParamGroup::ALL.into_iter().filter(|group| group.is_backbone());
+                let frozen = |freeze: &FreezeSet| backbone.all(|group| freeze.contains(group));
+                return self.freeze.as_ref().map(frozen).map(Value::Bool);
+            }
+            "reward_mode" => return self.value("reward.mode"),
+            "num_layers" => return self.value("model.layers"),
             "data" => return text(&self.data),
             "parent" => return text(&self.parent),
             "reference" => return text(&self.reference),
@@ -89,7 +94,10 @@ pub fn agrees(stated: &Value, written: &str) -> bool {
             text.eq_ignore_ascii_case(written)
                 || hash && written.len() >= 6 && text.starts_with(&written.to_ascii_lowercase())
         }
-        Value::Bool(value) => written.eq_ignore_ascii_case(if *value { "true" } else { "false" }),
+        Value::Bool(value) => {
+            let words = if *value { ["true", "yes", "1"] } else { ["false", "no", "0"] };
+            words.iter().any(|word| written.eq_ignore_ascii_case(word))
+        }
         Value::Null => matches!(written, "" | "none" | "null" | "None"),
         other => serde_json::from_str::<Value>(written).is_ok_and(|written| *other == written),
     }
@@ -112,7 +120,10 @@ mod tests {
             kl_beta: Some(0.15),
             lr: Some(5e-6),
             metrics: [("val_loss".to_string(), 8.5)].into(),
-            config: Some(json!({ "train": { "seed": 3, "rce_lr": 1e-4 }, "model": { "hidden": 256 } })),
+            config: Some(
+                json!({ "train": { "seed": 3, "rce_lr": 1e-4 }, "model": { "hidden": 256, "layers": 1 } }),
+            ),
+            freeze: Some(FreezeSet([ParamGroup::QueryProj].into())),
             ..Facts::default()
         };
         for (key, value) in [
@@ -124,6 +135,8 @@ mod tests {
             ("rce_lr", json!(1e-4)),
             ("hidden", json!(256)),
             ("phase", json!("grpo")),
+            ("FREEZE_BACKBONE_IN_GRPO", json!(false)),
+            ("NUM_LAYERS", json!(1)),
         ] {
             assert_eq!(facts.value(key), Some(value), "{key}");
         }

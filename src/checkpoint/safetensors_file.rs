@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::bytes::{Element, encode};
 use super::error::{CheckpointError, Flaw};
 use super::facts::Facts;
-use super::{Array, Checkpoint, Summary};
+use super::{Array, Checkpoint, Summary, Weights};
 use crate::store::atomic;
 
 /// Longest header that is believed (the reference implementation's limit is 100 MB; ours are below 100 kB).
@@ -25,9 +25,7 @@ const MAX_HEADER: u64 = 32 << 20;
 ///
 /// # Errors
 /// Unreadable, truncated or inconsistent files, and other element types.
-pub fn read_tensors(
-    path: &Path,
-) -> Result<(BTreeMap<String, Array>, BTreeMap<String, String>), CheckpointError> {
+pub fn read_tensors(path: &Path) -> Result<(Weights, BTreeMap<String, String>), CheckpointError> {
     let file = fs_err::File::open(path).map_err(CheckpointError::Io)?;
     let length = file.metadata().map_err(CheckpointError::Io)?.len();
     let (header, tensors) = read_all(file, length).map_err(|flaw| flaw.at(path))?;
@@ -41,7 +39,7 @@ pub fn read_tensors(
 /// I/O errors, and arrays whose shape and number of values disagree.
 pub fn write_tensors(
     path: &Path,
-    tensors: &BTreeMap<String, Array>,
+    tensors: &Weights,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let header = header(path, tensors, metadata)?;
@@ -57,7 +55,7 @@ pub fn write_tensors(
 /// The JSON header, padded so that the tensors begin at a multiple of 8 bytes.
 fn header(
     path: &Path,
-    tensors: &BTreeMap<String, Array>,
+    tensors: &Weights,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, CheckpointError> {
     let mut entries = Map::new();
@@ -98,10 +96,7 @@ pub(super) fn read_summary(mut reader: impl Read, length: u64) -> Result<Summary
 }
 
 /// The header and every tensor.
-pub(super) fn read_all(
-    mut reader: impl Read,
-    length: u64,
-) -> Result<(Metadata, BTreeMap<String, Array>), Flaw> {
+pub(super) fn read_all(mut reader: impl Read, length: u64) -> Result<(Metadata, Weights), Flaw> {
     let header = read_header(&mut reader, length)?;
     let mut infos: Vec<(String, &TensorInfo)> = header.tensors().into_iter().collect();
     infos.sort_by(|(left_name, left), (right_name, right)| {

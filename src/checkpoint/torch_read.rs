@@ -11,11 +11,12 @@ use zip::result::ZipError;
 use super::bytes::Element;
 use super::error::Flaw;
 use super::facts::{Facts, Format, Phase};
-use super::unpickle::{Id, Node, Pickle, Storage, TensorRef, unpickle};
+use super::pickle::{Id, Node, Pickle, Storage, TensorRef};
+use super::unpickle::unpickle;
 use super::{Array, Checkpoint, Summary};
 
-/// Longest pickle that is read. A model of 100,000 tensors needs about a tenth.
-const MAX_PICKLE: u64 = 64 << 20;
+/// Longest pickle that is read: that of a model of 50,000 tensors. Reading takes up to 128 bytes per byte of pickle.
+const MAX_PICKLE: u64 = 16 << 20;
 /// Where Lightning keeps the selector, and what precedes its names there.
 pub(super) const V2_PREFIX: &str = "lever_lm.pointer_selector.";
 /// Names of layer 0 in the v2 format and here.
@@ -93,6 +94,9 @@ impl<R: Read + Seek> TorchFile<R> {
     /// The selector's parameters under our names, and the kind of file that they came from.
     fn parameters(&self) -> Result<(Format, BTreeMap<String, Id>), Flaw> {
         let root = self.pickle.root;
+        if matches!(self.pickle.node(root), Node::Tensor(_)) {
+            return Err(Flaw::foreign("it holds one tensor, not a model", "a checkpoint is a state dict"));
+        }
         let (format, dict) =
             match (self.pickle.get(root, "model_state_dict"), self.pickle.get(root, "state_dict")) {
                 (Some(dict), _) => (Format::TorchTraining, dict),
@@ -331,6 +335,9 @@ fn entry<R: Read + Seek>(archive: &mut ZipArchive<R>, name: &str, limit: u64) ->
 fn zip_flaw(error: ZipError) -> Flaw {
     match error {
         ZipError::Io(error) if error.raw_os_error().is_some() => Flaw::Io(error),
+        ZipError::InvalidArchive(what) => {
+            Flaw::damaged(format!("it is cut short or no longer a zip ({what})"))
+        }
         other => Flaw::damaged(format!("as a zip: {other}")),
     }
 }

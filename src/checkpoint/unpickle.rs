@@ -10,157 +10,12 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
-use super::bytes::Element;
 use super::error::Flaw;
+use super::globals::{harmless, known, storage_element};
+use super::pickle::{Id, Node, Pickle, Storage, TensorRef};
 
 /// Most nodes that one pickle may make. A model of 100,000 tensors needs about a million.
 const MAX_NODES: usize = 2_000_000;
-
-/// Number of a node.
-pub(super) type Id = u32;
-
-/// A Python value.
-#[derive(Debug)]
-pub(super) enum Node {
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
-    Bytes(Vec<u8>),
-    Tuple(Vec<Id>),
-    List(Vec<Id>),
-    /// In the order of insertion; the last of equal keys counts.
-    Dict(Vec<(Id, Id)>),
-    /// `module name`
-    Global(String),
-    Storage(Storage),
-    Tensor(Box<TensorRef>),
-    NumpyType(String),
-    /// An object whose class we know to be harmless and whose contents we do not need.
-    Opaque(String),
-}
-
-/// One file of raw numbers in the archive.
-#[derive(Debug)]
-pub(super) struct Storage {
-    pub(super) element: Element,
-    /// File name below `data/`.
-    pub(super) key: String,
-    /// Number of elements.
-    pub(super) count: usize,
-}
-
-/// A view into a storage.
-#[derive(Debug)]
-pub(super) struct TensorRef {
-    pub(super) storage: Id,
-    pub(super) offset: usize,
-    pub(super) shape: Vec<usize>,
-    pub(super) stride: Vec<usize>,
-}
-
-/// A pickle, read.
-#[derive(Debug)]
-pub(super) struct Pickle {
-    nodes: Vec<Node>,
-    pub(super) root: Id,
-}
-
-impl Pickle {
-    pub(super) fn node(&self, id: Id) -> &Node {
-        &self.nodes[id as usize]
-    }
-
-    pub(super) fn text(&self, id: Id) -> Option<&str> {
-        match self.node(id) {
-            Node::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    pub(super) fn int(&self, id: Id) -> Option<i64> {
-        match self.node(id) {
-            Node::Int(value) => Some(*value),
-            _ => None,
-        }
-    }
-
-    /// A number as f64: Python floats, ints and bools, numpy scalars.
-    pub(super) fn number(&self, id: Id) -> Option<f64> {
-        match self.node(id) {
-            Node::Float(value) => Some(*value),
-            Node::Int(value) => Some(*value as f64),
-            Node::Bool(value) => Some(f64::from(u8::from(*value))),
-            _ => None,
-        }
-    }
-
-    /// The entries of a dictionary whose keys are strings; other keys are left out.
-    pub(super) fn entries(&self, id: Id) -> Option<impl Iterator<Item = (&str, Id)>> {
-        match self.node(id) {
-            Node::Dict(entries) => {
-                Some(entries.iter().filter_map(|(key, value)| Some((self.text(*key)?, *value))))
-            }
-            _ => None,
-        }
-    }
-
-    /// The value under a string key of a dictionary.
-    pub(super) fn get(&self, id: Id, key: &str) -> Option<Id> {
-        self.entries(id)?.filter(|(name, _)| *name == key).last().map(|(_, value)| value)
-    }
-
-    /// For people and for headers; tensors and objects become a note in angle brackets. Values below `depth`
-    /// levels, or after `budget` values, are left out, so that shared nodes cannot multiply without end.
-    pub(super) fn json(&self, id: Id, depth: usize, budget: &mut usize) -> Value {
-        if depth == 0 || *budget == 0 {
-            return Value::String("<...>".into());
-        }
-        *budget -= 1;
-        match self.node(id) {
-            Node::None => Value::Null,
-            Node::Bool(value) => Value::Bool(*value),
-            Node::Int(value) => Value::from(*value),
-            Node::Float(value) => serde_json::Number::from_f64(*value)
-                .map_or_else(|| Value::String(value.to_string()), Value::Number),
-            Node::Text(text) => Value::String(text.clone()),
-            Node::Bytes(bytes) => Value::String(format!("<{} bytes>", bytes.len())),
-            Node::Tuple(items) | Node::List(items) => {
-                let mut values = Vec::new();
-                for item in items {
-                    if *budget == 0 {
-                        break;
-                    }
-                    values.push(self.json(*item, depth - 1, budget));
-                }
-                Value::Array(values)
-            }
-            Node::Dict(entries) => {
-                let mut map = serde_json::Map::new();
-                for (key, value) in entries {
-                    if *budget == 0 {
-                        break;
-                    }
-                    let name = match self.node(*key) {
-                        Node::Text(text) => text.clone(),
-                        Node::Int(number) => number.to_string(),
-                        _ => continue,
-                    };
-                    map.insert(name, self.json(*value, depth - 1, budget));
-                }
-                Value::Object(map)
-            }
-            Node::Tensor(tensor) => Value::String(format!("<tensor {:?}>", tensor.shape)),
-            Node::Storage(storage) => Value::String(format!("<storage of {}>", storage.count)),
-            Node::Global(name) | Node::NumpyType(name) | Node::Opaque(name) => {
-                Value::String(format!("<{}>", name.replace(' ', ".")))
-            }
-        }
-    }
-}
 
 /// Reads a pickle of protocol 2 to 5.
 ///
@@ -179,7 +34,7 @@ pub(super) fn unpickle(bytes: &[u8]) -> Result<Pickle, Flaw> {
         let at = machine.at;
         match machine.step() {
             Ok(None) => {}
-            Ok(Some(root)) => return Ok(Pickle { nodes: machine.nodes, root }),
+            Ok(Some(root)) => return Ok(Pickle::new(machine.nodes, root)),
             Err(Flaw::Damaged(what)) => return Err(Flaw::damaged(format!("its pickle, byte {at}: {what}"))),
             Err(other) => return Err(other),
         }
@@ -308,16 +163,7 @@ impl Machine<'_> {
                 let name = self.line()?;
                 self.global(&module, &name)
             }
-            0x93 => {
-                let names = self.pop_many(2)?;
-                match (&self.nodes[names[0] as usize], &self.nodes[names[1] as usize]) {
-                    (Node::Text(module), Node::Text(name)) => {
-                        let (module, name) = (module.clone(), name.clone());
-                        self.global(&module, &name)
-                    }
-                    _ => Err(Flaw::damaged("a global without a name")),
-                }
-            }
+            0x93 => self.stack_global(),
             b'R' | 0x81 => {
                 let parts = self.pop_many(2)?;
                 self.call(parts[0], parts[1])
@@ -442,6 +288,18 @@ impl Machine<'_> {
         self.push(Node::Global(format!("{module} {name}")))
     }
 
+    /// STACK_GLOBAL: module and name are texts on the stack.
+    fn stack_global(&mut self) -> Result<(), Flaw> {
+        let names = self.pop_many(2)?;
+        match (&self.nodes[names[0] as usize], &self.nodes[names[1] as usize]) {
+            (Node::Text(module), Node::Text(name)) => {
+                let (module, name) = (module.clone(), name.clone());
+                self.global(&module, &name)
+            }
+            _ => Err(Flaw::damaged("a global without a name")),
+        }
+    }
+
     /// REDUCE and NEWOBJ: what the call would return, made here.
     fn call(&mut self, callable: Id, arguments: Id) -> Result<(), Flaw> {
         let (Node::Global(name), Node::Tuple(arguments)) =
@@ -526,59 +384,6 @@ impl Machine<'_> {
         let storage = Storage { element, key: key.clone(), count };
         self.push(Node::Storage(storage))
     }
-}
-
-/// Globals that mean something here.
-fn known(module: &str, name: &str) -> bool {
-    match module {
-        "collections" => matches!(name, "OrderedDict" | "defaultdict"),
-        "torch._utils" => {
-            matches!(name, "_rebuild_tensor_v2" | "_rebuild_parameter" | "_rebuild_parameter_with_state")
-        }
-        "torch" => name == "Size" || storage_element(name).is_some(),
-        "_codecs" => name == "encode",
-        "numpy" => name == "dtype",
-        "numpy.core.multiarray" | "numpy._core.multiarray" => name == "scalar",
-        "builtins" | "__builtin__" => name == "set",
-        _ => false,
-    }
-}
-
-/// Classes that stay opaque: parts of configurations and of trainers' bookkeeping.
-fn harmless(module: &str, name: &str) -> bool {
-    let package = module.split('.').next().unwrap_or(module);
-    match package {
-        "argparse" => name == "Namespace",
-        "pathlib" => name.ends_with("Path"),
-        "torch" => {
-            module == "torch" && (name == "device" || name.starts_with("float") || name.starts_with("int"))
-                || name == "TorchVersion"
-        }
-        "collections" => matches!(name, "Counter" | "deque"),
-        "builtins" | "__builtin__" => {
-            matches!(name, "dict" | "list" | "int" | "float" | "str" | "bool" | "tuple")
-        }
-        "typing" => name == "Any",
-        "omegaconf" | "pytorch_lightning" | "lightning" | "lightning_fabric" => true,
-        _ => false,
-    }
-}
-
-/// Element type of a `torch.*Storage` class.
-fn storage_element(class: &str) -> Option<Element> {
-    Some(match class {
-        "FloatStorage" => Element::F32,
-        "DoubleStorage" => Element::F64,
-        "HalfStorage" => Element::F16,
-        "BFloat16Storage" => Element::BF16,
-        "LongStorage" => Element::Other { name: "int64" },
-        "IntStorage" => Element::Other { name: "int32" },
-        "ShortStorage" => Element::Other { name: "int16" },
-        "CharStorage" => Element::Other { name: "int8" },
-        "ByteStorage" => Element::Other { name: "uint8" },
-        "BoolStorage" => Element::Other { name: "bool" },
-        _ => return None,
-    })
 }
 
 /// A little-endian two's complement integer; beyond 64 bits it is of no use here.

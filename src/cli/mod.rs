@@ -1,15 +1,20 @@
 //! The command line: clap types, one file per subcommand. The only reader of arguments and environment,
 //! and the only place that prints.
 
+mod ckpt;
 mod data;
 mod data_report;
 mod launch;
 mod limits;
 mod output;
 mod progress;
+mod report;
 mod run;
 mod schema;
 mod sweep_file;
+mod table;
+mod use_point;
+mod why;
 mod worker;
 
 use clap::{Parser, Subcommand};
@@ -26,9 +31,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Ckpt(ckpt::CkptArgs),
     Data(data::DataArgs),
+    Report(report::ReportArgs),
     Run(run::RunArgs),
     Schema(schema::SchemaArgs),
+    Use(use_point::UseArgs),
+    Why(why::WhyArgs),
+    Table(Box<table::TableArgs>),
     Worker(worker::WorkerArgs),
 }
 
@@ -37,9 +47,14 @@ pub fn main() -> u8 {
     let cli = Cli::parse();
     output::configure(&cli.output);
     let outcome: anyhow::Result<u8> = match cli.command {
+        Command::Ckpt(args) => ckpt::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Schema(args) => schema::run(&args),
+        Command::Table(args) => table::run(&args),
+        Command::Use(args) => use_point::run(&args),
+        Command::Why(args) => why::run(&args),
         Command::Worker(args) => worker::run(&args),
     };
     outcome.unwrap_or_else(|error| {

@@ -10,7 +10,7 @@ use super::limits::{LimitArgs, end_at};
 use super::output;
 use super::progress::{Progress, duration};
 use super::sweep_file::{SpecArgs, expand};
-use crate::learn::{Cancel, Device};
+use crate::learn::{Cancel, Device, DeviceRequest};
 use crate::run::{self, RunOptions, RunReport, Stop};
 use crate::spec::SweepSpec;
 
@@ -88,11 +88,10 @@ impl HowArgs {
 /// `cuda:0,cuda:1`, `cuda:all`, or one device.
 fn devices(text: &str) -> anyhow::Result<Vec<Device>> {
     if text == "cuda:all" {
-        let listed = fs_err::read_dir("/proc/driver/nvidia/gpus").map_or(0, Iterator::count);
-        anyhow::ensure!(listed > 0, "`--device cuda:all`: this machine has no NVIDIA GPU");
-        return (0..listed).map(|index| Ok(format!("cuda:{index}").parse()?)).collect();
+        Device::Cuda(0).check()?;
+        return Ok((0..).map(Device::Cuda).take_while(|device| device.check().is_ok()).collect());
     }
-    text.split(',').map(|device| Ok(device.trim().parse()?)).collect()
+    text.split(',').map(|device| Ok(device.trim().parse::<DeviceRequest>()?.resolve()?)).collect()
 }
 
 /// What determines no result but is good to know later.

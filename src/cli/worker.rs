@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::run::{listen, signal_code};
-use crate::learn::Cancel;
+use crate::learn::{Cancel, DeviceRequest};
 use crate::run::{self, Stop, WorkerOptions};
 
 /// Train stages of a prepared results directory beside other workers
@@ -53,7 +53,7 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
     }
     let options = WorkerOptions {
         dir: args.dir.clone(),
-        device: args.device.parse()?,
+        device: args.device.parse::<DeviceRequest>()?.resolve()?,
         share: !args.no_share,
         width: args.cohort.filter(|width| *width > 0),
         retries: args.retry,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::host::{HostCohort, State, scores_of};
+use super::engine::{Engine, scores_of};
+use super::host::State;
 use super::loss::{advantages, rce_weights, sequence_log_probs, top_k};
 use super::random::{Purpose, Stream};
 use super::task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, StepRecord};
-use super::{Cancel, EngineParams, Layout, Phase, Query};
+use super::{Cancel, Device, EngineParams, Layout, Phase, Query};
 use crate::plan::{GrpoParams, RceParams};
 use crate::spec::RewardForm;
 use crate::store::EpochMetrics;
@@ -93,6 +94,7 @@ pub struct Progress {
 
 /// What the trainer tells its caller.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per member and epoch; nearly all are the large one")]
 pub enum MemberEvent {
     /// A finished epoch: full parameters (frozen ones included), state and figures.
     Epoch {
@@ -116,10 +118,11 @@ pub enum CohortEnd {
     Cancelled,
 }
 
-/// Trains all `jobs` (equal phase, equal next epoch) to their last epochs. `report` is called after every
-/// epoch for every member and returns whether to go on.
+/// Trains all `jobs` (equal phase, equal next epoch) on `device` to their last epochs. `report` is called
+/// after every epoch for every member and returns whether to go on.
 pub fn train_cohort(
     params: EngineParams,
+    device: Device,
     jobs: &[MemberJob],
     cancel: &Cancel,
     report: &mut dyn FnMut(MemberEvent) -> bool,
@@ -127,9 +130,9 @@ pub fn train_cohort(
     let Some(first) = jobs.first() else { return CohortEnd::Finished };
     let phase = first.params.phase();
     let mut epoch = first.progress.as_ref().map_or(1, |progress| progress.epoch + 1);
-    let references = reference_log_probs(&params, jobs);
+    let references = reference_log_probs(&params, device, jobs);
     let starts = jobs.iter().map(|job| (Arc::clone(&job.start), start_state(job))).collect();
-    let mut engine = HostCohort::new(params, starts);
+    let mut engine = Engine::new(params, device, starts);
     let mut members: Vec<MemberProgress> = jobs.iter().map(MemberProgress::new).collect();
     while members.iter().zip(jobs).any(|(member, job)| member.wants(job, epoch)) {
         let began = std::time::Instant::now();
@@ -149,35 +152,22 @@ pub fn train_cohort(
         let Some(results) = engine.train_epoch((phase, epoch), &tasks, cancel) else {
             return CohortEnd::Cancelled;
         };
-        let trained: Vec<usize> =
-            (0..jobs.len()).filter(|&member| tasks[member].is_some() && results[member].is_ok()).collect();
-        let validation = engine.validation_scores(&trained);
-        let mut scores = validation.into_iter();
+        let finished = |&member: &usize| tasks[member].is_some() && results[member].is_ok();
+        let trained: Vec<usize> = (0..jobs.len()).filter(finished).collect();
+        let mut scores = engine.validation_scores(&trained).into_iter();
         let seconds = began.elapsed().as_secs_f64();
         for (index, result) in results.into_iter().enumerate() {
-            let (Some(task), job) = (&tasks[index], &jobs[index]) else { continue };
-            let member = &mut members[index];
+            let Some(task) = &tasks[index] else { continue };
+            let end = EpochEnd { task, kept: &kept[index], epoch, seconds };
             let event = match result {
                 Err(cause) => {
-                    member.left = true;
-                    MemberEvent::Diverged { id: job.id, epoch, cause }
+                    members[index].left = true;
+                    MemberEvent::Diverged { id: jobs[index].id, epoch, cause }
                 }
                 Ok(steps) => {
                     let scores = scores.next().unwrap_or_default();
-                    let val_loss = validation_loss(&params, &job.rewards.validation, &scores);
-                    let mut metrics = figures(task, &kept[index], &steps);
-                    metrics.epoch = epoch;
-                    metrics.val_loss = val_loss;
-                    metrics.seconds = seconds;
-                    member.advance(job, &metrics);
-                    MemberEvent::Epoch {
-                        id: job.id,
-                        parameters: engine.parameters_of(index),
-                        progress: member.progress(epoch, engine.state_of(index).clone()),
-                        metrics,
-                        steps,
-                        stopped: member.left,
-                    }
+                    let metrics = end.metrics(&params, &jobs[index], &scores, &steps);
+                    members[index].event(&jobs[index], (&mut engine, index), metrics, steps)
                 }
             };
             if !report(event) {
@@ -237,36 +227,49 @@ impl MemberProgress {
         self.left = job.params.early_stop().is_some_and(|patience| self.stale_epochs >= patience);
     }
 
-    fn progress(&self, epoch: u32, state: State) -> Progress {
-        Progress {
-            epoch,
-            state,
+    /// Moves past a finished epoch of `engine`'s member `index` and says what there is to report of it.
+    fn event(
+        &mut self,
+        job: &MemberJob,
+        (engine, index): (&mut Engine, usize),
+        metrics: EpochMetrics,
+        steps: Vec<StepRecord>,
+    ) -> MemberEvent {
+        self.advance(job, &metrics);
+        let progress = Progress {
+            epoch: metrics.epoch,
+            state: engine.state_of(index),
             beta: self.beta,
             best_val_loss: self.best_val_loss,
             stale_epochs: self.stale_epochs,
-        }
+        };
+        let parameters = engine.parameters_of(index);
+        MemberEvent::Epoch { id: job.id, parameters, progress, metrics, steps, stopped: self.left }
     }
 }
 
+/// Log-probabilities per training group and trajectory.
+type LogProbs = Arc<Vec<Vec<f32>>>;
+
 /// Per job and training group, the log-probabilities of all trajectories under the reference policy;
 /// computed once per distinct policy. Empty for RCE.
-fn reference_log_probs(params: &EngineParams, jobs: &[MemberJob]) -> Vec<Arc<Vec<Vec<f32>>>> {
+fn reference_log_probs(params: &EngineParams, device: Device, jobs: &[MemberJob]) -> Vec<Arc<Vec<Vec<f32>>>> {
     let layout = Layout::new(params.shape);
     let queries: Vec<Query> = params.train.iter().map(Query::of_group).collect();
-    let mut known: Vec<(Arc<Vec<f32>>, Arc<Vec<Vec<f32>>>)> = Vec::new();
+    let mut known: Vec<(Arc<Vec<f32>>, LogProbs)> = Vec::new();
     let mut all = Vec::with_capacity(jobs.len());
     for job in jobs {
         if job.params.phase() == Phase::Rce {
             all.push(Arc::default());
             continue;
         }
-        let same = |(policy, _): &&(Arc<Vec<f32>>, _)| Arc::ptr_eq(policy, &job.reference);
+        let same = |(policy, _): &&(Arc<Vec<f32>>, LogProbs)| Arc::ptr_eq(policy, &job.reference);
         if let Some((_, log_probs)) = known.iter().find(same) {
             all.push(Arc::clone(log_probs));
             continue;
         }
         let temperature = params.model.temperature;
-        let scores = scores_of(&layout, &job.reference, params.embeddings, &queries, temperature);
+        let scores = scores_of(device, &layout, &job.reference, params.embeddings, &queries, temperature);
         let log_probs: Vec<Vec<f32>> = scores
             .iter()
             .zip(params.labels)
@@ -289,6 +292,7 @@ fn keep_top(params: &EngineParams, job: &MemberJob, reference: &[Vec<f32>], epoc
         let (advantages, figures) = advantages(&chosen);
         let labels = kept.iter().flat_map(|&i| &labels[i * params.length..(i + 1) * params.length]);
         GrpoGroup {
+            kept: kept.iter().map(|&i| i as u32).collect(),
             labels: labels.copied().collect(),
             advantages,
             reference: kept.iter().map(|&i| reference[i]).collect(),
@@ -333,7 +337,33 @@ fn task<'a>(
     EpochTask { seed, order, objective, optimizer: job.params.optimizer() }
 }
 
-/// The epoch's figures: means over steps, except advantage max (maximum) and beta (at the end).
+/// A member's finished epoch.
+struct EpochEnd<'a> {
+    task: &'a EpochTask<'a>,
+    kept: &'a [GrpoGroup],
+    epoch: u32,
+    seconds: f64,
+}
+
+impl EpochEnd<'_> {
+    /// The epoch's figures; `scores` are those of the validation groups.
+    fn metrics(
+        &self,
+        params: &EngineParams,
+        job: &MemberJob,
+        scores: &[Vec<f32>],
+        steps: &[StepRecord],
+    ) -> EpochMetrics {
+        EpochMetrics {
+            epoch: self.epoch,
+            val_loss: validation_loss(params, &job.rewards.validation, scores),
+            seconds: self.seconds,
+            ..figures(self.task, self.kept, steps)
+        }
+    }
+}
+
+/// The figures of an epoch's steps: means, except advantage max (maximum) and beta (at the end).
 fn figures(task: &EpochTask, kept: &[GrpoGroup], steps: &[StepRecord]) -> EpochMetrics {
     let count = steps.len() as f64;
     let mean = |field: fn(&StepRecord) -> f64| steps.iter().map(field).sum::<f64>() / count;

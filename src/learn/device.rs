@@ -1,5 +1,10 @@
 //! Where training runs.
 
+use std::fmt;
+use std::str::FromStr;
+
+use burn::DispatchDevice;
+
 /// A device to compute on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
@@ -11,14 +16,166 @@ pub enum Device {
     Cuda(usize),
 }
 
-impl std::str::FromStr for Device {
-    type Err = std::io::Error;
-    fn from_str(_: &str) -> Result<Self, Self::Err> {
-        Ok(Self::Cpu)
+/// What `--device` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceRequest {
+    /// The first GPU where this build can use one, else the CPU.
+    Auto,
+    /// This one or an error.
+    Exactly(Device),
+}
+
+/// Why a device cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    #[error("`{text}` is no device\nhint: auto, cpu, flex, cuda or cuda:N")]
+    Unknown { text: String },
+    #[error("this build has no CUDA\nhint: cargo build --release --features cuda")]
+    NotBuilt,
+    #[error(
+        "no CUDA driver was found ({library} cannot be loaded)\nhint: install the NVIDIA driver, or use `--device cpu`"
+    )]
+    NoDriver { library: &'static str },
+    #[error("the CUDA driver does not answer: {cause}\nhint: `nvidia-smi` should list a device")]
+    Driver { cause: String },
+    #[error("there is no cuda:{index}; the driver shows {count} device(s), numbered from 0")]
+    NoSuchDevice { index: usize, count: usize },
+}
+
+impl Device {
+    /// `cpu` or `cuda`: the kind of hardware.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Cpu | Self::Flex => "cpu",
+            Self::Cuda(_) => "cuda",
+        }
+    }
+
+    /// Whether the device can be used, found out without asking burn for it (which panics without a driver).
+    ///
+    /// # Errors
+    /// Says what is missing: the cargo feature, the driver, or the device.
+    pub fn check(self) -> Result<(), DeviceError> {
+        let Self::Cuda(index) = self else { return Ok(()) };
+        let count = cuda_devices()?;
+        if index < count { Ok(()) } else { Err(DeviceError::NoSuchDevice { index, count }) }
+    }
+
+    /// burn's device without gradients; `None` for the CPU engine, which needs none.
+    pub(super) fn burn_device(self) -> Option<DispatchDevice> {
+        match self {
+            Self::Cpu => None,
+            Self::Flex => Some(DispatchDevice::Flex(burn::backend::flex::FlexDevice)),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(index) => Some(DispatchDevice::Cuda(burn::backend::cuda::CudaDevice { index })),
+            #[cfg(not(feature = "cuda"))]
+            Self::Cuda(_) => None,
+        }
     }
 }
-impl std::fmt::Display for Device {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("cpu")
+
+impl DeviceRequest {
+    /// The device to use.
+    ///
+    /// # Errors
+    /// As [`Device::check`], when a particular device was asked for.
+    pub fn resolve(self) -> Result<Device, DeviceError> {
+        match self {
+            Self::Auto => Ok(if Device::Cuda(0).check().is_ok() { Device::Cuda(0) } else { Device::Cpu }),
+            Self::Exactly(device) => device.check().map(|()| device),
+        }
+    }
+}
+
+impl FromStr for DeviceRequest {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        let exactly = match text {
+            "auto" => return Ok(Self::Auto),
+            "cpu" => Device::Cpu,
+            "flex" => Device::Flex,
+            "cuda" => Device::Cuda(0),
+            _ => {
+                let index = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+                Device::Cuda(index.ok_or_else(|| DeviceError::Unknown { text: text.to_owned() })?)
+            }
+        };
+        Ok(Self::Exactly(exactly))
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Cpu => out.write_str("cpu"),
+            Self::Flex => out.write_str("flex"),
+            Self::Cuda(index) => write!(out, "cuda:{index}"),
+        }
+    }
+}
+
+impl fmt::Display for DeviceRequest {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Auto => out.write_str("auto"),
+            Self::Exactly(device) => device.fmt(out),
+        }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_devices() -> Result<usize, DeviceError> {
+    Err(DeviceError::NotBuilt)
+}
+
+/// Number of CUDA devices, through the loader that burn's backend uses.
+#[cfg(feature = "cuda")]
+fn cuda_devices() -> Result<usize, DeviceError> {
+    // SAFETY: both calls try to open a shared library and close it again; the NVIDIA libraries run nothing
+    // on loading that other code in this process depends on.
+    let (driver, compiler) =
+        unsafe { (cudarc::driver::sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
+    if !driver {
+        return Err(DeviceError::NoDriver { library: "libcuda.so.1" });
+    }
+    if !compiler {
+        return Err(DeviceError::NoDriver { library: "libnvrtc.so" });
+    }
+    let count = cudarc::driver::CudaContext::device_count();
+    count
+        .map(|count| usize::try_from(count).unwrap_or(0))
+        .map_err(|cause| DeviceError::Driver { cause: cause.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_read_back_as_they_are_written() {
+        for text in ["auto", "cpu", "flex", "cuda:0", "cuda:7"] {
+            assert_eq!(text.parse::<DeviceRequest>().unwrap().to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(DeviceRequest::Exactly(Device::Cuda(0))));
+    }
+
+    #[test]
+    fn other_words_are_refused() {
+        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "CPU"] {
+            let error = text.parse::<DeviceRequest>().unwrap_err();
+            assert!(error.to_string().contains("auto, cpu, flex, cuda or cuda:N"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_cpu_is_always_there_and_a_missing_gpu_is_said() {
+        assert_eq!(Device::Cpu.check(), Ok(()));
+        assert_eq!(Device::Flex.check(), Ok(()));
+        // No machine has this many GPUs: an error in every build, and never a panic.
+        let error = Device::Cuda(4096).check().unwrap_err();
+        if cfg!(not(feature = "cuda")) {
+            assert!(error.to_string().contains("--features cuda"), "{error}");
+        }
     }
 }

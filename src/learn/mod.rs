@@ -2,12 +2,16 @@
 
 mod cohort;
 mod device;
+mod engine;
 mod host;
 mod init;
 mod layout;
 mod loss;
+mod masks;
 mod random;
+mod stacked;
 mod task;
+mod walks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,10 +20,12 @@ use crate::data::{Embeddings, Group};
 use crate::spec::{FreezeSet, ModelParams};
 
 pub use cohort::{CohortEnd, MemberEvent, MemberJob, MemberParams, Progress, RewardTable, train_cohort};
-pub use device::Device;
-pub use host::{HostCohort, State, scores_of};
+pub use device::{Device, DeviceError, DeviceRequest};
+pub use engine::{Engine, scores_of};
+pub use host::{HostCohort, State};
 pub use init::fresh_weights;
 pub use layout::{Layout, Segment, Shape};
+pub use stacked::StackedCohort;
 pub use task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, StepRecord};
 
 /// The two training phases.

@@ -50,6 +50,8 @@ pub enum Objective<'a> {
 /// A group's kept trajectories: known before the epoch starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GrpoGroup {
+    /// `[n]` their places among the group's trajectories.
+    pub kept: Vec<u32>,
     /// `[n * S]` local ids.
     pub labels: Vec<u32>,
     /// `[n]`

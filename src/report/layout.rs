@@ -53,15 +53,43 @@ pub struct LayoutOptions {
     pub every_point: bool,
     /// A column per axis that varies among the rows, instead of the configuration's name.
     pub axis_columns: bool,
+    /// A first column with the first axis: the sweep, in a table of several.
+    pub sweep_column: bool,
     /// Decimals of accuracies in percent; averages and differences have one more.
     pub precision: usize,
     pub notes: bool,
+    /// How much a row says: narrow terminals get less.
+    pub detail: Detail,
 }
 
 impl Default for LayoutOptions {
     fn default() -> Self {
-        Self { every_point: false, axis_columns: false, precision: 1, notes: true }
+        Self {
+            every_point: false,
+            axis_columns: false,
+            sweep_column: false,
+            precision: 1,
+            notes: true,
+            detail: Detail::Full,
+        }
     }
+}
+
+/// What a row says, from everything to what fits 80 columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    Full,
+    /// Verdicts as one character.
+    Signs,
+    /// And no interval of the difference.
+    Short,
+    /// And neither seeds nor interval of the average.
+    Narrow,
+}
+
+impl Detail {
+    /// From the most to the least.
+    pub const ALL: [Detail; 4] = [Self::Full, Self::Signs, Self::Short, Self::Narrow];
 }
 
 /// Lays out the lab's table: configuration, accuracy per shot, average, difference to the baseline.
@@ -70,17 +98,23 @@ pub fn layout(matrix: &Matrix, options: &LayoutOptions) -> Table {
     layout_rows(matrix, rows, options)
 }
 
+/// The most detailed table of `lay_out` whose rows fit `width` columns; the narrowest if none does.
+pub fn fitting(width: u16, lay_out: impl Fn(Detail) -> Table) -> Table {
+    let fits = |table: &Table| table.terminal_width() <= usize::from(width);
+    Detail::ALL.into_iter().map(&lay_out).find(fits).unwrap_or_else(|| lay_out(Detail::Narrow))
+}
+
 /// [`layout`] of chosen rows of the matrix.
 pub fn layout_rows(matrix: &Matrix, rows: &[Row], options: &LayoutOptions) -> Table {
     let shown: Vec<&Row> = rows.iter().chain(&matrix.references).collect();
     let columns = visible_columns(matrix, rows, options);
     let mut table = Table {
         title: matrix.name.clone(),
-        columns: columns.iter().map(|column| column.head(matrix)).collect(),
+        columns: columns.iter().map(|column| column.head(matrix, options.detail)).collect(),
         rows: shown
             .iter()
             .map(|row| Line {
-                cells: columns.iter().map(|column| column.cell(row, options.precision)).collect(),
+                cells: columns.iter().map(|column| column.cell(row, options)).collect(),
                 reference: row.status == RowStatus::Reference,
             })
             .collect(),
@@ -91,8 +125,14 @@ pub fn layout_rows(matrix: &Matrix, rows: &[Row], options: &LayoutOptions) -> Ta
             mark_best(&mut table, index, larger);
         }
     }
+    if options.notes && options.detail > Detail::Full && columns.contains(&Kind::Verdict) {
+        table.notes.insert(0, SIGNS.to_owned());
+    }
     table
 }
+
+/// The signs of [`Detail::Signs`].
+const SIGNS: &str = "Against the baseline: + better, - worse, ~ cannot be told apart, = chooses the same.";
 
 /// A column that tables may have.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -116,13 +156,16 @@ fn visible_columns(matrix: &Matrix, rows: &[Row], options: &LayoutOptions) -> Ve
         let first = rows.first().and_then(|row| row.axes.get(axis));
         rows.iter().any(|row| row.axes.get(axis) != first)
     };
+    if options.sweep_column && !options.axis_columns {
+        columns.push(Kind::Axis(0));
+    }
     if options.axis_columns {
         columns.extend((0..matrix.axes.len()).filter(|&axis| varies(axis)).map(Kind::Axis));
     }
-    if columns.is_empty() {
+    if columns.is_empty() || (options.sweep_column && !options.axis_columns) {
         columns.push(Kind::Name);
     }
-    if rows.iter().any(|row| row.seeds > 1) {
+    if options.detail < Detail::Narrow && rows.iter().any(|row| row.seeds > 1) {
         columns.push(Kind::Seeds);
     }
     columns.extend((0..matrix.shots.len()).map(Kind::Shot));
@@ -146,35 +189,52 @@ fn visible_columns(matrix: &Matrix, rows: &[Row], options: &LayoutOptions) -> Ve
 }
 
 impl Kind {
-    fn head(self, matrix: &Matrix) -> Column {
+    fn head(self, matrix: &Matrix, detail: Detail) -> Column {
         let title = match self {
             Self::Name => "configuration".to_owned(),
             Self::Axis(axis) => matrix.axes[axis].clone(),
             Self::Seeds => "seeds".to_owned(),
+            Self::Shot(shot) if detail == Detail::Narrow => {
+                shot_title(&matrix.shots[shot]).replacen("Shot ", "S", 1)
+            }
             Self::Shot(shot) => shot_title(&matrix.shots[shot]),
             Self::Average => "average".to_owned(),
+            Self::Delta if detail == Detail::Narrow => "vs base".to_owned(),
             Self::Delta => "vs baseline".to_owned(),
+            Self::Verdict if detail > Detail::Full => String::new(),
             Self::Verdict => "verdict".to_owned(),
             Self::ValLoss => "val_loss".to_owned(),
             Self::Trainable => "trainable".to_owned(),
             Self::Movement => "moved".to_owned(),
+            Self::Identical if detail == Detail::Narrow => String::new(),
             Self::Identical => "same".to_owned(),
         };
-        Column { title, numeric: !matches!(self, Self::Name | Self::Verdict | Self::Identical) }
+        let numeric = match self {
+            Self::Name | Self::Verdict | Self::Identical => false,
+            Self::Axis(axis) => matrix.values(axis).iter().all(|value| value.parse::<f64>().is_ok()),
+            _ => true,
+        };
+        Column { title, numeric }
     }
 
-    fn cell(self, row: &Row, precision: usize) -> Cell {
+    fn cell(self, row: &Row, options: &LayoutOptions) -> Cell {
+        let LayoutOptions { precision, detail, .. } = *options;
         match self {
             Self::Name => Cell::text(&row.name),
-            Self::Axis(0) if row.status == RowStatus::Reference => Cell::text(&row.name),
+            Self::Axis(0) if row.status == RowStatus::Reference && !options.sweep_column => {
+                Cell::text(&row.name)
+            }
             Self::Axis(axis) => Cell::text(row.axes.get(axis).cloned().unwrap_or_default()),
             Self::Seeds if row.seeds > 0 => {
                 Cell { value: Some(row.seeds as f64), ..Cell::text(row.seeds.to_string()) }
             }
             Self::Seeds => Cell::default(),
             Self::Shot(shot) => percent(row.shots.get(shot).copied().flatten(), precision),
+            Self::Average if detail == Detail::Narrow => percent(row.average, precision + 1),
             Self::Average => average(row, precision + 1),
-            Self::Delta => delta(row, precision + 1),
+            Self::Delta if detail == Detail::Narrow && row.is_baseline => Cell::text("base"),
+            Self::Delta => delta(row, precision + 1, detail < Detail::Short),
+            Self::Verdict if detail > Detail::Full => Cell::text(verdict_sign(row)),
             Self::Verdict => Cell::text(verdict_text(row)),
             Self::ValLoss => number(row.val_loss, 4),
             Self::Trainable => trainable(row),
@@ -238,13 +298,13 @@ fn average(row: &Row, precision: usize) -> Cell {
     cell
 }
 
-fn delta(row: &Row, precision: usize) -> Cell {
+fn delta(row: &Row, precision: usize, with_interval: bool) -> Cell {
     if row.is_baseline {
         return Cell { value: row.delta, ..Cell::text("baseline") };
     }
     let Some(delta) = row.delta else { return Cell::default() };
     let mut text = signed(delta, precision);
-    if let Some(interval) = row.delta_interval {
+    if let Some(interval) = row.delta_interval.filter(|_| with_interval) {
         text += &format!(" [{}, {}]", signed(interval.low, 1), signed(interval.high, 1));
     }
     Cell { value: row.delta, ..Cell::text(text) }
@@ -266,6 +326,19 @@ pub fn verdict_text(row: &Row) -> String {
             Verdict::Better => "better".to_owned(),
             Verdict::Worse => "worse".to_owned(),
             Verdict::Unclear => "cannot tell".to_owned(),
+        },
+    }
+}
+
+fn verdict_sign(row: &Row) -> &'static str {
+    match row.status {
+        RowStatus::Failed | RowStatus::Infeasible | RowStatus::Pending => row.status.name(),
+        RowStatus::Done | RowStatus::Reference => match row.verdict() {
+            Verdict::Baseline | Verdict::Unknown => "",
+            Verdict::Same => "=",
+            Verdict::Better => "+",
+            Verdict::Worse => "-",
+            Verdict::Unclear => "~",
         },
     }
 }

@@ -40,6 +40,23 @@ pub struct Matrix {
     pub configurations: Vec<Row>,
     /// Policies that need no training.
     pub references: Vec<Row>,
+    /// Comparisons behind `p_holm`, of points and of configurations: rows may be filtered afterwards.
+    pub comparisons: Comparisons,
+}
+
+/// Rows that were compared with the baseline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comparisons {
+    pub points: usize,
+    pub configurations: usize,
+}
+
+impl Comparisons {
+    /// Counts the corrected p-values.
+    pub fn count(points: &[Row], configurations: &[Row]) -> Self {
+        let of = |rows: &[Row]| rows.iter().filter(|row| row.p_holm.is_some()).count();
+        Self { points: of(points), configurations: of(configurations) }
+    }
 }
 
 /// What a row is, or how its point ended.
@@ -207,6 +224,15 @@ impl Matrix {
         if self.configurations.is_empty() { &self.points } else { &self.configurations }
     }
 
+    /// Comparisons that the p-values of `rows`, points or configurations, are corrected for.
+    pub fn comparisons_of(&self, rows: &[Row]) -> usize {
+        let is_configuration = |row: &Row| self.configurations.iter().any(|other| other.name == row.name);
+        match rows.first() {
+            Some(row) if is_configuration(row) => self.comparisons.configurations,
+            _ => self.comparisons.points,
+        }
+    }
+
     /// Evaluation queries behind the averages.
     pub fn queries(&self) -> Option<usize> {
         self.points.iter().chain(&self.references).find_map(|row| row.queries)
@@ -254,11 +280,13 @@ impl<'a> Build<'a> {
 
     fn matrix(&self) -> Matrix {
         let points = self.points();
+        let configurations = self.configurations(&points);
         Matrix {
+            comparisons: Comparisons::count(&points, &configurations),
             name: self.results.name.clone(),
             axes: self.labels.names.clone(),
             shots: self.shot_columns(),
-            configurations: self.configurations(&points),
+            configurations,
             references: self.references(),
             points,
         }

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::matrix::{Matrix, Row, RowStatus};
+use super::matrix::{Comparisons, Matrix, Row, RowStatus};
 use super::stats::Interval;
 use crate::spec::ParamGroup;
 
@@ -56,9 +56,40 @@ impl Matrix {
         (!self.configurations.is_empty()).then(|| self.rows_csv("configuration", self.configurations.iter()))
     }
 
+    /// `rows` of this matrix, and its references, in the columns of `matrix.csv`.
+    pub fn csv_of(&self, rows: &[Row]) -> Vec<u8> {
+        self.rows_csv("point", rows.iter().chain(&self.references))
+    }
+
+    /// The same as JSON: one object per row, without the keys that have no value.
+    pub fn json_of(&self, rows: &[Row]) -> serde_json::Value {
+        let header = self.header("point");
+        let objects: Vec<serde_json::Value> = rows
+            .iter()
+            .chain(&self.references)
+            .map(|row| {
+                let cells = header.iter().zip(self.record(row)).filter(|(_, text)| !text.is_empty());
+                let object: serde_json::Map<_, _> = cells
+                    .enumerate()
+                    .map(|(index, (key, text))| (key.clone(), json_value(index == 0, text)))
+                    .collect();
+                serde_json::Value::Object(object)
+            })
+            .collect();
+        serde_json::json!({ "sweep": self.name, "axes": self.axes, "shots": self.shots, "rows": objects })
+    }
+
     fn rows_csv<'a>(&'a self, first: &str, rows: impl Iterator<Item = &'a Row>) -> Vec<u8> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         let impossible = "writing to memory does not fail";
+        writer.write_record(self.header(first)).expect(impossible);
+        for row in rows {
+            writer.write_record(self.record(row)).expect(impossible);
+        }
+        writer.into_inner().expect(impossible)
+    }
+
+    fn header(&self, first: &str) -> Vec<String> {
         let mut header = vec![first.to_owned()];
         header.extend(self.axes.iter().cloned());
         header.push(STATUS.to_owned());
@@ -66,11 +97,7 @@ impl Matrix {
         header.extend(FIGURES.map(str::to_owned));
         header.extend(ParamGroup::ALL.map(movement_column));
         header.extend(LAST.map(str::to_owned));
-        writer.write_record(&header).expect(impossible);
-        for row in rows {
-            writer.write_record(self.record(row)).expect(impossible);
-        }
-        writer.into_inner().expect(impossible)
+        header
     }
 
     fn record(&self, row: &Row) -> Vec<String> {
@@ -119,16 +146,28 @@ impl Matrix {
         configurations: Option<&[u8]>,
     ) -> Result<Self, MatrixFileError> {
         let (axes, shots, rows) = read_rows(points)?;
-        let configurations = configurations.map_or(Ok(Vec::new()), |bytes| Ok(read_rows(bytes)?.2));
-        let (references, points) = rows.into_iter().partition(|row| row.status == RowStatus::Reference);
+        let configurations =
+            configurations.map_or(Ok(Vec::new()), |bytes| read_rows(bytes).map(|read| read.2));
+        let (references, points): (Vec<Row>, Vec<Row>) =
+            rows.into_iter().partition(|row| row.status == RowStatus::Reference);
+        let configurations: Vec<Row> = configurations?;
         Ok(Self {
+            comparisons: Comparisons::count(&points, &configurations),
             name: name.to_owned(),
             axes,
             shots,
             points,
-            configurations: configurations.map_err(|error: MatrixFileError| error)?,
+            configurations,
             references,
         })
+    }
+}
+
+/// A cell as a JSON number or boolean where it reads as one; names stay text.
+fn json_value(is_name: bool, text: String) -> serde_json::Value {
+    match serde_json::from_str(&text) {
+        Ok(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) if !is_name => value,
+        _ => serde_json::Value::String(text),
     }
 }
 

@@ -5,19 +5,41 @@
 //! ```
 
 mod axes;
+pub mod check;
+mod error;
+mod figures;
 mod groups;
 mod hints;
+mod html;
 mod layout;
+mod load;
 mod matrix;
 mod matrix_csv;
+mod merge;
 mod notes;
+mod observations;
 mod panel;
+mod pivot;
 mod render;
+mod select;
 pub mod stats;
+mod svg;
+pub mod tensorboard;
+mod why;
 
-pub use layout::{Cell, Column, LayoutOptions, Line, Table, layout, layout_rows};
+pub use error::{ReportError, did_you_mean};
+pub use figures::{Section, figures};
+pub use html::{Cost, Page};
+pub use layout::{Cell, Column, Detail, LayoutOptions, Line, Table, fitting, layout, layout_rows};
+pub use load::load;
 pub use matrix::{LEVEL, Matrix, MatrixOptions, Row, RowStatus, Verdict, matrix};
 pub use matrix_csv::MatrixFileError;
+pub use merge::merge;
+pub use observations::{Observation, observations};
+pub use pivot::pivot;
+pub use select::{Condition, Metric, set_baseline};
+pub use svg::Figure;
+pub use why::{Answer, Comparison, Why, why};
 
 impl Matrix {
     /// `matrix.md`: the table that people compare, and every point where that one averages over seeds.
@@ -31,9 +53,10 @@ impl Matrix {
         text
     }
 
-    /// The table for a terminal of `width` columns.
+    /// The table for a terminal of `width` columns, with as much detail as fits on one line per row.
     pub fn to_terminal(&self, width: u16, colour: bool) -> String {
-        layout(self, &LayoutOptions::default()).to_terminal(width, colour)
+        let lay_out = |detail| layout(self, &LayoutOptions { detail, ..LayoutOptions::default() });
+        fitting(width, lay_out).to_terminal(width, colour)
     }
 
     /// The files that a run writes: name and contents.

@@ -11,7 +11,7 @@ const LISTED: usize = 4;
 pub fn notes(matrix: &Matrix, rows: &[Row]) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(explanation(matrix, rows));
-    notes.extend(verdicts(rows));
+    notes.extend(verdicts(rows, matrix.comparisons_of(rows)));
     notes.extend(identical(rows));
     notes.extend(unfinished(rows));
     notes.extend(hardly_moved(rows));
@@ -29,17 +29,16 @@ fn explanation(matrix: &Matrix, rows: &[Row]) -> Option<String> {
     }
     if !baseline.is_empty() {
         text += &format!(
-            "; difference to the baseline ({}) in points with its 95 % interval (paired bootstrap)",
+            "; differences to the baseline ({}) in points, their 95 % intervals by paired bootstrap",
             list(&baseline)
         );
     }
     Some(text + ".")
 }
 
-fn verdicts(rows: &[Row]) -> Option<String> {
+fn verdicts(rows: &[Row], compared: usize) -> Option<String> {
     let with = |verdict: Verdict| rows.iter().filter(|row| row.verdict() == verdict).collect::<Vec<&Row>>();
     let (better, worse, unclear) = (with(Verdict::Better), with(Verdict::Worse), with(Verdict::Unclear));
-    let compared = rows.iter().filter(|row| row.p_holm.is_some()).count();
     if better.len() + worse.len() + unclear.len() == 0 {
         return None;
     }
@@ -93,34 +92,33 @@ fn rounded(count: usize) -> String {
     thousands(count.div_ceil(magnitude) * magnitude)
 }
 
+/// Groups that are spelled out; a large grid has many.
+const GROUPS: usize = 5;
+
 fn identical(rows: &[Row]) -> Vec<String> {
     let mut letters: Vec<&str> = Vec::new();
-    for letter in rows.iter().filter_map(|row| row.identical.as_deref()) {
-        if !letters.contains(&letter) {
+    let shown: Vec<&str> = rows.iter().filter_map(|row| row.identical.as_deref()).collect();
+    for &letter in &shown {
+        // Of a group that a filter has left one row of there is nothing to say.
+        if !letters.contains(&letter) && shown.iter().filter(|other| **other == letter).count() > 1 {
             letters.push(letter);
         }
     }
-    letters
-        .into_iter()
-        .map(|letter| {
-            let members = || rows.iter().filter(|row| row.identical.as_deref() == Some(letter));
-            let baseline = members().find(|row| row.is_baseline);
-            let names: Vec<&str> =
-                members().filter(|row| !row.is_baseline).map(|row| row.name.as_str()).collect();
-            match baseline {
-                Some(_) => format!(
-                    "{letter}: {} exactly the same demonstrations as the baseline ({}).",
-                    choose(names.len()),
-                    list(&names)
-                ),
-                None => format!(
-                    "{letter}: {} exactly the same demonstrations ({}).",
-                    choose(names.len()),
-                    list(&names)
-                ),
-            }
-        })
-        .collect()
+    let mut notes: Vec<String> =
+        letters.iter().take(GROUPS).map(|letter| group_sentence(letter, rows)).collect();
+    if let Some(more) = letters.len().checked_sub(GROUPS).filter(|more| *more > 0) {
+        notes.push(format!("{more} more groups of rows that choose alike: see the letters."));
+    }
+    notes
+}
+
+fn group_sentence(letter: &str, rows: &[Row]) -> String {
+    let members: Vec<&Row> = rows.iter().filter(|row| row.identical.as_deref() == Some(letter)).collect();
+    let names: Vec<&str> =
+        members.iter().filter(|row| !row.is_baseline).map(|row| row.name.as_str()).collect();
+    let baseline = members.iter().any(|row| row.is_baseline);
+    let like = if baseline { " as the baseline" } else { "" };
+    format!("{letter}: {} exactly the same demonstrations{like} ({}).", choose(names.len()), list(&names))
 }
 
 fn choose(count: usize) -> String {
@@ -153,14 +151,16 @@ fn unfinished(rows: &[Row]) -> Vec<String> {
 fn hardly_moved(rows: &[Row]) -> Option<String> {
     let still: Vec<&Row> = rows.iter().filter(|row| row.warning.is_some()).collect();
     let first = still.first()?;
+    let warning = first.warning.as_deref().unwrap_or_default();
+    if still.len() == 1 {
+        return Some(format!("{} hardly changed its parameters ({warning}).", first.name));
+    }
     let names: Vec<&str> = still.iter().map(|row| row.name.as_str()).collect();
-    let verb = if still.len() == 1 { "row's parameters" } else { "rows' parameters" };
     Some(format!(
-        "{} {verb} hardly moved (less than 0.1 %): {}; {} {}.",
+        "{} rows hardly changed their parameters (less than 0.1 %): {}; {} {warning}.",
         still.len(),
         list(&names),
-        first.name,
-        first.warning.as_deref().unwrap_or_default()
+        first.name
     ))
 }
 

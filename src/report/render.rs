@@ -104,6 +104,18 @@ impl Table {
         text
     }
 
+    /// Columns that the table needs on a terminal, without its notes.
+    pub fn terminal_width(&self) -> usize {
+        let columns = self.columns.iter().enumerate().map(|(index, column)| {
+            let cells = self.rows.iter().map(|line| {
+                let cell = &line.cells[index];
+                cell.text.chars().count() + usize::from(cell.best)
+            });
+            cells.max().unwrap_or(0).max(column.title.chars().count()) + 2
+        });
+        columns.sum::<usize>() + 1
+    }
+
     /// Boxes for a terminal of `width` columns; with `colour`, the best of a column is green, otherwise it
     /// carries a star.
     pub fn to_terminal(&self, width: u16, colour: bool) -> String {
@@ -125,6 +137,9 @@ impl Table {
                     .zip(&self.columns)
                     .map(|(cell, column)| terminal_cell(cell, column.numeric, line.reference, colour)),
             );
+        }
+        for column in boxes.column_iter_mut() {
+            column.set_padding((0, 1));
         }
         let mut text = boxes.trim_fmt();
         text.push('\n');

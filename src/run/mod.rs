@@ -207,7 +207,7 @@ fn open_tables(
     sink: &mut dyn FnMut(&Event),
 ) -> Result<(StageTable, PointTable), RunError> {
     let opening = Opening {
-        device: device_kind(options.device),
+        device: options.device.kind(),
         adopt: launch.adopt,
         retry_infeasible: options.retry_infeasible,
     };
@@ -245,13 +245,6 @@ fn plan_ready(session: &Session, stages: &StageTable, points: &PointTable, chang
         steps_naive: plan.steps_naive,
         steps_left: left * session.dataset.train.len() as u64,
         notices,
-    }
-}
-
-fn device_kind(device: Device) -> &'static str {
-    match device {
-        Device::Cuda(_) => "cuda",
-        Device::Cpu | Device::Flex => "cpu",
     }
 }
 

@@ -9,7 +9,7 @@ use super::stages::StageTable;
 use super::{Outcome, RunError, Stop};
 use crate::checkpoint;
 use crate::event::Event;
-use crate::learn::{Query, scores_of};
+use crate::learn::{Device, Query, scores_of};
 use crate::plan::{StageProgress, model_of};
 use crate::store::{
     EpochMetrics, FORMAT, PointFiles, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError,
@@ -104,10 +104,9 @@ impl PointTable {
     /// A store that cannot be read or written.
     pub fn finish_ready(
         &mut self,
-        session: &Session,
-        store: &Store,
+        (session, store): (&Session, &Store),
         stages: &mut StageTable,
-        only: Option<&[usize]>,
+        (device, only): (Device, Option<&[usize]>),
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         for index in 0..self.ended.len() {
@@ -117,7 +116,7 @@ impl PointTable {
             }
             match reached(session, stages, planned.stage, planned.epoch) {
                 Reach::Epoch(epoch) => {
-                    let (record, scores, metrics) = evaluate(session, stages, index, epoch)?;
+                    let (record, scores, metrics) = evaluate(session, stages, index, epoch, device)?;
                     write(session, store, &record, &scores, &metrics)?;
                     let average = average(session, &scores);
                     let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
@@ -196,7 +195,13 @@ fn reached(session: &Session, stages: &StageTable, stage: usize, epoch: u32) -> 
 
 type Evaluated = (PointRecord, BTreeMap<usize, Vec<QueryScore>>, Vec<EpochMetrics>);
 
-fn evaluate(session: &Session, stages: &StageTable, index: usize, epoch: u32) -> Result<Evaluated, RunError> {
+fn evaluate(
+    session: &Session,
+    stages: &StageTable,
+    index: usize,
+    epoch: u32,
+    device: Device,
+) -> Result<Evaluated, RunError> {
     let planned = session.plan.points[index];
     let model = model_of(&session.plan, planned.stage).1;
     let weights = stages.weights(session, planned.stage, epoch)?;
@@ -213,7 +218,7 @@ fn evaluate(session: &Session, stages: &StageTable, index: usize, epoch: u32) ->
             .map(|query| Query { row: query.query_id as usize, pool: &query.pool })
             .collect();
         let embeddings = &session.dataset.embeddings;
-        let logits = scores_of(&layout, &flat, embeddings, &queries, model.temperature);
+        let logits = scores_of(device, &layout, &flat, embeddings, &queries, model.temperature);
         scores = logged.select(&logits);
     }
     let (start, start_epoch) = stages.start_of(session, planned.stage);

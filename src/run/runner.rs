@@ -234,7 +234,7 @@ impl<'a> Runner<'a> {
             steps: epochs * session.dataset.train.len() as u64,
         });
         let mut began = (Instant::now(), self.cancel.steps());
-        let cancel = self.cancel;
+        let (cancel, device) = (self.cancel, self.options.device);
         let mut error = None;
         let end = catch_unwind(AssertUnwindSafe(|| {
             let mut report = |event: MemberEvent| {
@@ -244,7 +244,7 @@ impl<'a> Runner<'a> {
                 error = self.record(&cohort.stages, event, log).err();
                 error.is_none() && self.stop().is_none()
             };
-            train_cohort(session.engine(&model, &freeze), &jobs, cancel, &mut report)
+            train_cohort(session.engine(&model, &freeze), device, &jobs, cancel, &mut report)
         }));
         match (error, end) {
             (Some(error), _) => Err(error),
@@ -282,7 +282,8 @@ impl<'a> Runner<'a> {
         only: Option<&[usize]>,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
-        self.points.finish_ready(self.session, self.store, &mut self.stages, only, log)
+        let device = self.options.device;
+        self.points.finish_ready((self.session, self.store), &mut self.stages, (device, only), log)
     }
 
     /// Says once, after the first epoch, what fits into the time that is left.

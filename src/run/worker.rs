@@ -9,7 +9,7 @@ use super::points::PointTable;
 use super::runner::Runner;
 use super::session::Session;
 use super::stages::StageTable;
-use super::{RunError, RunOptions, Stop, device_kind, logged};
+use super::{RunError, RunOptions, Stop, logged};
 use crate::learn::{Cancel, Device};
 use crate::spec::SweepSpec;
 use crate::store::{ResolvedRecord, Store, StoreError, SweepDir, read_resolved};
@@ -51,7 +51,7 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<Option<Stop>, Ru
     let dir = SweepDir::at(&options.dir);
     let store = join(&dir, options.attached)?;
     let run_options = run_options(options);
-    let stages = StageTable::join(&session, store.stages(), device_kind(options.device))?;
+    let stages = StageTable::join(&session, store.stages(), options.device.kind())?;
     let tables = (stages, PointTable::join(&session));
     let both = (&run_options, cancel);
     let mut runner = Runner::new((&session, &store), both, tables, Some((options.crew, options.by_seed)));

@@ -48,6 +48,24 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_with(path, |writer| writer.write_all(bytes))
 }
 
+/// Makes `link` a symbolic link to `target` (as it is written), replacing what `link` was in one step.
+///
+/// # Errors
+/// Any I/O error, with the path in its message.
+pub fn symlink(target: &Path, link: &Path) -> io::Result<()> {
+    let parent = link.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name_it =
+        |error: io::Error| io::Error::new(error.kind(), format!("cannot link `{}`: {error}", link.display()));
+    let temporary = tempfile::Builder::new()
+        .prefix(".sweep-")
+        .suffix(".tmp")
+        .make_in(parent, |path| std::os::unix::fs::symlink(target, path))
+        .map_err(name_it)?;
+    temporary.persist(link).map_err(|error| name_it(error.error))?;
+    sync_directory(parent);
+    Ok(())
+}
+
 /// Results are for the group to read: the usual mode of new files (less the umask) rather than tempfile's 0600.
 fn permissions() -> std::fs::Permissions {
     use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,9 @@
 //! The results directory: its paths, its files, its lock. Only this module writes.
 
 pub mod atomic;
+mod audit;
 mod claim;
+mod current;
 mod error;
 pub mod fault;
 mod layout;
@@ -12,7 +14,9 @@ mod rows;
 mod stage;
 mod writer;
 
+pub use audit::{RecordError, audit};
 pub use claim::Claim;
+pub use current::{InUse, UseError, back, in_use, use_baseline, use_point};
 pub use error::StoreError;
 pub use layout::SweepDir;
 pub use lock::{Lock, holder};

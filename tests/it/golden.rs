@@ -137,9 +137,14 @@ impl World {
     }
 
     /// Trains one member alone; returns final parameters, epochs and steps.
-    fn train(&self, freeze: &FreezeSet, job: MemberJob) -> (Vec<f32>, Vec<EpochMetrics>, Vec<StepRecord>) {
+    fn train(
+        &self,
+        device: Device,
+        freeze: &FreezeSet,
+        job: MemberJob,
+    ) -> (Vec<f32>, Vec<EpochMetrics>, Vec<StepRecord>) {
         let (mut last, mut epochs, mut all) = (Vec::new(), Vec::new(), Vec::new());
-        let end = train_cohort(self.params(freeze), &[job], &Cancel::default(), &mut |event| {
+        let end = train_cohort(self.params(freeze), device, &[job], &Cancel::default(), &mut |event| {
             match event {
                 MemberEvent::Epoch { parameters, metrics, steps, .. } => {
                     last = parameters;
@@ -226,7 +231,7 @@ fn close(what: &str, got: f64, want: f64, limit: f64, relative: bool) {
 
 fn compare_run(
     world: &World,
-    run: &str,
+    (run, device): (&str, Device),
     (weights, epochs, steps): &(Vec<f32>, Vec<EpochMetrics>, Vec<StepRecord>),
     limits: &Limits,
 ) {
@@ -235,7 +240,7 @@ fn compare_run(
     assert_eq!(steps.len(), want_steps.len());
     for (i, (step, want)) in steps.iter().zip(want_steps).enumerate() {
         let field = |name: &str| want[name].as_f64();
-        let at = |name: &str| format!("run {run} step {i} {name}");
+        let at = |name: &str| format!("run {run} on {device} step {i} {name}");
         close(&at("loss"), step.loss, field("loss").unwrap(), limits.step_loss, limits.relative);
         close(&at("grad_norm"), step.grad_norm, field("grad_norm").unwrap(), limits.grad_norm, true);
         for (name, got) in [("ppo_loss", step.ppo), ("kl", step.kl), ("mean_ratio", step.mean_ratio)] {
@@ -250,7 +255,7 @@ fn compare_run(
     let want_epochs = wanted["epochs"].as_array().unwrap();
     assert_eq!(epochs.len(), want_epochs.len());
     for (epoch, want) in epochs.iter().zip(want_epochs) {
-        let at = |name: &str| format!("run {run} {} epoch {} {name}", epoch.phase, epoch.epoch);
+        let at = |name: &str| format!("run {run} on {device} {} epoch {} {name}", epoch.phase, epoch.epoch);
         assert_eq!(epoch.phase, want["phase"].as_str().unwrap());
         assert_eq!(u64::from(epoch.epoch), want["epoch"].as_u64().unwrap() + 1);
         let loss = want.get("rce_loss").or(want.get("grpo_loss")).unwrap().as_f64().unwrap();
@@ -276,7 +281,7 @@ fn compare_run(
             }
         }
     }
-    compare_parameters(world, run, weights, &wanted["parameters"], limits.weights);
+    compare_parameters(world, &format!("{run} on {device}"), weights, &wanted["parameters"], limits.weights);
 }
 
 /// Final mean and distance from the start of every parameter; the key bias, whose true gradient is zero,
@@ -310,14 +315,18 @@ fn compare_parameters(world: &World, run: &str, weights: &[f32], wanted: &Value,
     }
 }
 
-fn compare_final(world: &World, file: &str, weights: &[f32], limit: f32) {
+fn compare_final(world: &World, (file, device): (&str, Device), weights: &[f32], limit: f32) {
     let wanted = flat(&world.layout, &tensors(file));
     for segment in &world.layout.segments {
         for i in segment.offset..segment.offset + segment.len() {
             let at = i - segment.offset;
             let key_bias = segment.name.ends_with("in_proj_bias") && (256..512).contains(&at);
             let difference = (weights[i] - wanted[i]).abs();
-            assert!(key_bias || difference <= limit, "{file} {}[{at}]: {difference}", segment.name);
+            assert!(
+                key_bias || difference <= limit,
+                "{file} on {device} {}[{at}]: {difference}",
+                segment.name
+            );
         }
     }
 }
@@ -325,37 +334,47 @@ fn compare_final(world: &World, file: &str, weights: &[f32], limit: f32) {
 const TIGHT: Limits =
     Limits { step_loss: 1e-5, relative: false, epoch: 1e-5, val_loss: 1e-5, weights: 2e-5, grad_norm: 1e-4 };
 
+/// Both engines: the CPU's own kernels, and the tensor program on burn's CPU backend.
+const ENGINES: [Device; 2] = [Device::Cpu, Device::Flex];
+
 #[test]
 fn run_a_rce() {
     let world = World::load();
     let none = FreezeSet::default();
-    let outcome = world.train(&none, world.job(rce(2, RewardForm::Raw), &world.init, &world.init, 2));
-    compare_run(&world, "a", &outcome, &TIGHT);
-    compare_final(&world, "final_a.safetensors", &outcome.0, 2e-5);
+    for device in ENGINES {
+        let job = world.job(rce(2, RewardForm::Raw), &world.init, &world.init, 2);
+        let outcome = world.train(device, &none, job);
+        compare_run(&world, ("a", device), &outcome, &TIGHT);
+        compare_final(&world, ("final_a.safetensors", device), &outcome.0, 2e-5);
+    }
 }
 
 #[test]
 fn run_b_grpo_with_a_frozen_backbone() {
     let world = World::load();
     let freeze = backbone();
-    let job = world.job(grpo(5e-6, 0.15, false, &freeze), &world.init, &world.init, 3);
-    compare_run(&world, "b", &world.train(&freeze, job), &TIGHT);
+    for device in ENGINES {
+        let job = world.job(grpo(5e-6, 0.15, false, &freeze), &world.init, &world.init, 3);
+        compare_run(&world, ("b", device), &world.train(device, &freeze, job), &TIGHT);
+    }
 }
 
 #[test]
 fn run_c_grpo() {
     let world = World::load();
     let none = FreezeSet::default();
-    let outcome = world.train(&none, world.job(grpo(5e-6, 0.15, false, &none), &world.init, &world.init, 3));
-    compare_run(&world, "c", &outcome, &TIGHT);
-    compare_final(&world, "final_c.safetensors", &outcome.0, 2e-5);
+    for device in ENGINES {
+        let job = world.job(grpo(5e-6, 0.15, false, &none), &world.init, &world.init, 3);
+        let outcome = world.train(device, &none, job);
+        compare_run(&world, ("c", device), &outcome, &TIGHT);
+        compare_final(&world, ("final_c.safetensors", device), &outcome.0, 2e-5);
+    }
 }
 
 #[test]
 fn run_d_grpo_far_outside_the_clip_range() {
     let world = World::load();
     let none = FreezeSet::default();
-    let outcome = world.train(&none, world.job(grpo(1e-3, 0.05, false, &none), &world.init, &world.init, 3));
     let limits = Limits {
         step_loss: 2e-3,
         relative: true,
@@ -364,21 +383,16 @@ fn run_d_grpo_far_outside_the_clip_range() {
         weights: 5e-4,
         grad_norm: 2e-3,
     };
-    compare_run(&world, "d", &outcome, &limits);
+    for device in ENGINES {
+        let job = world.job(grpo(1e-3, 0.05, false, &none), &world.init, &world.init, 3);
+        compare_run(&world, ("d", device), &world.train(device, &none, job), &limits);
+    }
 }
 
 #[test]
 fn run_e_rce_then_grpo_with_adaptive_kl_against_the_initial_model() {
     let world = World::load();
     let none = FreezeSet::default();
-    let mut outcome =
-        world.train(&none, world.job(rce(1, RewardForm::Normalized), &world.init, &world.init, 1));
-    let warm = Arc::new(std::mem::take(&mut outcome.0));
-    let (weights, epochs, steps) =
-        world.train(&none, world.job(grpo(5e-6, 0.15, true, &none), &warm, &world.init, 2));
-    outcome.0 = weights;
-    outcome.1.extend(epochs);
-    outcome.2.extend(steps);
     let limits = Limits {
         step_loss: 1e-3,
         relative: false,
@@ -387,5 +401,15 @@ fn run_e_rce_then_grpo_with_adaptive_kl_against_the_initial_model() {
         weights: 2e-5,
         grad_norm: 1e-2,
     };
-    compare_run(&world, "e", &outcome, &limits);
+    for device in ENGINES {
+        let warm_up = world.job(rce(1, RewardForm::Normalized), &world.init, &world.init, 1);
+        let mut outcome = world.train(device, &none, warm_up);
+        let warm = Arc::new(std::mem::take(&mut outcome.0));
+        let (weights, epochs, steps) =
+            world.train(device, &none, world.job(grpo(5e-6, 0.15, true, &none), &warm, &world.init, 2));
+        outcome.0 = weights;
+        outcome.1.extend(epochs);
+        outcome.2.extend(steps);
+        compare_run(&world, ("e", device), &outcome, &limits);
+    }
 }

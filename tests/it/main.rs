@@ -1,6 +1,10 @@
 //! Integration tests: one binary, so that burn is linked once.
 
+mod ckpt;
+mod ckpt_files;
+mod coverage;
 mod data;
+mod engines;
 mod faults;
 mod fixture;
 mod golden;

@@ -237,3 +237,19 @@ fn seventy_two_points_take_well_under_a_second() {
     assert_eq!(found.points.len(), 72);
     assert!(elapsed.as_secs_f64() < 2.0, "{elapsed:?}");
 }
+
+#[test]
+fn tmp_write_fixtures() {
+    if let Some(root) = std::env::var_os("SWEEP_FIXTURE_ROOT") {
+        let root = std::path::Path::new(&root);
+        let mut lab = lab_table();
+        lab.references.push(fixture::reference("random", 200, &[1, 2, 3, 4], 0.25));
+        for results in [lab, fixture::grid("grid1", 1, 115), fixture::grid("grid3", 3, 115)] {
+            let dir = fixture::write(&results, root);
+            for (name, bytes) in computed(&results).files() {
+                sweep::store::atomic::write(&dir.join(name), &bytes).unwrap();
+            }
+            println!("{}", computed(&results).to_terminal(90, false));
+        }
+    }
+}

@@ -37,10 +37,11 @@ use self::evaluate::Projection;
 pub use self::evaluate::scores_of;
 use self::forward::{Masks, Parameters, Trace, attend, score};
 use self::kernels::{AdamW, Operand, matmul, matvec, multiply, normalize_rows};
-use self::prepare::{Bundle, Prepared};
+use self::prepare::Prepared;
 pub use self::update::State;
 use super::layout::Layout;
 use super::task::{Diverged, EpochTask, StepRecord};
+use super::walks::Walks;
 use super::{Cancel, EngineParams, EpochResult, Phase};
 use crate::data::{Embeddings, Group};
 use crate::spec::{FreezeSet, ParamGroup};
@@ -174,15 +175,15 @@ impl<'d> HostCohort<'d> {
         cancel: &Cancel,
     ) -> Option<Vec<EpochResult>> {
         let steps = tasks.iter().flatten().map(|task| task.order.len()).max().unwrap_or(0);
-        let bundles = Bundle::of_tasks(tasks, |member| self.members[member].share);
+        let walks = Walks::of_tasks(tasks, |member| self.members[member].share);
         let mut members = std::mem::take(&mut self.members);
         let mut runs: Vec<MemberRun> = (members.iter_mut().zip(tasks).enumerate())
             .filter_map(|(index, (member, task))| {
-                Some(MemberRun::new(index, member, task.as_ref()?, &bundles, steps))
+                Some(MemberRun::new(index, member, task.as_ref()?, &walks, steps))
             })
             .collect();
         let (mut current, mut next) = (Prepared::default(), Prepared::default());
-        self.prepare((phase, epoch, 0), &bundles, &mut current);
+        self.prepare((phase, epoch, 0), &walks, &mut current);
         let mut cancelled = false;
         for step in 0..steps {
             if cancel.is_raised() {
@@ -193,7 +194,7 @@ impl<'d> HostCohort<'d> {
             let threads = if active == 1 { rayon::current_num_threads() } else { 1 };
             let ahead = || {
                 if step + 1 < steps {
-                    self.prepare((phase, epoch, step + 1), &bundles, &mut next);
+                    self.prepare((phase, epoch, step + 1), &walks, &mut next);
                 }
             };
             let work = || {
@@ -259,7 +260,7 @@ impl<'d> HostCohort<'d> {
                 trace.output.copy_from_slice(&all[row..row + h]);
             }
         }
-        let masks = Masks { attention: &bundle.attention_mask, query: &bundle.query_mask };
+        let masks = Masks { attention: &bundle.masks.attention, query: &bundle.masks.query };
         let temperature = self.params.model.temperature as f32;
         attend(&parameters, candidates.projected, masks, trace);
         score(&parameters, candidates.unit, masks, temperature, trace);
@@ -317,9 +318,9 @@ impl<'d> HostCohort<'d> {
             matmul((count, h, d), embeddings, Operand::transposed(weight, d), own.projected, threads);
             projected = own.projected;
             dropped = projected;
-            if !bundle.candidate_mask.is_empty() {
+            if !bundle.masks.candidates.is_empty() {
                 own.dropped.resize(count * h, 0.0);
-                multiply(projected, &bundle.candidate_mask, own.dropped);
+                multiply(projected, &bundle.masks.candidates, own.dropped);
                 dropped = own.dropped;
             }
         }
@@ -332,7 +333,7 @@ impl<'d> HostCohort<'d> {
             normalize_rows(own.unit, h, own.norms);
             (unit, norms) = (own.unit, own.norms);
         }
-        let mask = bundle.candidate_mask.as_slice();
+        let mask = bundle.masks.candidates.as_slice();
         Candidates { embeddings: &bundle.embeddings, projected, dropped, unit, norms, mask }
     }
 
@@ -360,8 +361,8 @@ impl<'d> HostCohort<'d> {
     }
 
     /// Training state of a member: trainable parameters and moments.
-    pub fn state_of(&self, member: usize) -> &State {
-        &self.members[member].state
+    pub fn state_of(&self, member: usize) -> State {
+        self.members[member].state.clone()
     }
 }
 
@@ -385,14 +386,8 @@ struct MemberRun<'a> {
 }
 
 impl<'a> MemberRun<'a> {
-    fn new(
-        index: usize,
-        member: &'a mut Member,
-        task: &'a EpochTask,
-        bundles: &Bundle,
-        steps: usize,
-    ) -> Self {
-        let (bundle, shared) = bundles.place[index];
+    fn new(index: usize, member: &'a mut Member, task: &'a EpochTask, walks: &Walks, steps: usize) -> Self {
+        let (bundle, shared) = walks.place[index];
         let beta = task.objective.kl_beta();
         Self { index, member, task, bundle, shared, beta, records: Vec::with_capacity(steps), diverged: None }
     }

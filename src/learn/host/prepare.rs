@@ -2,49 +2,11 @@
 //! the dropout masks of each seed, and the candidates under frozen projections.
 
 use super::super::Phase;
+use super::super::masks::DropoutMasks;
 use super::super::random::{Purpose, Stream};
-use super::super::task::EpochTask;
+use super::super::walks::Walks;
 use super::HostCohort;
 use super::kernels::{Operand, matmul, multiply, normalize_rows};
-
-/// Which members walk through the groups together (equal seed, equal order), and which of those also share
-/// frozen parameters.
-#[derive(Debug, Default)]
-pub struct Bundle {
-    /// Per bundle: its seed and order.
-    walks: Vec<(u64, Vec<u32>)>,
-    /// Distinct (bundle, share) pairs.
-    pairs: Vec<(usize, usize)>,
-    /// Per member: its bundle and its pair (unused entries for idle members).
-    pub place: Vec<(usize, usize)>,
-}
-
-impl Bundle {
-    /// Groups the tasks of an epoch.
-    pub fn of_tasks(tasks: &[Option<EpochTask>], share_of: impl Fn(usize) -> usize) -> Self {
-        let mut all = Self::default();
-        for (member, task) in tasks.iter().enumerate() {
-            let place = match task {
-                None => (0, 0),
-                Some(task) => {
-                    let same = |walk: &(u64, Vec<u32>)| walk.0 == task.seed && walk.1 == task.order;
-                    let bundle = position_or_push(&mut all.walks, same, || (task.seed, task.order.clone()));
-                    let pair = (bundle, share_of(member));
-                    (bundle, position_or_push(&mut all.pairs, |known| *known == pair, || pair))
-                }
-            };
-            all.place.push(place);
-        }
-        all
-    }
-}
-
-fn position_or_push<T>(list: &mut Vec<T>, same: impl FnMut(&T) -> bool, make: impl FnOnce() -> T) -> usize {
-    list.iter().position(same).unwrap_or_else(|| {
-        list.push(make());
-        list.len() - 1
-    })
-}
 
 /// Data of one step; two of them alternate, so that the next step is prepared while one is computed.
 #[derive(Debug, Default)]
@@ -60,10 +22,7 @@ pub struct BundleData {
     pub group: usize,
     /// `[K, d]`, filled only when some member projects its own candidates.
     pub embeddings: Vec<f32>,
-    /// Dropout factors `[K, h]`, `[h]`, `[layers * heads * K]`; empty at rate 0.
-    pub candidate_mask: Vec<f32>,
-    pub query_mask: Vec<f32>,
-    pub attention_mask: Vec<f32>,
+    pub masks: DropoutMasks,
 }
 
 /// The candidates of one step under frozen projections; empty where they depend on the member.
@@ -83,32 +42,25 @@ impl HostCohort<'_> {
     pub(super) fn prepare(
         &self,
         (phase, epoch, step): (Phase, u32, usize),
-        bundles: &Bundle,
+        walks: &Walks,
         out: &mut Prepared,
     ) {
-        out.bundles.resize_with(bundles.walks.len(), Default::default);
-        out.shared.resize_with(bundles.pairs.len(), Default::default);
-        for (data, (seed, order)) in out.bundles.iter_mut().zip(&bundles.walks) {
+        out.bundles.resize_with(walks.walks.len(), Default::default);
+        out.shared.resize_with(walks.pairs.len(), Default::default);
+        for (data, (seed, order)) in out.bundles.iter_mut().zip(&walks.walks) {
             let purpose = Purpose::Dropout { phase, epoch, step: step as u32 };
             data.group = order[step] as usize;
             self.fill_bundle(data, Stream::new(*seed, purpose));
         }
-        for (shared, (bundle, share)) in out.shared.iter_mut().zip(&bundles.pairs) {
+        for (shared, (bundle, share)) in out.shared.iter_mut().zip(&walks.pairs) {
             self.fill_shared(shared, &out.bundles[*bundle], *share);
         }
     }
 
-    fn fill_bundle(&self, data: &mut BundleData, mut stream: Stream) {
+    fn fill_bundle(&self, data: &mut BundleData, stream: Stream) {
         let group = &self.params.train[data.group];
-        let (shape, model) = (self.layout.shape, self.params.model);
-        let (count, hidden) = (group.pool.len(), shape.hidden);
-        let mut draw = |rate: f64, mask: &mut Vec<f32>, len: usize| {
-            mask.resize(if rate > 0.0 { len } else { 0 }, 0.0);
-            stream.dropout(rate, mask);
-        };
-        draw(model.dropout, &mut data.query_mask, hidden);
-        draw(model.attn_dropout, &mut data.attention_mask, shape.layers * shape.heads * count);
-        draw(model.dropout, &mut data.candidate_mask, count * hidden);
+        let shape = self.layout.shape;
+        data.masks.draw(stream, shape, self.params.model, group.pool.len());
         data.embeddings.clear();
         if shape.has_input_proj() && !self.frozen.input_proj {
             for &id in &group.pool {
@@ -131,8 +83,8 @@ impl HostCohort<'_> {
         }
         out.dropped.clear();
         out.dropped.extend_from_slice(&out.projected);
-        if !bundle.candidate_mask.is_empty() {
-            multiply(&out.projected, &bundle.candidate_mask, &mut out.dropped);
+        if !bundle.masks.candidates.is_empty() {
+            multiply(&out.projected, &bundle.masks.candidates, &mut out.dropped);
         }
         if self.frozen.cand_proj {
             let weight = &share.start[self.layout.cand_proj..self.layout.cand_proj + h * h];

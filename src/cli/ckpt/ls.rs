@@ -1,0 +1,167 @@
+//! `sweep ckpt ls`: one row per checkpoint below some directories, from headers alone.
+
+use std::cmp::Ordering;
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use serde_json::{Value, json};
+
+use super::table::{columns, number};
+use crate::checkpoint::{self, Facts, KEYS, Phase, Summary};
+use crate::cli::output;
+
+/// Lists every checkpoint below the directories
+#[derive(Debug, clap::Args)]
+pub(super) struct LsArgs {
+    /// Directories or files
+    #[arg(value_name = "DIR", default_value = ".")]
+    roots: Vec<PathBuf>,
+    /// Only those that say so, e.g. kl_beta=0.15, freeze=backbone, seed=0 (repeatable; numbers by value)
+    #[arg(long = "where", value_name = "KEY=VALUE")]
+    filters: Vec<String>,
+    /// Only this phase: init, rce or grpo
+    #[arg(long)]
+    phase: Option<Phase>,
+    /// Order by a key: path, epoch, kl_beta, lr, val_loss, any metric or configuration key
+    #[arg(long, value_name = "KEY")]
+    sort: Option<String>,
+    /// The other way round
+    #[arg(long)]
+    reverse: bool,
+    /// A JSON list with everything the headers say
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// CSV with whole hashes
+    #[arg(long)]
+    csv: bool,
+}
+
+const COLUMNS: [&str; 9] =
+    ["path", "phase", "epoch", "kl_beta", "lr", "freeze", "data", "parent", "val_loss"];
+
+pub(super) fn run(args: &LsArgs) -> anyhow::Result<u8> {
+    let found = checkpoint::find(&args.roots)?;
+    for error in &found.broken {
+        output::note(&format!("warning: {error}"));
+    }
+    let mut list = found.checkpoints;
+    for filter in &args.filters {
+        let Some((key, value)) = filter.split_once('=') else {
+            bail!("`--where {filter}` has no value\nhint: write it as KEY=VALUE, e.g. --where kl_beta=0.15");
+        };
+        let key = key.trim();
+        known(&list, key)?;
+        list.retain(|(_, summary)| {
+            summary.facts.value(key).is_some_and(|stated| checkpoint::agrees(&stated, value))
+        });
+    }
+    if let Some(phase) = args.phase {
+        list.retain(|(_, summary)| summary.facts.phase == Some(phase));
+    }
+    if let Some(key) = args.sort.as_deref().filter(|key| *key != "path") {
+        known(&list, key)?;
+        list.sort_by(|(_, left), (_, right)| compare(left.facts.value(key), right.facts.value(key)));
+    }
+    if args.reverse {
+        list.reverse();
+    }
+    if args.json {
+        let rows: Vec<Value> = list.iter().map(|(path, summary)| as_json(path, summary)).collect();
+        output::result(&format!("{:#}\n", Value::Array(rows)));
+    } else if args.csv {
+        output::result(&as_csv(&list)?);
+    } else {
+        output::result(&as_text(&list));
+        note_others(list.len(), found.others);
+    }
+    Ok(u8::from(!found.broken.is_empty()))
+}
+
+fn note_others(shown: usize, others: usize) {
+    let others = if others > 0 { format!(", files with other tensors: {others}") } else { String::new() };
+    output::note(&format!("checkpoints: {shown}{others}"));
+}
+
+/// A key that no checkpoint says anything about is a slip of the pen, unless it is one of the usual ones.
+fn known(list: &[(PathBuf, Summary)], key: &str) -> anyhow::Result<()> {
+    let lower = key.to_ascii_lowercase();
+    if list.is_empty()
+        || KEYS.contains(&lower.as_str())
+        || list.iter().any(|(_, summary)| summary.facts.value(key).is_some())
+    {
+        return Ok(());
+    }
+    let near = KEYS.iter().find(|known| strsim::damerau_levenshtein(known, &lower) <= 2);
+    match near {
+        Some(near) => bail!("no checkpoint says anything about `{key}`\nhint: did you mean `{near}`?"),
+        None => bail!(
+            "no checkpoint says anything about `{key}`\nhint: keys are {}, any metric and any configuration key",
+            KEYS.join(", ")
+        ),
+    }
+}
+
+/// Numbers by value, texts by letter; what is not stated comes last.
+fn compare(left: Option<Value>, right: Option<Value>) -> Ordering {
+    match (left, right) {
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) => Ordering::Greater,
+        (Some(_), None) => Ordering::Less,
+        (Some(left), Some(right)) => match (left.as_f64(), right.as_f64()) {
+            (Some(left), Some(right)) => left.total_cmp(&right),
+            _ => checkpoint::plain(&left).cmp(&checkpoint::plain(&right)),
+        },
+    }
+}
+
+fn as_json(path: &Path, summary: &Summary) -> Value {
+    let mut object = serde_json::Map::new();
+    object.insert("path".into(), json!(path));
+    if let Ok(Value::Object(facts)) = serde_json::to_value(&summary.facts) {
+        object.extend(facts);
+    }
+    object.insert("val_loss".into(), json!(summary.facts.metrics.get("val_loss")));
+    Value::Object(object)
+}
+
+/// The cells of [`COLUMNS`]; `brief` shortens hashes.
+fn cells(path: &Path, facts: &Facts, brief: bool) -> Vec<String> {
+    let numeric = |value: Option<f64>| value.map(number).unwrap_or_default();
+    let hash = |hash: &Option<String>| {
+        let hash = hash.as_deref().unwrap_or_default();
+        if brief { checkpoint::short(hash).to_string() } else { hash.to_string() }
+    };
+    vec![
+        path.display().to_string(),
+        facts.phase.map(|phase| phase.to_string()).unwrap_or_default(),
+        facts.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
+        numeric(facts.kl_beta),
+        numeric(facts.lr),
+        facts.freeze.as_ref().map(ToString::to_string).unwrap_or_default(),
+        hash(&facts.data),
+        hash(&facts.parent),
+        match facts.metrics.get("val_loss") {
+            Some(loss) if brief => format!("{loss:.4}"),
+            Some(loss) => loss.to_string(),
+            None => String::new(),
+        },
+    ]
+}
+
+fn as_csv(list: &[(PathBuf, Summary)]) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
+    for (path, summary) in list {
+        writer.write_record(cells(path, &summary.facts, false))?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
+fn as_text(list: &[(PathBuf, Summary)]) -> String {
+    if list.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<Vec<String>> =
+        list.iter().map(|(path, summary)| cells(path, &summary.facts, true)).collect();
+    columns(&COLUMNS, &rows)
+}

@@ -1,0 +1,204 @@
+//! `sweep ckpt show`: everything one checkpoint says.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::table::{columns, figure, number, thousands};
+use crate::checkpoint::{self, Array, Checkpoint, Facts};
+use crate::cli::output;
+use crate::spec::ParamGroup;
+
+/// Shows what checkpoints are: origin, configuration, metrics, hashes, parameters
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArgs {
+    /// Checkpoints: .safetensors, .pt or .ckpt
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// One JSON object (a list of them for several files)
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &ShowArgs) -> anyhow::Result<u8> {
+    let mut objects = Vec::new();
+    for (index, path) in args.files.iter().enumerate() {
+        let checkpoint = checkpoint::read(path)?;
+        let file_hash = hash_of(path)?;
+        if args.json {
+            objects.push(as_json(path, &checkpoint, &file_hash));
+        } else {
+            let gap = if index > 0 { "\n" } else { "" };
+            output::result(&format!("{gap}{}", as_text(path, &checkpoint, &file_hash)));
+        }
+    }
+    if args.json {
+        let value = if objects.len() == 1 { objects.remove(0) } else { Value::Array(objects) };
+        output::result(&format!("{value:#}\n"));
+    }
+    Ok(0)
+}
+
+fn hash_of(path: &Path) -> anyhow::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(fs_err::File::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Whether a parameter was trained in the checkpoint's phase; `None` where the file does not say.
+fn trainable(facts: &Facts, name: &str) -> Option<bool> {
+    let freeze = facts.freeze.as_ref()?;
+    Some(ParamGroup::of_parameter(name).is_none_or(|group| !freeze.contains(group)))
+}
+
+/// Number of values that were trained, if known.
+fn trainable_count(checkpoint: &Checkpoint) -> Option<usize> {
+    let counts = checkpoint
+        .weights
+        .iter()
+        .map(|(name, array)| Some(if trainable(&checkpoint.facts, name)? { array.values.len() } else { 0 }));
+    counts.sum()
+}
+
+fn total(checkpoint: &Checkpoint) -> usize {
+    checkpoint.weights.values().map(|array| array.values.len()).sum()
+}
+
+/// Mean and (population) standard deviation, in f64.
+fn mean_std(array: &Array) -> (f64, f64) {
+    let count = array.values.len().max(1) as f64;
+    let mean = array.values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+    let square = array.values.iter().map(|value| (f64::from(*value) - mean).powi(2)).sum::<f64>();
+    (mean, (square / count).sqrt())
+}
+
+fn as_json(path: &Path, checkpoint: &Checkpoint, file_hash: &str) -> Value {
+    let facts = &checkpoint.facts;
+    let parameters: Vec<Value> = checkpoint
+        .weights
+        .iter()
+        .map(|(name, array)| {
+            let (mean, std) = mean_std(array);
+            json!({
+                "name": name, "shape": array.shape, "count": array.values.len(), "mean": mean, "std": std,
+                "trainable": trainable(facts, name),
+            })
+        })
+        .collect();
+    let mut object = serde_json::Map::new();
+    object.insert("path".into(), json!(path));
+    if let Ok(Value::Object(facts)) = serde_json::to_value(facts) {
+        object.extend(facts);
+    }
+    object.insert("file".into(), json!(file_hash));
+    object.insert("total".into(), json!(total(checkpoint)));
+    object.insert("trainable".into(), json!(trainable_count(checkpoint)));
+    object.insert("parameters".into(), json!(parameters));
+    Value::Object(object)
+}
+
+fn as_text(path: &Path, checkpoint: &Checkpoint, file_hash: &str) -> String {
+    let facts = &checkpoint.facts;
+    let mut lines = vec![("file", path.display().to_string()), ("format", facts.format.to_string())];
+    lines.extend(origin(facts));
+    for (name, hash) in [("content", facts.content.as_deref()), ("file hash", Some(file_hash))] {
+        lines.push((name, hash.unwrap_or("unknown").to_string()));
+    }
+    let mut text = String::new();
+    for (name, value) in lines {
+        let _ = writeln!(text, "{name:<11}{value}");
+    }
+    if let Some(config) = &facts.config {
+        text.push_str("\nconfiguration\n");
+        text.push_str(&sections(config));
+    }
+    if !facts.extra.is_empty() {
+        text.push_str("\nthe file also says\n");
+        text.push_str(&sections(&json!(facts.extra)));
+    }
+    text.push('\n');
+    text.push_str(&parameter_table(checkpoint));
+    text
+}
+
+/// Where it comes from; what is unknown is left out, except what everyone asks for.
+fn origin(facts: &Facts) -> Vec<(&'static str, String)> {
+    let unknown = || "not stated".to_string();
+    let mut lines = vec![("phase", facts.phase.map_or_else(unknown, |phase| phase.to_string()))];
+    let stored = facts.stored_epoch.map(|epoch| format!(" (stored as {epoch}, counted from 0)"));
+    let epoch = facts.epoch.map(|epoch| format!("{epoch}{}", stored.unwrap_or_default()));
+    lines.push(("epoch", epoch.unwrap_or_else(unknown)));
+    let beta = match (facts.kl_beta, facts.kl_beta_end) {
+        (Some(start), Some(end)) => format!("{} at the start, {} at the end", number(start), number(end)),
+        (Some(start), None) => number(start),
+        (None, Some(end)) => format!("{} at the end", number(end)),
+        (None, None) => unknown(),
+    };
+    lines.push(("KL_BETA", beta));
+    let metrics: Vec<String> =
+        facts.metrics.iter().map(|(name, value)| format!("{name} {}", number(*value))).collect();
+    let optional = [
+        ("step", facts.global_step.map(|step| step.to_string())),
+        ("lr", facts.lr.map(number)),
+        ("frozen", facts.freeze.as_ref().map(ToString::to_string)),
+        ("metrics", (!metrics.is_empty()).then(|| metrics.join(", "))),
+        ("data", facts.data.clone()),
+        ("parent", facts.parent.clone()),
+        ("reference", facts.reference.clone().filter(|reference| Some(reference) != facts.parent.as_ref())),
+        ("written by", facts.version.as_ref().map(|version| written_by(version, facts))),
+        ("dtype", facts.dtype.as_ref().map(|dtype| format!("{dtype} (read as float32)"))),
+    ];
+    lines.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    lines
+}
+
+fn written_by(version: &str, facts: &Facts) -> String {
+    let burn = facts.burn.as_ref().map(|burn| format!(", burn {burn}")).unwrap_or_default();
+    let device = facts.device.as_ref().map(|device| format!(", on {device}")).unwrap_or_default();
+    format!("sweep {version}{burn}{device}")
+}
+
+/// One line per table: `  train    seed = 0, rce_epochs = 5, ...`
+fn sections(config: &Value) -> String {
+    let mut text = String::new();
+    for (name, value) in config.as_object().into_iter().flatten() {
+        let line = match value {
+            Value::Object(entries) => {
+                let pairs =
+                    entries.iter().map(|(key, value)| format!("{key} = {}", checkpoint::plain(value)));
+                pairs.collect::<Vec<_>>().join(", ")
+            }
+            other => checkpoint::plain(other),
+        };
+        let _ = writeln!(text, "  {name:<8} {line}");
+    }
+    text
+}
+
+fn parameter_table(checkpoint: &Checkpoint) -> String {
+    let rows: Vec<Vec<String>> = checkpoint
+        .weights
+        .iter()
+        .map(|(name, array)| {
+            let (mean, std) = mean_std(array);
+            let shape: Vec<String> = array.shape.iter().map(ToString::to_string).collect();
+            let trained = match trainable(&checkpoint.facts, name) {
+                Some(true) => "trained",
+                Some(false) => "frozen",
+                None => "",
+            };
+            let count = thousands(array.values.len());
+            vec![name.clone(), shape.join(" x "), count, figure(mean), figure(std), trained.into()]
+        })
+        .collect();
+    let all = total(checkpoint);
+    let share = match trainable_count(checkpoint) {
+        Some(count) => {
+            let percent = 100.0 * count as f64 / all.max(1) as f64;
+            format!("{} / {} ({percent:.1}%) trained in this phase", thousands(count), thousands(all))
+        }
+        None => format!("{} in all; the file does not say what was frozen", thousands(all)),
+    };
+    format!("{}{share}\n", columns(&["parameter", "shape", "count", "mean", "std", ""], &rows))
+}

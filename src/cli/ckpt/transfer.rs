@@ -1,0 +1,89 @@
+//! `sweep ckpt export` and `import`: between this program's checkpoints and the lab's.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+use crate::checkpoint;
+use crate::cli::output;
+use crate::spec::ExportFormat;
+
+/// Writes a checkpoint in another program's format; every bit of the weights is kept
+#[derive(Debug, clap::Args)]
+pub(super) struct ExportArgs {
+    /// Checkpoint of any format
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// v2: the Lightning-like .ckpt of the lab's inference script; pt: the training format; safetensors: weights alone
+    #[arg(long, value_enum)]
+    to: Target,
+    /// Where to [default: beside FILE, with the format's extension]
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Replace a file that is already there
+    #[arg(long)]
+    force: bool,
+}
+
+/// Turns a .pt, .ckpt or plain .safetensors file into a checkpoint that says what it is
+#[derive(Debug, clap::Args)]
+pub(super) struct ImportArgs {
+    /// Checkpoint of any format
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Where to [default: beside FILE, with the extension .safetensors]
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Replace a file that is already there
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Target {
+    V2,
+    Pt,
+    Safetensors,
+}
+
+pub(super) fn export(args: &ExportArgs) -> anyhow::Result<u8> {
+    let checkpoint = checkpoint::read(&args.file)?;
+    let extension = match args.to {
+        Target::V2 => "ckpt",
+        Target::Pt => "pt",
+        Target::Safetensors => "safetensors",
+    };
+    let target = target(&args.file, args.output.as_ref(), extension, args.force)?;
+    match args.to {
+        Target::V2 => checkpoint::export(&target, &checkpoint, ExportFormat::V2)?,
+        Target::Pt => checkpoint::export(&target, &checkpoint, ExportFormat::Pt)?,
+        Target::Safetensors => {
+            checkpoint::write_tensors(&target, &checkpoint.weights, &std::collections::BTreeMap::new())?;
+        }
+    }
+    output::result(&format!("{}\n", target.display()));
+    Ok(0)
+}
+
+pub(super) fn import(args: &ImportArgs) -> anyhow::Result<u8> {
+    let mut checkpoint = checkpoint::read(&args.file)?;
+    let target = target(&args.file, args.output.as_ref(), "safetensors", args.force)?;
+    // Our files count epochs from 1, whatever the other one did.
+    checkpoint.facts.stored_epoch = None;
+    checkpoint::write(&target, &checkpoint.weights, &checkpoint.facts)?;
+    output::result(&format!("{}\n", target.display()));
+    Ok(0)
+}
+
+/// The file to write; never the one that is read, and none that exists without `--force`.
+fn target(file: &Path, output: Option<&PathBuf>, extension: &str, force: bool) -> anyhow::Result<PathBuf> {
+    let target = output.cloned().unwrap_or_else(|| file.with_extension(extension));
+    let same = |path: &Path| fs_err::canonicalize(path).ok();
+    if same(&target).is_some_and(|target| Some(target) == same(file)) {
+        bail!("`{}` would be overwritten by itself\nhint: say where to with -o PATH", file.display());
+    }
+    if !force && target.symlink_metadata().is_ok() {
+        bail!("`{}` exists\nhint: say where to with -o PATH, or replace it with --force", target.display());
+    }
+    Ok(target)
+}

@@ -1,0 +1,80 @@
+//! `sweep report`: one HTML file, single figures, TensorBoard event files.
+
+use std::path::{Path, PathBuf};
+
+use super::output;
+use crate::report::{Cost, MatrixOptions, Page, figures, matrix, tensorboard};
+use crate::store::{SweepResults, atomic, read_resolved};
+
+/// Write a report: one self-contained HTML page
+///
+/// Headline, findings, sortable matrix, heat maps, learning curves, parameter movement, selection overlap,
+/// cost and provenance. The page needs no network and no server.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// Results directory
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// The page [default: DIR/report.html]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Also write every figure as an SVG file into this directory
+    #[arg(long, value_name = "DIR")]
+    svg: Option<PathBuf>,
+    /// Also write TensorBoard event files, one directory per point, into this directory
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+}
+
+/// Runs `sweep report`.
+///
+/// # Errors
+/// A directory without results, damaged files, a place that cannot be written.
+pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
+    let results = SweepResults::read(&args.dir)?;
+    let resolved = read_resolved(&args.dir)?;
+    let found = matrix(&results, &MatrixOptions::default());
+    let drawn = figures(&results, &found);
+    let cost = cost(&args.dir);
+    let page = Page { results: &results, matrix: &found, figures: &drawn, resolved: &resolved, cost };
+    let file = args.output.clone().unwrap_or_else(|| args.dir.join("report.html"));
+    atomic::write(&file, page.html().as_bytes())?;
+    output::result(&format!("{}\n", file.display()));
+    if let Some(dir) = &args.svg {
+        for (_, figure) in &drawn {
+            let file = dir.join(format!("{}.svg", figure.id));
+            atomic::write(&file, figure.standalone().as_bytes())?;
+            output::result(&format!("{}\n", file.display()));
+        }
+    }
+    if let Some(dir) = &args.tensorboard {
+        for (name, bytes) in tensorboard::event_files(&results, &found) {
+            let file = dir.join(name);
+            atomic::write(&file, &bytes)?;
+            output::result(&format!("{}\n", file.display()));
+        }
+    }
+    Ok(0)
+}
+
+/// What the event log says of the work. A log that is missing or from another version costs only this
+/// section's lines.
+fn cost(dir: &Path) -> Cost {
+    let mut cost = Cost::default();
+    let text = fs_err::read_to_string(dir.join("events.jsonl")).unwrap_or_default();
+    for line in text.lines() {
+        let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+        let data = &event["data"];
+        match data["event"].as_str() {
+            Some("plan_ready") => {
+                cost.steps = data["steps"].as_u64();
+                cost.steps_naive = data["steps_naive"].as_u64();
+            }
+            Some("finished") => {
+                cost.seconds = Some(cost.seconds.unwrap_or(0.0) + data["seconds"].as_f64().unwrap_or(0.0));
+            }
+            _ => {}
+        }
+    }
+    cost
+}

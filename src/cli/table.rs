@@ -1,0 +1,275 @@
+//! `sweep table`: results as Markdown, terminal table, CSV, LaTeX, HTML or JSON; and `--check` of the tables
+//! in a Markdown file.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Parser, ValueEnum};
+
+use super::output;
+use crate::report::{
+    Condition, LayoutOptions, Matrix, MatrixOptions, Metric, Row, Table, check, fitting, layout_rows, load,
+    matrix, merge, pivot, set_baseline,
+};
+use crate::store::{SweepResults, atomic};
+
+/// Print results as a table
+///
+/// One row per configuration (averaged over seeds where several were run): accuracy per shot, average,
+/// difference to the baseline with its interval, and whether that difference can be told from noise.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TableArgs {
+    /// Results directories, as written by `sweep run`
+    #[arg(required_unless_present_any = ["check", "write"], value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+    /// Output format [default: a table for people on a terminal, Markdown otherwise]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Write to FILE instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// One row per point instead of averages over seeds
+    #[arg(long)]
+    points: bool,
+    /// Axis down the side of a pivot table (with --cols)
+    #[arg(long, value_name = "AXIS", requires = "cols")]
+    rows: Option<String>,
+    /// Axis across the top of a pivot table (with --rows)
+    #[arg(long, value_name = "AXIS", requires = "rows")]
+    cols: Option<String>,
+    /// Figure that --rows/--cols shows and --best ranks by: average, shot_1, delta, val_loss, kl, ...
+    #[arg(long, value_name = "COLUMN")]
+    metric: Option<String>,
+    /// Only rows with this value; repeat a key for alternatives
+    #[arg(long = "where", value_name = "KEY=VALUE")]
+    conditions: Vec<String>,
+    /// Sort by a figure, best first
+    #[arg(long, value_name = "COLUMN")]
+    sort: Option<String>,
+    /// Only the N best rows, and the baseline
+    #[arg(long, value_name = "N")]
+    best: Option<usize>,
+    /// Compare with another baseline: key=value,... or a point's name
+    #[arg(long, value_name = "POINT")]
+    baseline: Option<String>,
+    /// Decimals of accuracies in percent
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=12))]
+    precision: u8,
+    /// A column per axis that varies among the rows, instead of the configuration's name
+    #[arg(long)]
+    only_varying: bool,
+    /// Leave out the sentences below the table
+    #[arg(long)]
+    no_notes: bool,
+    /// Compare the tables between `<!-- sweep: table ... -->` markers of a Markdown file with the results
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dirs", "write"])]
+    check: Option<PathBuf>,
+    /// Regenerate the marked tables of a Markdown file in place
+    #[arg(long, value_name = "FILE", conflicts_with = "dirs")]
+    write: Option<PathBuf>,
+}
+
+/// Output formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Md,
+    Csv,
+    Latex,
+    Html,
+    Json,
+    /// Boxes, as on a terminal
+    Text,
+}
+
+/// The arguments inside a marker, parsed as those of the command line.
+#[derive(Debug, Parser)]
+#[command(no_binary_name = true)]
+struct Marker {
+    #[command(flatten)]
+    table: TableArgs,
+}
+
+/// Runs `sweep table`.
+///
+/// # Errors
+/// Directories without results, unknown keys or figures, damaged files.
+pub fn run(args: &TableArgs) -> anyhow::Result<u8> {
+    if let Some(file) = &args.check {
+        return check_file(file);
+    }
+    if let Some(file) = &args.write {
+        return write_file(file);
+    }
+    let interactive = args.output.is_none() && std::io::stdout().is_terminal();
+    let format = args.format.unwrap_or(if interactive { Format::Text } else { Format::Md });
+    let text = render(args, format, Path::new(""))?;
+    match &args.output {
+        Some(file) => atomic::write(file, text.as_bytes())?,
+        None => output::result(&text),
+    }
+    Ok(0)
+}
+
+/// The table that `args` ask for, directories being relative to `base`.
+fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<String> {
+    let mut matrices = Vec::new();
+    for dir in &args.dirs {
+        let mut found = read(&base.join(dir), args.baseline.as_deref())?;
+        let conditions: Vec<Condition> =
+            args.conditions.iter().map(|text| Condition::parse(text)).collect::<Result<_, _>>()?;
+        found.keep(&conditions)?;
+        matrices.push(found);
+    }
+    if let (Some(rows), Some(cols)) = (&args.rows, &args.cols) {
+        let mut tables = Vec::new();
+        for found in &matrices {
+            let metric = metric(args, found)?;
+            tables.push(pivot(found, rows, cols, metric, usize::from(args.precision))?);
+        }
+        return tables.iter().map(|table| one_table(table, format)).collect();
+    }
+    let (found, notes) = match matrices.len() {
+        1 => (matrices.remove(0), None),
+        _ => {
+            let (merged, notes) = merge(&matrices, args.points);
+            (merged, Some(notes))
+        }
+    };
+    let rows = chosen_rows(args, &found)?;
+    match format {
+        Format::Csv => Ok(String::from_utf8(found.csv_of(&rows))?),
+        Format::Json => Ok(format!("{:#}\n", found.json_of(&rows))),
+        _ => {
+            let lay_out = |detail| {
+                let options = LayoutOptions {
+                    every_point: args.points,
+                    axis_columns: args.only_varying,
+                    sweep_column: notes.is_some(),
+                    precision: usize::from(args.precision),
+                    notes: !args.no_notes,
+                    detail,
+                };
+                let mut table = layout_rows(&found, &rows, &options);
+                if let Some(notes) = notes.as_ref().filter(|_| options.notes) {
+                    table.notes.clone_from(notes);
+                }
+                table
+            };
+            let width = output::width();
+            let table = if format == Format::Text {
+                fitting(width, lay_out)
+            } else {
+                lay_out(crate::report::Detail::Full)
+            };
+            one_table(&table, format)
+        }
+    }
+}
+
+fn read(dir: &Path, baseline: Option<&str>) -> anyhow::Result<Matrix> {
+    match baseline {
+        None => Ok(load(dir)?),
+        Some(text) => {
+            let mut results = SweepResults::read(dir)?;
+            set_baseline(&mut results, text)?;
+            Ok(matrix(&results, &MatrixOptions::default()))
+        }
+    }
+}
+
+fn metric(args: &TableArgs, found: &Matrix) -> anyhow::Result<Metric> {
+    match &args.metric {
+        Some(name) => Ok(Metric::parse(name, found)?),
+        None => Ok(Metric::default_of(found)),
+    }
+}
+
+/// The rows to show, sorted and cut as asked.
+fn chosen_rows(args: &TableArgs, found: &Matrix) -> anyhow::Result<Vec<Row>> {
+    let mut rows = if args.points { found.points.clone() } else { found.main_rows().to_vec() };
+    if let Some(name) = &args.sort {
+        Metric::parse(name, found)?.sort(&mut rows);
+    }
+    if let Some(best) = args.best {
+        let ranked_by = metric(args, found)?;
+        let mut ranking = rows.clone();
+        ranked_by.sort(&mut ranking);
+        ranking.truncate(best);
+        let kept: Vec<Row> = if args.sort.is_some() {
+            rows.into_iter().filter(|row| row.is_baseline || ranking.contains(row)).collect()
+        } else {
+            let baseline = rows.into_iter().filter(|row| row.is_baseline && !ranking.contains(row));
+            let others: Vec<Row> = baseline.collect();
+            ranking.into_iter().chain(others).collect()
+        };
+        rows = kept;
+    }
+    Ok(rows)
+}
+
+fn one_table(table: &Table, format: Format) -> anyhow::Result<String> {
+    Ok(match format {
+        Format::Md => table.to_markdown(),
+        Format::Csv => String::from_utf8(table.to_csv())?,
+        Format::Latex => table.to_latex(),
+        Format::Html => table.to_html(),
+        Format::Json => format!("{:#}\n", table.to_json()),
+        Format::Text => table.to_terminal(output::width(), output::colour_results()),
+    })
+}
+
+/// A Markdown file, its marked tables, and what they ought to say.
+fn regenerate(file: &Path) -> anyhow::Result<(String, Vec<check::Block>, Vec<String>)> {
+    let text = fs_err::read_to_string(file)?;
+    let name = || file.display().to_string();
+    let blocks = check::blocks(&text).with_context(name)?;
+    // Relative to the file, so that it does not matter where the command is run.
+    let base = file.parent().unwrap_or(Path::new(""));
+    let mut contents = Vec::new();
+    for block in &blocks {
+        let place = || format!("{}: line {}", file.display(), block.line);
+        let marker = Marker::try_parse_from(&block.arguments)
+            .map_err(|error| anyhow::anyhow!("{}", error.render().to_string().trim()))
+            .with_context(place)?;
+        let format = marker.table.format.unwrap_or(Format::Md);
+        contents.push(render(&marker.table, format, base).with_context(place)?);
+    }
+    Ok((text, blocks, contents))
+}
+
+fn check_file(file: &Path) -> anyhow::Result<u8> {
+    let (text, blocks, contents) = regenerate(file)?;
+    let mut wrong = 0;
+    for (block, content) in blocks.iter().zip(&contents) {
+        for difference in check::differences(&text, block, content) {
+            wrong += 1;
+            let side = |text: Option<String>| text.unwrap_or_else(|| "(no line)".to_owned());
+            output::result(&format!(
+                "{}:{}: the table differs from the results\n  file:    {}\n  results: {}\n",
+                file.display(),
+                difference.line,
+                side(difference.found),
+                side(difference.expected)
+            ));
+        }
+    }
+    let tables = if blocks.len() == 1 { "1 table".to_owned() } else { format!("{} tables", blocks.len()) };
+    if wrong == 0 {
+        output::note(&format!("{}: {tables} agree with the results", file.display()));
+        return Ok(0);
+    }
+    output::note(&format!("hint: `sweep table --write {}` regenerates the tables", file.display()));
+    Ok(1)
+}
+
+fn write_file(file: &Path) -> anyhow::Result<u8> {
+    let (text, blocks, contents) = regenerate(file)?;
+    let new = check::replaced(&text, &blocks, &contents);
+    if new != text {
+        atomic::write(file, new.as_bytes())?;
+    }
+    let state = if new == text { "unchanged" } else { "rewritten" };
+    output::note(&format!("{}: {} tables, {state}", file.display(), blocks.len()));
+    Ok(0)
+}

@@ -1,0 +1,72 @@
+//! `sweep use`: which checkpoint of a sweep the lab's scripts take.
+
+use std::path::PathBuf;
+
+use super::output;
+use crate::store;
+
+/// Points DIR/current at a point's checkpoint and prints how to use it
+///
+/// `current` is a relative symbolic link, replaced in one step; nothing is copied or deleted. Without a point, prints
+/// what is in use.
+#[derive(Debug, clap::Args)]
+pub struct UseArgs {
+    /// Results directory of a sweep
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Name of a point, as in the results matrix
+    #[arg(value_name = "POINT", conflicts_with_all = ["back", "baseline"])]
+    point: Option<String>,
+    /// The point that was in use before
+    #[arg(long, conflicts_with = "baseline")]
+    back: bool,
+    /// The sweep's baseline
+    #[arg(long)]
+    baseline: bool,
+}
+
+/// Changes and prints what is in use.
+///
+/// # Errors
+/// Unknown points, points without a checkpoint, damaged checkpoints.
+pub fn run(args: &UseArgs) -> anyhow::Result<u8> {
+    let directory = &args.directory;
+    let in_use = match &args.point {
+        Some(point) => store::use_point(directory, point)?,
+        None if args.back => store::back(directory)?,
+        None if args.baseline => store::use_baseline(directory)?,
+        None => {
+            let Some(in_use) = store::in_use(directory)? else {
+                output::note(&format!(
+                    "nothing is in use in `{0}`\nhint: sweep use {0} POINT, or --baseline",
+                    directory.display()
+                ));
+                return Ok(1);
+            };
+            in_use
+        }
+    };
+    let path = fs_err::canonicalize(directory)?.join(&in_use.checkpoint);
+    output::note(&format!("in use: {}", in_use.point));
+    // The lab's inference script reads the v2 format; take its export where `run` or `ckpt export` made one.
+    let exported = path.with_extension("ckpt");
+    let script = if exported.is_file() { &exported } else { &path };
+    if script == &path {
+        output::note(&format!(
+            "hint: scripts that want the v2 format: sweep ckpt export {} --to v2, then this again",
+            path.display()
+        ));
+    }
+    output::result(&format!(
+        "{}\nexport LEVER_LM_CHECKPOINT_PATH={}\n",
+        path.display(),
+        quoted(&script.display().to_string())
+    ));
+    Ok(0)
+}
+
+/// As a shell takes it literally.
+fn quoted(text: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=,:@%".contains(letter);
+    if text.chars().all(plain) { text.to_string() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}

@@ -1,0 +1,116 @@
+//! `sweep why`: where one cell of a table comes from.
+
+use std::path::PathBuf;
+
+use super::output;
+use crate::report::{Answer, Why, why};
+use crate::store::SweepResults;
+
+/// Show where one cell of a table comes from
+///
+/// Prints the point's configuration, its checkpoint, the queries it got right and wrong, and where it differs
+/// from the baseline.
+#[derive(Debug, clap::Args)]
+pub struct WhyArgs {
+    /// Results directory
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Name of the point, as tables print it
+    #[arg(long)]
+    point: String,
+    /// Number of demonstrations
+    #[arg(long)]
+    shot: usize,
+    /// Print JSON: every query with its selection and scores
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `sweep why`.
+///
+/// # Errors
+/// No results, an unknown point or shot count, a point that has not been evaluated.
+pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
+    let results = SweepResults::read(&args.dir)?;
+    let found = why(&results, &args.point, args.shot)?;
+    if args.json {
+        output::result(&format!("{}\n", serde_json::to_string_pretty(&found)?));
+    } else {
+        output::result(&text(&found, &args.dir));
+    }
+    Ok(0)
+}
+
+fn text(found: &Why, dir: &std::path::Path) -> String {
+    let shots = if found.shot == 1 { "shot" } else { "shots" };
+    let mut text = format!("{} at {} {shots}: {:.2} %\n\n", found.point, found.shot, 100.0 * found.accuracy);
+    for (key, value) in &found.axes {
+        text += &format!("  {key} = {value}\n");
+    }
+    if found.total > 0 {
+        let share = 100.0 * found.trainable as f64 / found.total as f64;
+        text += &format!("  trained parameters: {} / {} ({share:.1} %)\n", found.trainable, found.total);
+    }
+    if let Some(checkpoint) = &found.checkpoint {
+        text += &format!("  checkpoint: {}\n", dir.join(checkpoint).display());
+    }
+    if let Some(epoch) = &found.last_epoch {
+        text += &format!("  last epoch: {} {}, train loss {:.4}", epoch.phase, epoch.epoch, epoch.train_loss);
+        let figures = [("val_loss", epoch.val_loss), ("kl", epoch.kl), ("beta", epoch.beta)];
+        for (name, value) in figures {
+            if let Some(value) = value {
+                text += &format!(", {name} {value:.4}");
+            }
+        }
+        text.push('\n');
+    }
+    text + &answers(found) + &comparison(found)
+}
+
+fn answers(found: &Why) -> String {
+    let mut text = String::new();
+    let groups: [(&str, fn(f64) -> bool); 3] = [
+        ("right", |score| score >= 1.0),
+        ("partly right", |score| score > 0.0 && score < 1.0),
+        ("wrong", |score| score <= 0.0),
+    ];
+    for (word, belongs) in groups {
+        let ids: Vec<String> = found
+            .answers
+            .iter()
+            .filter(|answer| belongs(answer.score))
+            .map(|answer| answer.query_id.to_string())
+            .collect();
+        if !ids.is_empty() {
+            text += &format!("\n{} {word}: {}\n", ids.len(), ids.join(" "));
+        }
+    }
+    text
+}
+
+fn comparison(found: &Why) -> String {
+    let Some(against) = &found.comparison else { return String::new() };
+    let mut text = format!(
+        "\nAgainst the baseline {} ({:.2} %): {} of {} queries chosen differently, {} better, {} worse",
+        against.baseline,
+        100.0 * against.baseline_accuracy,
+        against.chosen_differently,
+        found.answers.len(),
+        against.better,
+        against.worse
+    );
+    text += &against.mcnemar_p.map_or_else(String::new, |p| format!(" (McNemar's exact test: p = {p:.3})"));
+    text += "\n";
+    let changed = |answer: &&Answer| answer.baseline_score.is_some_and(|other| other != answer.score);
+    for answer in found.answers.iter().filter(changed) {
+        text += &format!(
+            "  query {}: {:?} scores {}, baseline {:?} scores {}\n",
+            answer.query_id,
+            answer.selection,
+            answer.score,
+            answer.baseline_selection.as_deref().unwrap_or_default(),
+            answer.baseline_score.unwrap_or_default()
+        );
+    }
+    text
+}

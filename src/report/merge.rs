@@ -1,0 +1,62 @@
+//! Several sweeps in one table.
+
+use super::matrix::{Comparisons, Matrix, Row};
+use super::notes;
+
+/// Lays the matrices over one another: a first axis `sweep`, then the union of their axes and shots. Every
+/// row keeps the difference to its own sweep's baseline; group letters are told apart by the sweep's number.
+/// Returns the matrix and the notes of every sweep.
+pub fn merge(matrices: &[Matrix], every_point: bool) -> (Matrix, Vec<String>) {
+    let mut axes = vec!["sweep".to_owned()];
+    let mut shots = Vec::new();
+    for matrix in matrices {
+        add_missing(&mut axes, &matrix.axes);
+        add_missing(&mut shots, &matrix.shots);
+    }
+    let mut merged = Matrix {
+        name: matrices.iter().map(|matrix| matrix.name.as_str()).collect::<Vec<_>>().join(", "),
+        axes,
+        shots,
+        points: Vec::new(),
+        configurations: Vec::new(),
+        references: Vec::new(),
+        comparisons: Comparisons::default(),
+    };
+    let mut sentences = Vec::new();
+    for (number, matrix) in matrices.iter().enumerate() {
+        let rows = if every_point { &matrix.points } else { matrix.main_rows() };
+        let translated: Vec<Row> =
+            rows.iter().map(|row| translate(row, matrix, &merged, number + 1)).collect();
+        sentences.extend(
+            notes::notes(matrix, &translated).into_iter().map(|note| format!("{}: {note}", matrix.name)),
+        );
+        let references: Vec<Row> =
+            matrix.references.iter().map(|row| translate(row, matrix, &merged, number + 1)).collect();
+        merged.points.extend(translated);
+        merged.references.extend(references);
+    }
+    (merged, sentences)
+}
+
+fn add_missing(all: &mut Vec<String>, some: &[String]) {
+    for name in some {
+        if !all.contains(name) {
+            all.push(name.clone());
+        }
+    }
+}
+
+fn translate(row: &Row, from: &Matrix, to: &Matrix, number: usize) -> Row {
+    let place = |names: &[String], name: &String| names.iter().position(|other| other == name);
+    let mut translated = row.clone();
+    translated.axes = to
+        .axes
+        .iter()
+        .map(|axis| place(&from.axes, axis).map(|index| row.axes[index].clone()).unwrap_or_default())
+        .collect();
+    translated.axes[0].clone_from(&from.name);
+    translated.shots =
+        to.shots.iter().map(|column| place(&from.shots, column).and_then(|index| row.shots[index])).collect();
+    translated.identical = row.identical.as_ref().map(|letter| format!("{letter}{number}"));
+    translated
+}

@@ -1,0 +1,332 @@
+//! Sentences that the data supports, each with its evidence: what a person would otherwise write by hand.
+
+use serde::Serialize;
+
+use super::hints::kl_weight;
+use super::layout::{shot_title, signed};
+use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
+use super::notes::list;
+use super::panel::{Panel, difference, mean_row};
+use super::stats::{Bootstrap, sign_flip};
+use crate::store::{PointResult, PointStatus, SweepResults};
+
+/// One sentence and what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Observation {
+    pub text: String,
+    pub evidence: String,
+}
+
+impl Observation {
+    fn new(text: impl Into<String>, evidence: impl Into<String>) -> Self {
+        Self { text: text.into(), evidence: evidence.into() }
+    }
+}
+
+/// What `results` and their `matrix` show, most important first.
+pub fn observations(results: &SweepResults, matrix: &Matrix) -> Vec<Observation> {
+    let mut found = Vec::new();
+    found.extend(best_row(matrix));
+    found.extend(best_per_shot(matrix));
+    found.extend(against_references(matrix));
+    found.extend(axis_effects(results, matrix));
+    found.extend(best_on_edge(matrix));
+    found.extend(identical_share(matrix));
+    found.extend(overfitting(results));
+    found.extend(kl_dominates(results));
+    found.extend(hardly_moved(matrix));
+    found.extend(silent_groups(results));
+    found
+}
+
+/// The row with the best average, or the lowest val_loss where nothing was evaluated.
+pub fn best(matrix: &Matrix) -> Option<&Row> {
+    let rows = matrix.main_rows();
+    let by_average = rows
+        .iter()
+        .filter(|row| row.average.is_some())
+        .reduce(|best, row| if row.average > best.average { row } else { best });
+    by_average.or_else(|| {
+        rows.iter()
+            .filter(|row| row.val_loss.is_some())
+            .reduce(|best, row| if row.val_loss < best.val_loss { row } else { best })
+    })
+}
+
+/// Whether the best row is really better.
+pub fn best_row(matrix: &Matrix) -> Option<Observation> {
+    let row = best(matrix)?;
+    let Some(average) = row.average else {
+        let loss = row.val_loss?;
+        return Some(Observation::new(
+            format!("{} has the lowest validation loss.", row.name),
+            format!("val_loss {loss:.4}"),
+        ));
+    };
+    let interval = row.average_interval.map_or_else(String::new, |interval| {
+        format!(" [{:.1}, {:.1}]", 100.0 * interval.low, 100.0 * interval.high)
+    });
+    let mut evidence = format!("average {:.2} %{interval}", 100.0 * average);
+    if let (Some(delta), Some(p)) = (row.delta, row.p_holm) {
+        evidence += &format!(", {} points against the baseline, corrected p = {p:.3}", signed(delta, 2));
+    }
+    let judgement = match row.verdict() {
+        Verdict::Baseline => "it is the baseline: nothing beats it",
+        Verdict::Same => "it chooses exactly what the baseline chooses",
+        Verdict::Better => "it is better than the baseline",
+        Verdict::Worse | Verdict::Unclear => "the difference to the baseline may be noise",
+        Verdict::Unknown => "there is no baseline to compare it with",
+    };
+    Some(Observation::new(format!("{} has the highest average; {judgement}.", row.name), evidence))
+}
+
+fn best_per_shot(matrix: &Matrix) -> Option<Observation> {
+    let rows = matrix.main_rows();
+    let parts: Vec<String> = matrix
+        .shots
+        .iter()
+        .enumerate()
+        .filter_map(|(shot, column)| {
+            let score = |row: &Row| row.shots[shot];
+            let top = rows.iter().filter_map(score).reduce(f64::max)?;
+            let names: Vec<&str> = rows
+                .iter()
+                .filter(|row| score(row).is_some_and(|score| (score - top).abs() < 1e-12))
+                .map(|row| row.name.as_str())
+                .collect();
+            let others =
+                if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
+            Some(format!("{}: {} ({:.1} %){others}", shot_title(column), names[0], 100.0 * top))
+        })
+        .collect();
+    (!parts.is_empty()).then(|| Observation::new("Best at every shot count.", parts.join("; ")))
+}
+
+fn against_references(matrix: &Matrix) -> Option<Observation> {
+    let best = best(matrix)?;
+    let average = best.average?;
+    let parts: Vec<String> = matrix
+        .references
+        .iter()
+        .filter_map(|row| Some(format!("{} {:.1} %", row.name, 100.0 * row.average?)))
+        .collect();
+    let beaten = matrix.references.iter().filter(|row| row.average.is_some_and(|other| average > other));
+    let names: Vec<&str> = beaten.map(|row| row.name.as_str()).collect();
+    let text = if names.is_empty() {
+        "No trained point beats any policy that needs no training.".to_owned()
+    } else {
+        format!("The best point is above {}.", list(&names))
+    };
+    (!parts.is_empty()).then(|| Observation::new(text, parts.join(", ")))
+}
+
+/// Largest difference between two values of each axis, averaged over everything else.
+fn axis_effects(results: &SweepResults, matrix: &Matrix) -> Vec<Observation> {
+    let Some(panel) = Panel::of(results) else { return Vec::new() };
+    let queries = panel.widest();
+    let rows: Vec<Option<Vec<f64>>> = results
+        .points
+        .iter()
+        .map(|point| panel.point(point).map(|scores| scores.by_query(queries)))
+        .collect();
+    let bootstrap = Bootstrap::new(queries, 2_000, 7);
+    (0..matrix.axes.len()).filter_map(|axis| axis_effect(matrix, axis, &rows, &bootstrap)).collect()
+}
+
+fn axis_effect(
+    matrix: &Matrix,
+    axis: usize,
+    rows: &[Option<Vec<f64>>],
+    bootstrap: &Bootstrap,
+) -> Option<Observation> {
+    let values = matrix.values(axis);
+    let marginal: Vec<(String, Vec<f64>)> = values
+        .into_iter()
+        .filter_map(|value| {
+            let members: Vec<&[f64]> = matrix
+                .points
+                .iter()
+                .zip(rows)
+                .filter(|(row, _)| row.axes[axis] == value)
+                .filter_map(|(_, scores)| scores.as_deref())
+                .collect();
+            Some((value, mean_row(&members)?))
+        })
+        .collect();
+    let average = |row: &[f64]| row.iter().sum::<f64>() / row.len().max(1) as f64;
+    let (top, top_row) = marginal.iter().max_by(|a, b| average(&a.1).total_cmp(&average(&b.1)))?;
+    let (low, low_row) = marginal.iter().min_by(|a, b| average(&a.1).total_cmp(&average(&b.1)))?;
+    if marginal.len() < 2 {
+        return None;
+    }
+    let gap = difference(top_row, low_row);
+    let interval = bootstrap.intervals(std::slice::from_ref(&gap)).into_iter().next()?;
+    // The two values were chosen for their difference, out of so many pairs.
+    let pairs = (marginal.len() * (marginal.len() - 1) / 2) as f64;
+    let told = sign_flip(&gap) * pairs <= LEVEL;
+    let name = &matrix.axes[axis];
+    let text = if top == low {
+        format!("{name} makes no difference on average.")
+    } else if told {
+        format!("{name} = {top} does best on average over the other axes, {low} worst.")
+    } else {
+        format!("{name} makes no difference that can be told from noise.")
+    };
+    let means: Vec<String> =
+        marginal.iter().map(|(value, row)| format!("{value}: {:.2} %", 100.0 * average(row))).collect();
+    let evidence = format!(
+        "{}; largest difference {} [{}, {}] points",
+        means.join(", "),
+        signed(average(&gap), 2),
+        signed(interval.low, 2),
+        signed(interval.high, 2)
+    );
+    Some(Observation::new(text, evidence))
+}
+
+/// A numeric axis whose best value is its smallest or largest: the optimum may lie outside the grid.
+fn best_on_edge(matrix: &Matrix) -> Vec<Observation> {
+    let Some(best) = best(matrix) else { return Vec::new() };
+    (0..matrix.axes.len())
+        .filter(|&axis| matrix.axes[axis] != "seed")
+        .filter_map(|axis| {
+            let numbers: Option<Vec<f64>> =
+                matrix.values(axis).iter().map(|value| value.parse().ok()).collect();
+            let numbers = numbers.filter(|numbers| numbers.len() >= 3)?;
+            let value: f64 = best.axes[axis].parse().ok()?;
+            let smallest = numbers.iter().copied().reduce(f64::min)?;
+            let largest = numbers.iter().copied().reduce(f64::max)?;
+            let (edge, direction) = match value {
+                _ if value == smallest => ("smallest", "smaller"),
+                _ if value == largest => ("largest", "larger"),
+                _ => return None,
+            };
+            let name = &matrix.axes[axis];
+            Some(Observation::new(
+                format!("The best {name} is the {edge} on the grid: try {direction} values."),
+                format!(
+                    "{} has {name} = {}; values {}",
+                    best.name,
+                    best.axes[axis],
+                    matrix.values(axis).join(", ")
+                ),
+            ))
+        })
+        .collect()
+}
+
+fn identical_share(matrix: &Matrix) -> Option<Observation> {
+    let rows: Vec<&Row> = matrix.points.iter().filter(|row| row.average.is_some()).collect();
+    let alike = rows.iter().filter(|row| row.identical.is_some()).count();
+    let mut letters: Vec<&str> = rows.iter().filter_map(|row| row.identical.as_deref()).collect();
+    letters.sort_unstable();
+    letters.dedup();
+    (alike > 0).then(|| {
+        Observation::new(
+            format!(
+                "{alike} of {} points choose exactly the same demonstrations as another point: they are one result, not several.",
+                rows.len()
+            ),
+            format!("groups {}", letters.join(", ")),
+        )
+    })
+}
+
+/// Points whose validation loss ends above its minimum within the last phase.
+fn overfitting(results: &SweepResults) -> Option<Observation> {
+    let rising: Vec<(&PointResult, u32)> =
+        results.points.iter().filter_map(|point| Some((point, turning_epoch(point)?))).collect();
+    let (example, epoch) = rising.first()?;
+    let losses: Vec<String> =
+        last_phase(example).filter_map(|(epoch, loss)| Some(format!("{epoch}: {:.4}", loss?))).collect();
+    Some(Observation::new(
+        format!(
+            "Validation loss rises again in {} of {} points (overfitting): fewer epochs may do.",
+            rising.len(),
+            results.points.len()
+        ),
+        format!("{} from epoch {} on; val_loss by epoch {}", example.name, epoch + 1, losses.join(", ")),
+    ))
+}
+
+fn last_phase(point: &PointResult) -> impl Iterator<Item = (u32, Option<f64>)> {
+    let phase = point.metrics.last().map(|epoch| epoch.phase.as_str());
+    point
+        .metrics
+        .iter()
+        .filter(move |epoch| Some(epoch.phase.as_str()) == phase)
+        .map(|epoch| (epoch.epoch, epoch.val_loss))
+}
+
+/// The epoch of the smallest validation loss, if the last one is larger by more than rounding.
+fn turning_epoch(point: &PointResult) -> Option<u32> {
+    let losses: Vec<(u32, f64)> =
+        last_phase(point).filter_map(|(epoch, loss)| Some((epoch, loss?))).collect();
+    let (_, last) = losses.last()?;
+    let (epoch, least) =
+        losses.iter().copied().reduce(|least, next| if next.1 < least.1 { next } else { least })?;
+    (last - least > 1e-4 * least.abs()).then_some(epoch)
+}
+
+fn kl_dominates(results: &SweepResults) -> Option<Observation> {
+    let heavy: Vec<(&PointResult, f64)> = results
+        .points
+        .iter()
+        .filter_map(|point| {
+            let weight = kl_weight(point.metrics.last()?).filter(|weight| *weight > 1.0)?;
+            Some((point, weight))
+        })
+        .collect();
+    let (example, weight) =
+        heavy.iter().copied().reduce(|most, next| if next.1 > most.1 { next } else { most })?;
+    Some(Observation::new(
+        format!(
+            "The KL term outweighs the policy term in {} of {} points: they are held back more than taught.",
+            heavy.len(),
+            results.points.len()
+        ),
+        format!("{}: beta * kl is {weight:.1} times |ppo_loss| in the last epoch", example.name),
+    ))
+}
+
+fn hardly_moved(matrix: &Matrix) -> Option<Observation> {
+    let still: Vec<&Row> = matrix.points.iter().filter(|row| row.warning.is_some()).collect();
+    let first = still.first()?;
+    Some(Observation::new(
+        format!("{} of {} points hardly changed their parameters.", still.len(), matrix.points.len()),
+        format!("{} {}", first.name, first.warning.as_deref().unwrap_or_default()),
+    ))
+}
+
+fn silent_groups(results: &SweepResults) -> Option<Observation> {
+    let health = results.health.as_ref().filter(|health| health.groups > 0)?;
+    let share = health.flat_groups as f64 / health.groups as f64;
+    (health.flat_groups > 0).then(|| {
+        Observation::new(
+            format!(
+                "{:.0} % of the training groups carry no signal: all their rewards are equal.",
+                100.0 * share
+            ),
+            format!(
+                "{} of {} groups; mean range of rewards {:.3}",
+                health.flat_groups, health.groups, health.mean_range
+            ),
+        )
+    })
+}
+
+/// Points without results, in a sentence each; for the report's warnings.
+pub fn failures(results: &SweepResults) -> Vec<Observation> {
+    results
+        .points
+        .iter()
+        .filter(|point| matches!(point.status, PointStatus::Failed | PointStatus::Infeasible))
+        .map(|point| {
+            let status = RowStatus::from(point.status).name();
+            Observation::new(
+                format!("{} is {status}.", point.name),
+                point.error.clone().unwrap_or_else(|| "no cause recorded".to_owned()),
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,144 @@
+//! The trace of one cell: which configuration and checkpoint it comes from, and which queries make it up.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::axes::axis_text;
+use super::error::{ReportError, did_you_mean};
+use super::stats::mcnemar;
+use crate::store::{EpochMetrics, PointResult, PointStatus, QueryScore, SweepResults};
+
+/// Everything behind the accuracy of one point at one shot count.
+#[derive(Clone, Debug, Serialize)]
+pub struct Why {
+    pub point: String,
+    pub status: PointStatus,
+    /// Text of every axis that varies.
+    pub axes: Vec<(String, String)>,
+    /// Relative to the sweep's directory.
+    pub checkpoint: Option<PathBuf>,
+    pub trainable: usize,
+    pub total: usize,
+    /// Of the last epoch.
+    pub last_epoch: Option<EpochMetrics>,
+    pub shot: usize,
+    pub accuracy: f64,
+    pub answers: Vec<Answer>,
+    /// Against the baseline, if the sweep has one that was evaluated and is not this point.
+    pub comparison: Option<Comparison>,
+}
+
+/// What was chosen for one query.
+#[derive(Clone, Debug, Serialize)]
+pub struct Answer {
+    pub query_id: u64,
+    /// Local ids of the demonstrations.
+    pub selection: Vec<u32>,
+    pub score: f64,
+    pub log_prob: f64,
+    pub baseline_selection: Option<Vec<u32>>,
+    pub baseline_score: Option<f64>,
+}
+
+/// The point against the baseline, query by query.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    pub baseline: String,
+    pub baseline_accuracy: f64,
+    /// Queries with another selection.
+    pub chosen_differently: usize,
+    /// Queries that score higher, and lower, than with the baseline.
+    pub better: usize,
+    pub worse: usize,
+    /// McNemar's exact test; only where all scores are 0 or 1.
+    pub mcnemar_p: Option<f64>,
+}
+
+/// Traces the accuracy of the point called `name` at `shot` demonstrations.
+///
+/// # Errors
+/// An unknown point (with the closest name), a shot count that was not evaluated, a point without results.
+pub fn why(results: &SweepResults, name: &str, shot: usize) -> Result<Why, ReportError> {
+    let point =
+        results.points.iter().find(|point| point.name == name).ok_or_else(|| unknown(results, name))?;
+    let shots = results.eval.as_ref().map(|eval| eval.shots.clone()).unwrap_or_default();
+    if !shots.contains(&shot) {
+        let known: Vec<String> = shots.iter().map(usize::to_string).collect();
+        let known = if known.is_empty() { "none (no `[eval]`)".to_owned() } else { known.join(", ") };
+        return Err(ReportError::UnknownShot { sweep: results.name.clone(), shot, known });
+    }
+    let lines = point.scores.get(&shot).filter(|lines| !lines.is_empty()).ok_or_else(|| {
+        ReportError::NoAnswers { point: name.to_owned(), status: super::RowStatus::from(point.status).name() }
+    })?;
+    let baseline = baseline_of(results, point);
+    let others: HashMap<u64, &QueryScore> = baseline
+        .and_then(|baseline| baseline.scores.get(&shot))
+        .map(|lines| lines.iter().map(|line| (line.query_id, line)).collect())
+        .unwrap_or_default();
+    let answers: Vec<Answer> = lines
+        .iter()
+        .map(|line| {
+            let other = others.get(&line.query_id);
+            Answer {
+                query_id: line.query_id,
+                selection: line.selection.clone(),
+                score: line.score,
+                log_prob: line.log_prob,
+                baseline_selection: other.map(|other| other.selection.clone()),
+                baseline_score: other.map(|other| other.score),
+            }
+        })
+        .collect();
+    Ok(Why {
+        point: point.name.clone(),
+        status: point.status,
+        axes: point.axes.iter().map(|(key, value)| (key.clone(), axis_text(key, value))).collect(),
+        checkpoint: point.checkpoint.clone(),
+        trainable: point.trainable,
+        total: point.total,
+        last_epoch: point.metrics.last().cloned(),
+        shot,
+        accuracy: answers.iter().map(|answer| answer.score).sum::<f64>() / answers.len() as f64,
+        comparison: baseline.map(|baseline| compare(&baseline.name, &answers)),
+        answers,
+    })
+}
+
+fn unknown(results: &SweepResults, name: &str) -> ReportError {
+    ReportError::UnknownPoint {
+        sweep: results.name.clone(),
+        name: name.to_owned(),
+        hint: did_you_mean(name, results.points.iter().map(|point| point.name.as_str())),
+    }
+}
+
+/// The baseline of the point's seed, or the only one; none for the baseline itself.
+fn baseline_of<'a>(results: &'a SweepResults, point: &PointResult) -> Option<&'a PointResult> {
+    let all = || results.baseline.iter().map(|&index| &results.points[index]);
+    let same = all().find(|baseline| baseline.config.train.seed == point.config.train.seed);
+    same.or_else(|| all().next())
+        .filter(|baseline| baseline.name != point.name && !baseline.scores.is_empty())
+}
+
+fn compare(baseline: &str, answers: &[Answer]) -> Comparison {
+    let pairs: Vec<(f64, f64)> =
+        answers.iter().filter_map(|answer| Some((answer.score, answer.baseline_score?))).collect();
+    let better = pairs.iter().filter(|(score, other)| score > other).count();
+    let worse = pairs.iter().filter(|(score, other)| score < other).count();
+    let binary = pairs.iter().all(|(a, b)| [*a, *b].iter().all(|score| *score == 0.0 || *score == 1.0));
+    Comparison {
+        baseline: baseline.to_owned(),
+        baseline_accuracy: pairs.iter().map(|(_, other)| other).sum::<f64>() / pairs.len().max(1) as f64,
+        chosen_differently: answers
+            .iter()
+            .filter(|answer| {
+                answer.baseline_selection.as_ref().is_some_and(|other| *other != answer.selection)
+            })
+            .count(),
+        better,
+        worse,
+        mcnemar_p: binary.then(|| mcnemar(better, worse)),
+    }
+}
