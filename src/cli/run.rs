@@ -54,6 +54,20 @@ pub struct HowArgs {
 }
 
 impl HowArgs {
+    /// The options of a run of `file`; on a cluster `--device` is for its nodes to resolve.
+    fn options_on(&self, file: &Path, cluster: bool) -> anyhow::Result<RunOptions> {
+        if !cluster {
+            return self.options(file);
+        }
+        anyhow::ensure!(
+            !self.device.contains(',') && self.device != "cuda:all",
+            "`--device {}`: each task of a cluster job has one device\nhint: `--tasks N` makes several, `[slurm] gres` asks for a GPU each",
+            self.device
+        );
+        self.device.parse::<DeviceRequest>()?;
+        Self { device: Device::Cpu.to_string(), ..self.clone() }.options(file)
+    }
+
     fn device(&self) -> &str {
         &self.device
     }
@@ -133,7 +147,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     end_at(deadline, &cancel);
     let mut code = 0;
     for (spec, file) in sweeps {
-        let mut options = args.how.options(&file)?;
+        let mut options = args.how.options_on(&file, args.launch.on_cluster()?)?;
         args.limits.apply(&mut options, deadline);
         let (name, dir) = (spec.name.clone(), options.root.join(&spec.name));
         let report = match start(args, spec, &options, &cancel) {

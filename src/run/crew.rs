@@ -45,14 +45,7 @@ pub fn supervise(runner: &mut Runner, sink: &mut dyn FnMut(&Event)) -> Result<Op
     let (mut failures, mut stopped) = (0, None);
     let steps = runner.session.dataset.train.len() as u64;
     loop {
-        for event in tail.events() {
-            match &event {
-                Event::EpochDone { .. } => runner.cancel.count_steps(steps),
-                Event::PointFailed { .. } | Event::StageFailed { .. } => failures += 1,
-                _ => {}
-            }
-            sink(&event);
-        }
+        failures += tail.relay((runner.cancel, steps), sink);
         let too_many = options.max_failures.is_some_and(|most| failures >= most);
         if stopped.is_none() {
             stopped = if too_many { Some(Stop::Failures) } else { runner.stop() };
@@ -65,7 +58,7 @@ pub fn supervise(runner: &mut Runner, sink: &mut dyn FnMut(&Event)) -> Result<Op
         }
         std::thread::sleep(POLL);
     }
-    tail.events().iter().for_each(sink);
+    tail.relay((runner.cancel, steps), sink);
     runner.refresh()?;
     Ok(stopped)
 }

@@ -7,12 +7,16 @@ use super::points::{Failed, PointTable};
 use super::runner::Runner;
 use super::session::Session;
 use super::slurm::{self, Job, SlurmError};
+use super::stages::StageTable;
 use super::tail::Tail;
-use super::{RunError, RunOptions, RunReport, Stop, finished, logged, open_store, open_tables, write_matrix};
+use super::{
+    RunError, RunOptions, RunReport, Stop, finished, logged, open_store, open_tables, plan_ready,
+    write_matrix,
+};
 use crate::event::Event;
 use crate::learn::Cancel;
 use crate::spec::{SlurmParams, SweepSpec};
-use crate::store::{Store, SweepDir, read_job, write_job};
+use crate::store::{StageStore, Store, SweepDir, read_job, write_job};
 
 /// How often a waiting run looks at the queue.
 const POLL: Duration = Duration::from_millis(500);
@@ -90,6 +94,7 @@ pub fn launch(
             if !cluster.wait {
                 return Err(SlurmError::Queued(number).into());
             }
+            sink(&glance(&session, &dir, options)?);
             number
         }
         _ => match submit(&session, (options, cluster), &params, cancel, sink)? {
@@ -100,20 +105,26 @@ pub fn launch(
     if !cluster.wait {
         return Ok(Launched::Submitted { number, dir: dir.path().to_owned() });
     }
-    let began = Instant::now();
+    let (began, steps) = (Instant::now(), session.dataset.train.len() as u64);
     let mut tail = Tail::from_end(dir.events());
     while slurm::in_queue(&number)? {
         if cancel.is_raised() {
             return Ok(Launched::Submitted { number, dir: dir.path().to_owned() });
         }
-        tail.events().iter().for_each(&mut *sink);
+        tail.relay((cancel, steps), sink);
         std::thread::sleep(POLL);
     }
-    tail.events().iter().for_each(&mut *sink);
+    tail.relay((cancel, steps), sink);
     let (store, launch) = open_store(&session, options)?;
     let (stages, points) = open_tables(&session, &store, options, (launch, Failed::Stay), &mut |_| {})?;
     let runner = Runner::new((&session, &store), (options, cancel), (stages, points), None);
     close(&store, runner, None, began, sink).map(|report| Launched::Ended(Box::new(report)))
+}
+
+/// How far a job is that others have submitted.
+fn glance(session: &Session, dir: &SweepDir, options: &RunOptions) -> Result<Event, RunError> {
+    let stages = StageTable::join(session, StageStore::new(dir.clone()), options.device.kind())?;
+    Ok(plan_ready(session, &stages, &PointTable::glance(session, dir), Vec::new()))
 }
 
 enum Submission {
@@ -175,7 +186,7 @@ pub fn close(
 pub fn close_after_workers(
     (session, store): (&Session, &Store),
     both: (&RunOptions, &Cancel),
-    mut stages: super::stages::StageTable,
+    mut stages: StageTable,
     stopped: Option<Stop>,
     (began, sink): (Instant, &mut dyn FnMut(&Event)),
 ) -> Result<RunReport, RunError> {

@@ -13,7 +13,7 @@ use crate::learn::{Device, Query, scores_of};
 use crate::plan::{StageProgress, model_of};
 use crate::store::{
     EpochMetrics, FORMAT, PointFiles, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError,
-    check_point,
+    SweepDir, check_point,
 };
 
 /// How each point has ended, in grid order; `None` = not yet.
@@ -77,6 +77,16 @@ impl PointTable {
     /// For a worker process, which finishes the points of the stages that it trains.
     pub fn join(session: &Session) -> Self {
         Self { ended: vec![None; session.plan.points.len()], new_failures: 0 }
+    }
+
+    /// For a look from outside: what has ended, nothing set aside.
+    pub fn glance(session: &Session, dir: &SweepDir) -> Self {
+        let queries = session.logged.as_ref().map_or(0, |logged| logged.queries().len());
+        let status = |point: &crate::spec::Point| {
+            let record = check_point(dir.path(), &point.name, queries).ok()??;
+            (record.config == point.config).then_some(record.status)
+        };
+        Self { ended: session.spec.points.par_iter().map(status).collect(), new_failures: 0 }
     }
 
     /// Points that ended without results in this run.

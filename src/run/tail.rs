@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::Stamped;
 use crate::event::Event;
+use crate::learn::Cancel;
 
 /// A place in the log.
 pub struct Tail {
@@ -19,8 +20,23 @@ impl Tail {
         Self { path, offset }
     }
 
+    /// Shows `sink` what other processes have logged since the last call and counts their steps (`steps` per epoch);
+    /// returns how many stages and points of them failed.
+    pub fn relay(&mut self, (cancel, steps): (&Cancel, u64), sink: &mut dyn FnMut(&Event)) -> usize {
+        let mut failures = 0;
+        for event in self.events() {
+            match &event {
+                Event::EpochDone { .. } => cancel.count_steps(steps),
+                Event::PointFailed { .. } | Event::StageFailed { .. } => failures += 1,
+                _ => {}
+            }
+            sink(&event);
+        }
+        failures
+    }
+
     /// The events since the last call. Lines that are not events (of another version) are passed over.
-    pub fn events(&mut self) -> Vec<Event> {
+    fn events(&mut self) -> Vec<Event> {
         let mut text = Vec::new();
         let read = fs_err::File::open(&self.path).and_then(|mut file| {
             file.seek(SeekFrom::Start(self.offset))?;

@@ -93,6 +93,16 @@ fn workers_stop_with_their_run() {
 }
 
 #[test]
+fn a_budget_holds_for_workers_too() {
+    let place = Place::with(&[("grpo_epochs = [1, 2]", "grpo_epochs = [1, 5000]")]);
+    let began = std::time::Instant::now();
+    let (code, text) = said(&place.run(&["--device", "cpu,cpu", "--budget", "3s"], ""));
+    assert_eq!(code, Some(5), "{text}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(text.contains("4 points done, 0 failed, 4 pending"), "{text}");
+}
+
+#[test]
 fn a_defect_in_a_worker_fails_its_stage_only() {
     let place = Place::with(&WIDER);
     let (code, text) = said(&place.run(&["--device", "cpu,cpu", "--cohort", "1"], "step:2000:panic"));
