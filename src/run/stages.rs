@@ -299,7 +299,6 @@ impl StageTable {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one event")]
     fn record_epoch(
         &mut self,
         session: &Session,

@@ -1,5 +1,4 @@
 //! Files appear whole or not at all: temporary name in the same directory, sync, rename.
-#![expect(clippy::disallowed_methods, reason = "this is the one place that may write and rename")]
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! Which worker process trains which stage: a locked file per stage. The system releases the lock of a worker that
 //! dies, in whatever way, so that another one goes on with its stage.
-#![expect(clippy::disallowed_methods, reason = "claim files are held and written in place, never replaced")]
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};

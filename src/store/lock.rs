@@ -1,8 +1,4 @@
 //! One writer per results directory.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the lock file is written in place: it is held, never replaced"
-)]
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};

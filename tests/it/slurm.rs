@@ -1,4 +1,6 @@
 //! Runs as jobs of a real Slurm, started here on one machine; skipped with a message where it is not installed.
+#![expect(clippy::print_stderr, reason = "says why the test is skipped")]
+#![expect(clippy::print_stdout, reason = "shows the job list to whoever asks for it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
