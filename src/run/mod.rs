@@ -272,7 +272,7 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
     if fresh {
         provenance.insert(FRESH.to_owned(), "true".to_owned());
     }
-    let notices = old.map_or_else(Vec::new, |old| notices::compared(&old, spec));
+    let notices = old.map_or_else(Vec::new, |old| notices::compared(&old, session));
     let resolved = ResolvedRecord {
         format: FORMAT,
         name: spec.name.clone(),

@@ -2,14 +2,45 @@
 
 use std::collections::BTreeSet;
 
-use crate::spec::{Point, SweepSpec};
+use super::session::Session;
+use crate::spec::{EvalParams, Point, PointConfig, SweepSpec};
 use crate::store::ResolvedRecord;
+
+/// Whether two configurations are equal but for where their files lie: what is in the files is part of the stage's
+/// key.
+pub fn same_but_paths(a: &PointConfig, b: &PointConfig) -> bool {
+    let bare = |config: &PointConfig| {
+        let mut config = config.clone();
+        config.data.trajectories.clear();
+        config.data.embeddings.clear();
+        config.train.init = None;
+        config
+    };
+    bare(a) == bare(b)
+}
 
 /// What is new, what is kept and what is no longer part of the grid; empty when nothing has changed.
 ///
 /// Parameters that vary name the point; one that was changed in `[train]` and the like leaves the name and
 /// changes the configuration, and the point is then trained again under its old name.
-pub fn compared(old: &ResolvedRecord, new: &SweepSpec) -> Vec<String> {
+pub fn compared(old: &ResolvedRecord, session: &Session) -> Vec<String> {
+    let mut lines = grid_changes(old, &session.spec);
+    let differs = |key: &str| old.inputs.get(key) != session.inputs.get(key);
+    if differs("data") {
+        lines.push(
+            "the training data has changed since the last run: every point is trained again".to_owned(),
+        );
+    }
+    let eval =
+        |eval: &Option<EvalParams>| eval.as_ref().map(|e| (e.shots.clone(), e.samples.clone(), e.score));
+    if differs("eval.logged") || eval(&old.eval) != eval(&session.spec.eval) {
+        lines
+            .push("the evaluation has changed since the last run: every point is evaluated again".to_owned());
+    }
+    lines
+}
+
+fn grid_changes(old: &ResolvedRecord, new: &SweepSpec) -> Vec<String> {
     let find = |points: &[Point], name: &str| points.iter().position(|point| point.name == name);
     let mut fresh = Vec::new();
     let mut changed = Vec::new();
@@ -17,7 +48,9 @@ pub fn compared(old: &ResolvedRecord, new: &SweepSpec) -> Vec<String> {
     for point in &new.points {
         match find(&old.points, &point.name) {
             None => fresh.push(point.name.as_str()),
-            Some(at) if old.points[at].config != point.config => changed.push(point.name.as_str()),
+            Some(at) if !same_but_paths(&old.points[at].config, &point.config) => {
+                changed.push(point.name.as_str())
+            }
             Some(_) => kept += 1,
         }
     }

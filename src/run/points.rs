@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
+use super::notices;
 use super::session::{Session, phase_of};
 use super::stages::StageTable;
 use super::{Outcome, RunError, Stop};
@@ -43,6 +44,7 @@ impl PointTable {
         let points = &session.spec.points;
         let found: Vec<Result<Option<PointRecord>, StoreError>> =
             points.par_iter().map(|point| check_point(dir, &point.name, queries)).collect();
+        let evaluation = session.evaluation();
         let mut ended = Vec::with_capacity(points.len());
         for ((point, planned), found) in points.iter().zip(&session.plan.points).zip(found) {
             let record = match found {
@@ -56,12 +58,21 @@ impl PointTable {
                 }
             };
             let stage = &session.plan.stages[planned.stage];
-            let same = |record: &PointRecord| record.stage == stage.key.0 && record.config == point.config;
+            let same = |record: &PointRecord| {
+                record.stage == stage.key.0
+                    && record.evaluation == evaluation
+                    && notices::same_but_paths(&record.config, &point.config)
+            };
             if record.as_ref().is_some_and(|record| !same(record)) {
                 // Of another configuration or other inputs: no table may show it as this point's result.
                 store.set_aside_point(&point.name, "replaced")?;
             }
-            let status = record.filter(same).map(|record| record.status);
+            let record = record.filter(same);
+            if let Some(record) = record.as_ref().filter(|record| record.config != point.config) {
+                // The same files by other paths: the record says what `resolved.json` says.
+                store.write_point_record(&PointRecord { config: point.config.clone(), ..record.clone() })?;
+            }
+            let status = record.map(|record| record.status);
             ended.push(status.filter(|status| match status {
                 PointStatus::Done => true,
                 PointStatus::Infeasible => {
@@ -84,7 +95,7 @@ impl PointTable {
         let queries = session.logged.as_ref().map_or(0, |logged| logged.queries().len());
         let status = |point: &crate::spec::Point| {
             let record = check_point(dir.path(), &point.name, queries).ok()??;
-            (record.config == point.config).then_some(record.status)
+            notices::same_but_paths(&record.config, &point.config).then_some(record.status)
         };
         Self { ended: session.spec.points.par_iter().map(status).collect(), new_failures: 0 }
     }
@@ -263,6 +274,7 @@ fn record(
         status,
         error,
         stage: stage.key.0.clone(),
+        evaluation: session.evaluation(),
         trainable,
         total: layout.total,
         movement: BTreeMap::new(),

@@ -107,6 +107,14 @@ impl Session {
         }
     }
 
+    /// Identity of the evaluation: what decides selections and scores besides the weights. `None` without one.
+    pub fn evaluation(&self) -> Option<String> {
+        let eval = self.spec.eval.as_ref()?;
+        let what = (&eval.shots, &eval.samples, eval.score, self.inputs.get("eval.logged"));
+        let canonical = serde_json::to_vec(&what).expect("plain values");
+        Some(blake3::hash(&canonical).to_hex()[..32].to_owned())
+    }
+
     /// Health of the reward signal under the first point's rewards.
     pub fn health(&self) -> Option<SignalHealth> {
         self.spec.points.first().map(|point| data::signal_health(&self.dataset, &point.config.reward))

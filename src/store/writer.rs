@@ -158,8 +158,16 @@ impl Store {
             replace_link(&dir.join("checkpoint"), &target)?;
         }
         fault::pass(Passage::BeforePoint)?;
-        write_json(&self.dir.point_record(&files.record.name), files.record)?;
+        self.write_point_record(files.record)?;
         Ok(fault::pass(Passage::AfterPoint)?)
+    }
+
+    /// Writes the record of a point whose other files are there.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_point_record(&self, record: &PointRecord) -> Result<(), StoreError> {
+        write_json(&self.dir.point_record(&record.name), record)
     }
 
     /// Moves a point out of the way, to `set_aside/<name>.<why><n>`; returns where it went. Nothing is deleted.

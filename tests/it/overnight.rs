@@ -78,6 +78,27 @@ fn a_changed_sweep_file_keeps_what_still_applies() {
 }
 
 #[test]
+fn another_evaluation_is_made_again_and_other_paths_are_not() {
+    let place = Place::new();
+    assert_eq!(said(&place.run(&[], "")).0, Some(0));
+    let cohorts = events(&place.results("small"), "cohort_started");
+    let factqa = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/data/factqa");
+    let factqa = factqa.to_str().expect("UTF-8");
+    std::os::unix::fs::symlink(factqa, place.dir.path().join("data")).expect("a link");
+    place.write("small.toml", &[(factqa, "data")]);
+    let (_, text) = said(&place.run(&[], ""));
+    assert!(text.contains("8 of 8 points are there") && !text.contains("changed"), "{text}");
+    place.write("small.toml", &[("shots = [1, 2]", "shots = [2]")]);
+    let (code, text) = said(&place.run(&[], ""));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("the evaluation has changed") && text.contains("[8/8]"), "{text}");
+    assert_eq!(events(&place.results("small"), "cohort_started"), cohorts, "nothing is trained again");
+    let straight = Place::with(&[("shots = [1, 2]", "shots = [2]")]);
+    assert_eq!(said(&straight.run(&[], "")).0, Some(0));
+    assert_same(&place.results("small"), &facts(&straight.results("small")));
+}
+
+#[test]
 fn fresh_starts_anew_beside_the_old_results() {
     let place = Place::new();
     assert_eq!(said(&place.run(&[], "")).0, Some(0));
