@@ -233,15 +233,18 @@ impl<'a> Runner<'a> {
             last_epoch,
             steps: epochs * session.dataset.train.len() as u64,
         });
-        let mut began = (Instant::now(), self.cancel.steps());
+        let (mut began, steps) = (Instant::now(), session.dataset.train.len() as u64);
         let (cancel, device) = (self.cancel, self.options.device);
-        let mut error = None;
+        let (mut error, mut reported) = (None, 0);
         let end = catch_unwind(AssertUnwindSafe(|| {
             let mut report = |event: MemberEvent| {
-                let now = (Instant::now(), cancel.steps());
-                self.pace.add(now.1 - began.1, now.0 - began.0);
-                began = now;
+                self.pace.add(steps, began.elapsed());
+                began = Instant::now();
                 error = self.record(&cohort.stages, event, log).err();
+                reported += 1;
+                if reported == cohort.stages.len() {
+                    self.estimate(log);
+                }
                 error.is_none() && self.stop().is_none()
             };
             train_cohort(session.engine(&model, &freeze), device, &jobs, cancel, &mut report)
@@ -268,9 +271,7 @@ impl<'a> Runner<'a> {
         if written.is_err() {
             self.store.check_in_place()?;
         }
-        written?;
-        self.estimate(log);
-        Ok(())
+        written
     }
 
     /// Finishes every point (of the stages in `only`) that can be finished.
