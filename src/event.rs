@@ -23,6 +23,23 @@ pub enum Event {
     StageAdopted { stage: String, from: String },
     /// A stage's files were damaged; they were moved away and the stage is trained again.
     StageDamaged { stage: String, cause: String, moved_to: String },
+    /// A point's files were damaged; they were moved away and the point is made again.
+    PointDamaged { point: String, cause: String, moved_to: String },
+    /// What fits into the time that is left, once the speed is known.
+    BudgetEstimate {
+        steps_per_second: f64,
+        seconds_left: f64,
+        steps: u64,
+        steps_left: u64,
+        points: usize,
+        points_left: usize,
+    },
+    /// Training a cohort failed; it is tried again, at most `next` stages together.
+    CohortFailed { members: usize, cause: String, next: usize },
+    /// A stage could not be trained; a later run tries again.
+    StageFailed { stage: String, cause: String },
+    /// A worker process ended before its work was done.
+    WorkerEnded { device: String, cause: String, restarted: bool },
     /// A cohort begins.
     CohortStarted {
         phase: String,

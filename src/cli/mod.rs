@@ -5,6 +5,8 @@ mod ckpt;
 mod completions;
 mod data;
 mod data_report;
+mod launch;
+mod limits;
 mod output;
 mod plan;
 mod plan_text;
@@ -18,6 +20,7 @@ mod table;
 mod use_point;
 mod verify;
 mod why;
+mod worker;
 
 use clap::{Parser, Subcommand};
 
@@ -42,18 +45,19 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Ckpt(ckpt::CkptArgs),
+    Completions(completions::CompletionsArgs),
+    Data(data::DataArgs),
     Plan(plan::PlanArgs),
+    Report(report::ReportArgs),
     Run(run::RunArgs),
+    Schema(schema::SchemaArgs),
     Status(status::StatusArgs),
     Table(Box<table::TableArgs>),
-    Report(report::ReportArgs),
-    Why(why::WhyArgs),
-    Verify(verify::VerifyArgs),
     Use(use_point::UseArgs),
-    Ckpt(ckpt::CkptArgs),
-    Data(data::DataArgs),
-    Schema(schema::SchemaArgs),
-    Completions(completions::CompletionsArgs),
+    Verify(verify::VerifyArgs),
+    Why(why::WhyArgs),
+    Worker(worker::WorkerArgs),
 }
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
@@ -61,18 +65,19 @@ pub fn main() -> u8 {
     let cli = Cli::parse();
     output::configure(&cli.output);
     let outcome: anyhow::Result<u8> = match cli.command {
+        Command::Ckpt(args) => ckpt::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Data(args) => data::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Table(args) => table::run(&args),
-        Command::Report(args) => report::run(&args),
-        Command::Why(args) => why::run(&args),
-        Command::Verify(args) => verify::run(&args),
         Command::Use(args) => use_point::run(&args),
-        Command::Ckpt(args) => ckpt::run(&args),
-        Command::Data(args) => data::run(&args),
-        Command::Schema(args) => schema::run(&args),
-        Command::Completions(args) => completions::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Why(args) => why::run(&args),
+        Command::Worker(args) => worker::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         output::note(&format!("error: {error:#}"));
@@ -80,16 +85,24 @@ pub fn main() -> u8 {
     })
 }
 
-/// 3 where the results directory is held by another run or written by a newer version, else 2.
+/// 3 where the results directory is held by another run or written by a newer version, 1 where a run broke off
+/// after it had begun, else 2.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    use crate::run::{RunError, VerifyError};
+    use crate::run::{RunError, SlurmError, VerifyError};
     use crate::store::StoreError;
     let held = |store: &StoreError| matches!(store, StoreError::Held { .. } | StoreError::NewerFormat { .. });
-    let from_run =
-        error.downcast_ref::<RunError>().is_some_and(|e| matches!(e, RunError::Store(s) if held(s)));
-    let from_verify =
-        error.downcast_ref::<VerifyError>().is_some_and(|e| matches!(e, VerifyError::Store(s) if held(s)));
-    if from_run || from_verify || error.downcast_ref::<StoreError>().is_some_and(held) { 3 } else { 2 }
+    if let Some(VerifyError::Store(store)) = error.downcast_ref::<VerifyError>()
+        && held(store)
+    {
+        return 3;
+    }
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::Broken(_)) => 1,
+        Some(RunError::Store(store)) if held(store) => 3,
+        Some(RunError::Slurm(SlurmError::Queued(_))) => 3,
+        _ if error.downcast_ref::<StoreError>().is_some_and(held) => 3,
+        _ => 2,
+    }
 }
 
 #[cfg(test)]

@@ -62,7 +62,26 @@ impl Progress {
                     if *members == 1 { "one run".to_owned() } else { format!("{members} runs together") };
                 self.bar.set_message(format!("{phase} {epochs}, {together}"));
             }
-            Event::EpochDone { .. } | Event::StageDiverged { .. } => {}
+            Event::EpochDone { .. } | Event::StageDiverged { .. } | Event::StageFailed { .. } => {}
+            Event::PointDamaged { point, cause, moved_to } => self.say(&format!(
+                "warning: point {point} cannot be used: {cause}\n  moved to `{moved_to}`; it is made again"
+            )),
+            Event::CohortFailed { members, cause, next } => self.say(&format!(
+                "warning: training {members} stages together failed: {cause}\n  trying again, at most {next} together"
+            )),
+            Event::WorkerEnded { device, cause, restarted } => {
+                let what = if *restarted { "it is started again" } else { "the others go on" };
+                self.say(&format!("warning: the worker on {device} ended before its work was done ({cause}); {what}"));
+            }
+            Event::BudgetEstimate { steps_per_second, seconds_left, steps, steps_left, points, points_left } => {
+                self.say(&format!(
+                    "{} steps a second: {} of {} steps and {points} of {points_left} points fit into the {} that are left",
+                    thousands(*steps_per_second as usize),
+                    thousands(*steps as usize),
+                    thousands(*steps_left as usize),
+                    duration(*seconds_left)
+                ));
+            }
             Event::PointDone { point, average, val_loss } => {
                 self.ended += 1;
                 let figure = match (average, val_loss) {

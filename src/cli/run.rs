@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use super::launch::{LaunchArgs, OnCluster};
+use super::limits::{LimitArgs, end_at};
 use super::output;
 use super::progress::{Progress, duration};
 use super::sweep_file::{SpecArgs, expand};
 use crate::learn::{Cancel, Device, DeviceRequest};
-use crate::run::{self, RunOptions, RunReport};
+use crate::run::{self, RunOptions, RunReport, Stop};
+use crate::spec::SweepSpec;
 
 /// Train and evaluate every point of a sweep and print the results matrix
 ///
@@ -23,6 +26,10 @@ pub struct RunArgs {
     spec: SpecArgs,
     #[command(flatten)]
     how: HowArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    launch: LaunchArgs,
     /// Print a JSON summary instead of the table
     #[arg(long, env = "SWEEP_JSON")]
     json: bool,
@@ -34,7 +41,8 @@ pub struct HowArgs {
     /// Where results go: a sweep writes to ROOT/<name>/
     #[arg(long, value_name = "ROOT", default_value = "results", env = "SWEEP_OUT")]
     out: PathBuf,
-    /// auto, cpu, cuda or cuda:N (flex: burn's CPU backend, for comparison)
+    /// auto, cpu, cuda or cuda:N (flex: burn's CPU backend, for comparison); several, as in cuda:0,cuda:1 or
+    /// cuda:all, get one worker process each
     #[arg(long, default_value = "auto", env = "SWEEP_DEVICE")]
     device: String,
     /// Train at most N runs together [default: by device]
@@ -46,21 +54,62 @@ pub struct HowArgs {
 }
 
 impl HowArgs {
+    /// The options of a run of `file`; on a cluster `--device` is for its nodes to resolve.
+    fn options_on(&self, file: &Path, cluster: bool) -> anyhow::Result<RunOptions> {
+        if !cluster {
+            return self.options(file);
+        }
+        anyhow::ensure!(
+            !self.device.contains(',') && self.device != "cuda:all",
+            "`--device {}`: each task of a cluster job has one device\nhint: `--tasks N` makes several, `[slurm] gres` asks for a GPU each",
+            self.device
+        );
+        self.device.parse::<DeviceRequest>()?;
+        Self { device: Device::Cpu.to_string(), ..self.clone() }.options(file)
+    }
+
+    fn device(&self) -> &str {
+        &self.device
+    }
+
+    fn root(&self) -> &Path {
+        &self.out
+    }
+
     /// The options of a run of `file`.
     ///
     /// # Errors
     /// A flag that makes no sense.
     pub fn options(&self, file: &Path) -> anyhow::Result<RunOptions> {
         anyhow::ensure!(self.cohort != Some(0), "`--cohort 0`: a cohort has at least one member");
-        let device = self.device.parse::<DeviceRequest>()?.resolve()?;
+        let mut workers = devices(&self.device)?;
+        let device = workers.first().copied().unwrap_or(Device::Cpu);
+        if workers.len() == 1 {
+            workers.clear();
+        }
         Ok(RunOptions {
             root: self.out.clone(),
             device,
+            workers,
             share: !self.no_share,
             width: self.cohort,
+            fresh: false,
+            deadline: None,
+            retries: 0,
+            retry_infeasible: false,
+            max_failures: None,
             provenance: provenance(file, device),
         })
     }
+}
+
+/// `cuda:0,cuda:1`, `cuda:all`, or one device.
+fn devices(text: &str) -> anyhow::Result<Vec<Device>> {
+    if text == "cuda:all" {
+        Device::Cuda(0).check()?;
+        return Ok((0..).map(Device::Cuda).take_while(|device| device.check().is_ok()).collect());
+    }
+    text.split(',').map(|device| Ok(device.trim().parse::<DeviceRequest>()?.resolve()?)).collect()
 }
 
 /// What determines no result but is good to know later.
@@ -98,33 +147,134 @@ fn provenance(file: &Path, device: Device) -> BTreeMap<String, String> {
 /// # Errors
 /// A sweep file or an input that cannot be used.
 pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
-    let files = expand(&args.files)?;
-    let specs = files.iter().map(|file| args.spec.load(file)).collect::<anyhow::Result<Vec<_>>>()?;
+    args.launch.on_cluster()?;
+    let sweeps = read_all(args)?;
     let cancel = Cancel::default();
     let signal = listen(&cancel)?;
+    let deadline = args.limits.deadline();
+    end_at(deadline, &cancel);
     let mut code = 0;
-    for (spec, file) in specs.into_iter().zip(&files) {
-        let options = args.how.options(file)?;
-        let mut progress = Progress::new(&cancel);
-        output::note(&format!("{}: results go to `{}`", spec.name, options.root.join(&spec.name).display()));
-        let began = std::time::Instant::now();
-        let report = run::run(spec, &options, &cancel, &mut |event| progress.show(event))?;
-        show(&report, args.json);
+    for (spec, file) in sweeps {
+        let mut options = args.how.options_on(&file, args.launch.on_cluster()?)?;
+        args.limits.apply(&mut options, deadline);
+        let (name, dir) = (spec.name.clone(), options.root.join(&spec.name));
+        let report = match start(args, spec, &options, &cancel) {
+            Ok(Some(report)) => report,
+            Ok(None) => continue,
+            Err(error) => {
+                args.limits.finished(super::exit_code(&error), None, &dir);
+                return Err(error);
+            }
+        };
         let outcome = report.outcome;
-        output::note(&format!(
-            "{} points done, {} failed, {} pending in {}",
-            outcome.done,
-            outcome.failed,
-            outcome.pending,
-            duration(began.elapsed().as_secs_f64())
-        ));
-        if outcome.interrupted {
-            output::note(&format!("interrupted; the same command goes on:\n  {}", command_line()));
-            return Ok((128 + signal.load(Ordering::Relaxed)) as u8);
+        let ended = match outcome.stopped {
+            Some(Stop::Interrupted) => Some(signal_code(&signal)),
+            Some(Stop::Budget) => Some(5),
+            Some(Stop::Failures) => Some(1),
+            None => None,
+        };
+        if let Some(stop) = outcome.stopped {
+            output::note(&format!(
+                "{}; this goes on:\n  {}",
+                reason(stop),
+                continuation(&args.limits, &name)
+            ));
         }
-        code = code.max(u8::from(outcome.failed > 0));
+        let own = ended.unwrap_or(u8::from(outcome.failed + outcome.pending > 0));
+        args.limits.finished(own, Some(&outcome), &dir);
+        if let Some(ended) = ended {
+            return Ok(ended);
+        }
+        code = code.max(own);
     }
     Ok(code)
+}
+
+/// Reads all sweep files before any of them runs, and names their directories.
+fn read_all(args: &RunArgs) -> anyhow::Result<Vec<(SweepSpec, PathBuf)>> {
+    let mut sweeps: Vec<(SweepSpec, PathBuf)> = Vec::new();
+    let files = expand(&args.files)?;
+    anyhow::ensure!(
+        args.limits.name().is_none() || files.len() == 1,
+        "`--name` is for one sweep file, and there are {}",
+        files.len()
+    );
+    for file in files {
+        let mut spec = args.spec.load(&file)?;
+        if let Some(name) = args.limits.name() {
+            let plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+            let usable = !name.is_empty() && !name.starts_with('.') && name.chars().all(plain);
+            anyhow::ensure!(usable, "`--name {name}`: use letters, digits, `-`, `_` and `.`");
+            name.clone_into(&mut spec.name);
+        }
+        if let Some((_, other)) = sweeps.iter().find(|(known, _)| known.name == spec.name) {
+            anyhow::bail!(
+                "`{}` and `{}` are both called `{}` and would write to the same directory\nhint: change `name` in one of them",
+                other.display(),
+                file.display(),
+                spec.name
+            );
+        }
+        sweeps.push((spec, file));
+    }
+    if args.limits.fresh() {
+        for (spec, _) in &mut sweeps {
+            spec.name = run::fresh_name(args.how.root(), &spec.name);
+        }
+    }
+    Ok(sweeps)
+}
+
+/// Runs one sweep; `None` if it was left to a cluster.
+fn start(
+    args: &RunArgs,
+    spec: SweepSpec,
+    options: &RunOptions,
+    cancel: &Cancel,
+) -> anyhow::Result<Option<RunReport>> {
+    if !args.launch.on_cluster()? {
+        return run_here(spec, options, cancel, args.json).map(Some);
+    }
+    match args.launch.submit(spec, (options, args.how.device()), cancel)? {
+        OnCluster::Sent => Ok(None),
+        OnCluster::Ended(report) => {
+            show(&report, args.json);
+            Ok(Some(*report))
+        }
+    }
+}
+
+fn run_here(spec: SweepSpec, options: &RunOptions, cancel: &Cancel, json: bool) -> anyhow::Result<RunReport> {
+    let mut progress = Progress::new(cancel);
+    output::note(&format!("{}: results go to `{}`", spec.name, options.root.join(&spec.name).display()));
+    let began = std::time::Instant::now();
+    let report = run::run(spec, options, cancel, &mut |event| progress.show(event))?;
+    show(&report, json);
+    let outcome = report.outcome;
+    output::note(&format!(
+        "{} points done, {} failed, {} pending in {}",
+        outcome.done,
+        outcome.failed,
+        outcome.pending,
+        duration(began.elapsed().as_secs_f64())
+    ));
+    Ok(report)
+}
+
+/// 130 or 143 after SIGINT or SIGTERM; 5 after SIGUSR1, which is a time limit.
+pub fn signal_code(signal: &AtomicI32) -> u8 {
+    match signal.load(Ordering::Relaxed) {
+        signal_hook::consts::SIGUSR1 => 5,
+        signal => (128 + signal) as u8,
+    }
+}
+
+fn reason(stop: Stop) -> &'static str {
+    match stop {
+        Stop::Interrupted => "interrupted",
+        Stop::Budget => "the time is up",
+        Stop::Failures => "stopped because points failed",
+    }
 }
 
 fn show(report: &RunReport, json: bool) {
@@ -136,7 +286,7 @@ fn show(report: &RunReport, json: bool) {
             "done": report.outcome.done,
             "failed": report.outcome.failed,
             "pending": report.outcome.pending,
-            "interrupted": report.outcome.interrupted,
+            "interrupted": report.outcome.stopped.is_some(),
         });
         output::result(&format!("{summary}\n"));
     } else {
@@ -144,8 +294,8 @@ fn show(report: &RunReport, json: bool) {
     }
 }
 
-/// The command as it was typed, for copying.
-fn command_line() -> String {
+/// The command as it was typed, for copying; after `--fresh` it names the new directory instead.
+fn continuation(limits: &LimitArgs, name: &str) -> String {
     let quote = |argument: String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c);
         match !argument.is_empty() && argument.chars().all(plain) {
@@ -153,14 +303,19 @@ fn command_line() -> String {
             false => format!("'{}'", argument.replace('\'', r"'\''")),
         }
     };
-    std::env::args().map(quote).collect::<Vec<_>>().join(" ")
+    let mut words: Vec<String> =
+        std::env::args().filter(|argument| argument != "--fresh").map(quote).collect();
+    if limits.fresh() {
+        words.extend(["--name".to_owned(), name.to_owned()]);
+    }
+    words.join(" ")
 }
 
-/// The first SIGINT or SIGTERM asks the trainer to end at the next step; the second ends at once.
+/// The first SIGINT, SIGTERM or (from a cluster whose time limit comes near) SIGUSR1 asks the trainer to end at the next step; the second ends at once.
 pub fn listen(cancel: &Cancel) -> anyhow::Result<Arc<AtomicI32>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
     let received = Arc::new(AtomicI32::new(SIGINT));
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
     let (cancel, seen) = (cancel.clone(), Arc::clone(&received));
     std::thread::spawn(move || {
         for signal in signals.forever() {

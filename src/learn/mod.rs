@@ -81,6 +81,7 @@ impl Cancel {
 
     /// Counts `members` that made a step.
     pub fn count_steps(&self, members: u64) {
+        crate::store::fault::step(members);
         self.0.1.fetch_add(members, Ordering::Relaxed);
     }
 

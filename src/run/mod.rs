@@ -1,12 +1,21 @@
 //! Drives the plan: asks the store what is there, trains what is outstanding, evaluates, commits, and goes on
 //! after failures. A run always does what is outstanding; there is no separate way to resume.
 
+mod budget;
+mod crew;
+mod failures;
 mod forecast;
+mod launch;
 mod measure;
+mod notices;
 mod points;
+mod runner;
 mod session;
+mod slurm;
 mod stages;
+mod tail;
 mod verify;
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -15,18 +24,28 @@ use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::evaluate::EvaluateError;
 use crate::event::Event;
-use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, train_cohort};
-use crate::plan::{CPU_WIDTH, Cohort, GPU_WIDTH, next_cohort, outstanding};
+use crate::learn::{Cancel, Device};
+use crate::plan::outstanding;
 use crate::report;
 use crate::spec::SweepSpec;
-use crate::store::{FORMAT, ReferencesRecord, ResolvedRecord, Store, StoreError, SweepDir, SweepResults};
+use crate::store::fault::{self, Passage};
+use crate::store::{
+    FORMAT, ReferencesRecord, ResolvedRecord, Store, StoreError, SweepDir, SweepResults, read_resolved,
+};
 
 pub use forecast::{CohortForecast, Forecast, Speed, forecast};
+pub use launch::{ClusterOptions, Launched, launch, preview};
 pub use session::{Session, phase_of, thousands};
+pub use slurm::SlurmError;
 pub use verify::{PointCheck, Verification, VerifyError, verify};
+pub use worker::{WorkerOptions, work};
 
-use points::PointTable;
-use stages::StageTable;
+use crew::supervise;
+use launch::{close, close_after_workers};
+
+use points::{Failed, PointTable};
+use runner::Runner;
+use stages::{Opening, StageTable};
 
 /// Why a run could not begin or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +63,14 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Slurm(#[from] SlurmError),
+    #[error(transparent)]
     Io(#[from] std::io::Error),
+    #[error("`{0}` is not what it was when the run began\nhint: start the sweep again with `sweep run`")]
+    InputChanged(String),
+    /// The run had begun; what it finished is kept.
+    #[error("{0}\nhint: every finished epoch is kept; once the cause is gone, the same command goes on")]
+    Broken(Box<RunError>),
 }
 
 /// How a run is to be made; none of it changes a result.
@@ -52,11 +78,24 @@ pub enum RunError {
 pub struct RunOptions {
     /// Results go to `root/<name>/`.
     pub root: PathBuf,
+    /// Of this process, or of every worker.
     pub device: Device,
+    /// Devices of worker processes; empty = this process trains.
+    pub workers: Vec<Device>,
     /// Share stages between points.
     pub share: bool,
     /// Widest cohort; `None` = by device.
     pub width: Option<usize>,
+    /// Start in a directory of its own, and take nothing over from other sweeps.
+    pub fresh: bool,
+    /// End in time for this moment.
+    pub deadline: Option<Instant>,
+    /// Further attempts at a stage that failed.
+    pub retries: u32,
+    /// Train diverged stages again.
+    pub retry_infeasible: bool,
+    /// Stop after so many points have failed.
+    pub max_failures: Option<usize>,
     /// Facts about this launch for `resolved.json`.
     pub provenance: std::collections::BTreeMap<String, String>,
 }
@@ -66,9 +105,21 @@ pub struct RunOptions {
 pub struct Outcome {
     pub done: usize,
     pub failed: usize,
-    /// Points without results because the run was interrupted.
+    /// Points without results because the run was stopped.
     pub pending: usize,
-    pub interrupted: bool,
+    /// Why it ended before everything was done.
+    pub stopped: Option<Stop>,
+}
+
+/// Why a run ended before everything was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// By a signal.
+    Interrupted,
+    /// The time was up.
+    Budget,
+    /// Too many points had failed.
+    Failures,
 }
 
 /// What a run leaves: the counts, the matrix as it was written, and where.
@@ -90,25 +141,124 @@ pub fn run(
     sink: &mut dyn FnMut(&Event),
 ) -> Result<RunReport, RunError> {
     let session = Session::load(spec, options.share)?;
+    fault::pass(Passage::DataLoaded)?;
+    let (store, launch) = open_store(&session, options)?;
+    let broken = |error| RunError::Broken(Box::new(error));
+    train(&session, &store, (options, cancel), launch, sink).map_err(broken)
+}
+
+/// Takes the results directory and writes down what is asked for.
+fn open_store(session: &Session, options: &RunOptions) -> Result<(Store, Launch), RunError> {
     let dir = SweepDir::new(&options.root, &session.spec.name);
     let holder = options.provenance.get("holder").map_or("sweep", String::as_str);
     let store = Store::open(dir, holder)?;
-    write_request(&session, &store, options)?;
-    let mut log = |event: &Event| {
-        if let Ok(line) = serde_json::to_string(&Stamped { time: unix_time(), data: event }) {
-            store.append_event(&line);
-        }
-        sink(event);
+    let launch = write_request(session, &store, options)?;
+    Ok((store, launch))
+}
+
+/// Appends `event` to the log and shows it.
+fn logged(store: &Store, event: &Event, sink: &mut dyn FnMut(&Event)) {
+    if let Ok(line) = serde_json::to_string(&Stamped { time: unix_time(), data: event.clone() }) {
+        store.append_event(&line);
+    }
+    sink(event);
+}
+
+/// The first free one of `name`, `name-2`, `name-3`, ... below `root`: where `--fresh` starts.
+pub fn fresh_name(root: &Path, name: &str) -> String {
+    let free = |name: &String| !root.join(name).exists();
+    let numbered = (2..).map(|n| format!("{name}-{n}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(free).unwrap_or_else(|| name.to_owned())
+}
+
+/// What a launch finds in its directory.
+struct Launch {
+    /// Take over stages of other sweeps.
+    adopt: bool,
+    /// What has changed since the last launch.
+    notices: Vec<String>,
+}
+
+/// Everything between the request and the last matrix.
+fn train(
+    session: &Session,
+    store: &Store,
+    (options, cancel): (&RunOptions, &Cancel),
+    launch: Launch,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<RunReport, RunError> {
+    let began = Instant::now();
+    let tables = open_tables(session, store, options, (launch, Failed::TryAgain), sink)?;
+    let mut runner = Runner::new((session, store), (options, cancel), tables, None);
+    runner.finish_ready(None, &mut |event| logged(store, event, sink))?;
+    let stopped = if options.workers.is_empty() || runner.outstanding().is_empty() {
+        runner.work(&mut |event| logged(store, event, sink))?
+    } else {
+        supervise(&mut runner, sink)?
     };
-    Runner { session: &session, store: &store, options, cancel, began: Instant::now() }.run(&mut log)
+    if options.workers.is_empty() {
+        return close(store, runner, stopped, began, sink);
+    }
+    let stages = runner.into_stages();
+    close_after_workers((session, store), (options, cancel), stages, stopped, (began, sink))
+}
+
+/// What is there of stages and points; says so.
+fn open_tables(
+    session: &Session,
+    store: &Store,
+    options: &RunOptions,
+    (launch, failed): (Launch, Failed),
+    sink: &mut dyn FnMut(&Event),
+) -> Result<(StageTable, PointTable), RunError> {
+    let opening = Opening {
+        device: options.device.kind(),
+        adopt: launch.adopt,
+        retry_infeasible: options.retry_infeasible,
+    };
+    let mut log = |event: &Event| logged(store, event, sink);
+    let stages = StageTable::open(session, store.stages(), opening, &mut log)?;
+    let points = PointTable::open(session, store, &stages, failed, &mut log)?;
+    log(&plan_ready(session, &stages, &points, launch.notices));
+    Ok((stages, points))
+}
+
+/// The last event of a run.
+fn finished(outcome: &Outcome, began: Instant) -> Event {
+    Event::Finished {
+        done: outcome.done,
+        failed: outcome.failed,
+        pending: outcome.pending,
+        interrupted: outcome.stopped.is_some(),
+        seconds: began.elapsed().as_secs_f64(),
+    }
+}
+
+fn plan_ready(session: &Session, stages: &StageTable, points: &PointTable, changes: Vec<String>) -> Event {
+    let plan = &session.plan;
+    let left: u64 = outstanding(plan, &stages.progress())
+        .iter()
+        .map(|&stage| u64::from(plan.stages[stage].epochs - stages.epochs(stage)))
+        .sum();
+    let mut notices = changes;
+    notices.extend(session.notices());
+    Event::PlanReady {
+        points: plan.points.len(),
+        points_done: points.ended(),
+        stages: plan.stages.len(),
+        steps: plan.steps,
+        steps_naive: plan.steps_naive,
+        steps_left: left * session.dataset.train.len() as u64,
+        notices,
+    }
 }
 
 /// A line of `events.jsonl`.
-#[derive(serde::Serialize)]
-struct Stamped<'a> {
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Stamped {
     /// Seconds since 1970.
     time: f64,
-    data: &'a Event,
+    data: Event,
 }
 
 fn unix_time() -> f64 {
@@ -116,8 +266,18 @@ fn unix_time() -> f64 {
     now.map_or(0.0, |now| now.as_secs_f64())
 }
 
-fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Result<(), RunError> {
+/// Key of `provenance` that marks a directory made by `--fresh`.
+const FRESH: &str = "fresh";
+
+fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Result<Launch, RunError> {
     let spec = &session.spec;
+    let old = read_resolved(store.dir().path()).ok();
+    let fresh = options.fresh || old.as_ref().is_some_and(|old| old.provenance.contains_key(FRESH));
+    let mut provenance = options.provenance.clone();
+    if fresh {
+        provenance.insert(FRESH.to_owned(), "true".to_owned());
+    }
+    let notices = old.map_or_else(Vec::new, |old| notices::compared(&old, session));
     let resolved = ResolvedRecord {
         format: FORMAT,
         name: spec.name.clone(),
@@ -128,14 +288,14 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
         eval: spec.eval.clone(),
         inputs: session.inputs.clone(),
         health: session.health(),
-        provenance: options.provenance.clone(),
+        provenance,
     };
     store.write_request(&spec.source, &resolved)?;
     if let Some(logged) = &session.logged {
         let references = logged.references(&session.dataset.embeddings);
         store.write_references(&ReferencesRecord { format: FORMAT, references })?;
     }
-    Ok(())
+    Ok(Launch { adopt: !fresh, notices })
 }
 
 /// Writes the matrix of what is done into `dir` and returns it.
@@ -148,102 +308,4 @@ pub fn write_matrix(store: &Store, dir: &Path) -> Result<report::Matrix, StoreEr
     let files = matrix.files();
     store.write_tables(&files)?;
     Ok(matrix)
-}
-
-struct Runner<'a> {
-    session: &'a Session,
-    store: &'a Store,
-    options: &'a RunOptions,
-    cancel: &'a Cancel,
-    began: Instant,
-}
-
-impl Runner<'_> {
-    fn run(&self, log: &mut dyn FnMut(&Event)) -> Result<RunReport, RunError> {
-        let plan = &self.session.plan;
-        let kind = self.options.device.kind();
-        let mut stages = StageTable::open(self.session, self.store.stages(), kind, log)?;
-        let mut points = PointTable::open(self.session, self.store);
-        let left: u64 = outstanding(plan, &stages.progress())
-            .iter()
-            .map(|&stage| u64::from(plan.stages[stage].epochs - stages.epochs(stage)))
-            .sum();
-        log(&Event::PlanReady {
-            points: plan.points.len(),
-            points_done: points.ended(),
-            stages: plan.stages.len(),
-            steps: plan.steps,
-            steps_naive: plan.steps_naive,
-            steps_left: left * self.session.dataset.train.len() as u64,
-            notices: self.session.notices(),
-        });
-        points.finish_ready(self.session, self.store, &mut stages, self.options.device, log)?;
-        let width = self.options.width.unwrap_or(match self.options.device {
-            Device::Cuda(_) => GPU_WIDTH,
-            Device::Cpu | Device::Flex => CPU_WIDTH,
-        });
-        while !self.cancel.is_raised() {
-            let progress = stages.progress();
-            let list = outstanding(plan, &progress);
-            let Some(cohort) = next_cohort(plan, &progress, &list, width) else { break };
-            if self.train(&cohort, &mut stages, &mut points, log)? == CohortEnd::Cancelled {
-                break;
-            }
-        }
-        let outcome = points.outcome(self.cancel.is_raised());
-        let matrix = write_matrix(self.store, self.store.dir().path())?;
-        log(&Event::Finished {
-            done: outcome.done,
-            failed: outcome.failed,
-            pending: outcome.pending,
-            interrupted: outcome.interrupted,
-            seconds: self.began.elapsed().as_secs_f64(),
-        });
-        Ok(RunReport { outcome, matrix, dir: self.store.dir().clone() })
-    }
-
-    /// Trains one cohort; every epoch is on disk before the next begins, and every point is finished as soon
-    /// as its epoch is there.
-    fn train(
-        &self,
-        cohort: &Cohort,
-        stages: &mut StageTable,
-        points: &mut PointTable,
-        log: &mut dyn FnMut(&Event),
-    ) -> Result<CohortEnd, RunError> {
-        let plan = &self.session.plan;
-        let (model, freeze, jobs) = stages.jobs(self.session, cohort)?;
-        let first_epoch = jobs.iter().filter_map(|job| job.progress.as_ref()).map(|p| p.epoch + 1).max();
-        let first_epoch = first_epoch.unwrap_or(1);
-        let last_epoch = jobs.iter().map(|job| job.last_epoch).max().unwrap_or(first_epoch);
-        let epochs: u64 = jobs.iter().map(|job| u64::from(job.last_epoch + 1 - first_epoch)).sum();
-        log(&Event::CohortStarted {
-            phase: session::phase_of(&plan.stages[cohort.stages[0]].kind).map_or("init", |p| p.name()).into(),
-            members: jobs.len(),
-            first_epoch,
-            last_epoch,
-            steps: epochs * self.session.dataset.train.len() as u64,
-            points: plan.points.iter().filter(|point| cohort.stages.contains(&point.stage)).count(),
-        });
-        let mut failure = None;
-        let mut report = |event: MemberEvent| {
-            let handle = || -> Result<(), RunError> {
-                stages.record_event(self.session, event, log)?;
-                points.finish_ready(self.session, self.store, stages, self.options.device, log)
-            };
-            failure = handle().err();
-            failure.is_none()
-        };
-        let end = train_cohort(
-            self.session.engine(&model, &freeze),
-            self.options.device,
-            &jobs,
-            self.cancel,
-            &mut report,
-        );
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(end),
-        }
-    }
 }

@@ -2,36 +2,107 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
+use super::notices;
 use super::session::{Session, phase_of};
 use super::stages::StageTable;
-use super::{Outcome, RunError};
+use super::{Outcome, RunError, Stop};
 use crate::checkpoint;
 use crate::event::Event;
 use crate::learn::{Device, Query, scores_of};
 use crate::plan::{StageProgress, model_of};
 use crate::store::{
-    EpochMetrics, FORMAT, PointFiles, PointRecord, PointStatus, QueryScore, StageStore, Store,
+    EpochMetrics, FORMAT, PointFiles, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError,
+    SweepDir, check_point,
 };
 
 /// How each point has ended, in grid order; `None` = not yet.
 pub struct PointTable {
     ended: Vec<Option<PointStatus>>,
+    /// Points that ended without results since the table was opened.
+    new_failures: usize,
 }
 
 impl PointTable {
-    /// Reads which points are already there *for this plan*.
-    pub fn open(session: &Session, store: &Store) -> Self {
-        let points = session.spec.points.iter().zip(&session.plan.points);
-        let ended = points
-            .map(|(point, planned)| {
-                let record = store.point_record(&point.name)?;
-                let stage = &session.plan.stages[planned.stage];
-                let same = record.stage == stage.key.0 && record.config == point.config;
-                (same && record.format == FORMAT && record.status == PointStatus::Done)
-                    .then_some(record.status)
-            })
-            .collect();
-        Self { ended }
+    /// Reads which points are already there *for this plan*; damaged ones are set aside and made again.
+    ///
+    /// A point that diverged stays as it is while its stage says so: the same training would diverge again. One
+    /// that failed in another way is outstanding.
+    ///
+    /// # Errors
+    /// A point of a newer format, one that cannot be set aside.
+    pub fn open(
+        session: &Session,
+        store: &Store,
+        stages: &StageTable,
+        failed: Failed,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<Self, RunError> {
+        let queries = session.logged.as_ref().map_or(0, |logged| logged.queries().len());
+        let dir = store.dir().path();
+        let points = &session.spec.points;
+        let found: Vec<Result<Option<PointRecord>, StoreError>> =
+            points.par_iter().map(|point| check_point(dir, &point.name, queries)).collect();
+        let evaluation = session.evaluation();
+        let mut ended = Vec::with_capacity(points.len());
+        for ((point, planned), found) in points.iter().zip(&session.plan.points).zip(found) {
+            let record = match found {
+                Ok(record) => record,
+                Err(error @ StoreError::NewerFormat { .. }) => return Err(error.into()),
+                Err(error) => {
+                    let moved_to = store.set_aside_point(&point.name, "damaged")?.display().to_string();
+                    let cause = error.to_string();
+                    log(&Event::PointDamaged { point: point.name.clone(), cause, moved_to });
+                    None
+                }
+            };
+            let stage = &session.plan.stages[planned.stage];
+            let same = |record: &PointRecord| {
+                record.stage == stage.key.0
+                    && record.evaluation == evaluation
+                    && notices::same_but_paths(&record.config, &point.config)
+            };
+            if record.as_ref().is_some_and(|record| !same(record)) {
+                // Of another configuration or other inputs: no table may show it as this point's result.
+                store.set_aside_point(&point.name, "replaced")?;
+            }
+            let record = record.filter(same);
+            if let Some(record) = record.as_ref().filter(|record| record.config != point.config) {
+                // The same files by other paths: the record says what `resolved.json` says.
+                store.write_point_record(&PointRecord { config: point.config.clone(), ..record.clone() })?;
+            }
+            let status = record.map(|record| record.status);
+            ended.push(status.filter(|status| match status {
+                PointStatus::Done => true,
+                PointStatus::Infeasible => {
+                    matches!(reached(session, stages, planned.stage, planned.epoch), Reach::Never(_))
+                }
+                PointStatus::Failed => failed == Failed::Stay,
+                PointStatus::Pending => false,
+            }));
+        }
+        Ok(Self { ended, new_failures: 0 })
+    }
+
+    /// For a worker process, which finishes the points of the stages that it trains.
+    pub fn join(session: &Session) -> Self {
+        Self { ended: vec![None; session.plan.points.len()], new_failures: 0 }
+    }
+
+    /// For a look from outside: what has ended, nothing set aside.
+    pub fn glance(session: &Session, dir: &SweepDir) -> Self {
+        let queries = session.logged.as_ref().map_or(0, |logged| logged.queries().len());
+        let status = |point: &crate::spec::Point| {
+            let record = check_point(dir.path(), &point.name, queries).ok()??;
+            notices::same_but_paths(&record.config, &point.config).then_some(record.status)
+        };
+        Self { ended: session.spec.points.par_iter().map(status).collect(), new_failures: 0 }
+    }
+
+    /// Points that ended without results in this run.
+    pub fn new_failures(&self) -> usize {
+        self.new_failures
     }
 
     /// Number of points that need nothing any more.
@@ -40,31 +111,30 @@ impl PointTable {
     }
 
     /// The counts so far.
-    pub fn outcome(&self, interrupted: bool) -> Outcome {
+    pub fn outcome(&self, stopped: Option<Stop>) -> Outcome {
         let count =
             |wanted: &[PointStatus]| self.ended.iter().flatten().filter(|s| wanted.contains(s)).count();
         let done = count(&[PointStatus::Done]);
         let failed = count(&[PointStatus::Failed, PointStatus::Infeasible]);
-        Outcome { done, failed, pending: self.ended.len() - done - failed, interrupted }
+        Outcome { done, failed, pending: self.ended.len() - done - failed, stopped }
     }
 
-    /// Finishes every point whose epoch is there, and those that will never get it.
+    /// Finishes every point (of the stages in `only`) whose epoch is there, and those that will never get it.
     ///
     /// # Errors
     /// A store that cannot be read or written.
     pub fn finish_ready(
         &mut self,
-        session: &Session,
-        store: &Store,
+        (session, store): (&Session, &Store),
         stages: &mut StageTable,
-        device: Device,
+        (device, only): (Device, Option<&[usize]>),
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         for index in 0..self.ended.len() {
-            if self.ended[index].is_some() {
+            let planned = session.plan.points[index];
+            if self.ended[index].is_some() || only.is_some_and(|only| !only.contains(&planned.stage)) {
                 continue;
             }
-            let planned = session.plan.points[index];
             match reached(session, stages, planned.stage, planned.epoch) {
                 Reach::Epoch(epoch) => {
                     let (record, scores, metrics) = evaluate(session, stages, index, epoch, device)?;
@@ -75,17 +145,42 @@ impl PointTable {
                     self.ended[index] = Some(PointStatus::Done);
                 }
                 Reach::Never(cause) => {
-                    let record = record(session, index, None, PointStatus::Infeasible, Some(cause.clone()));
-                    let metrics = chain_metrics(session, stages, index, planned.epoch);
-                    write(session, store, &record, &BTreeMap::new(), &metrics)?;
-                    log(&Event::PointFailed { point: record.name, error: cause });
-                    self.ended[index] = Some(PointStatus::Infeasible);
+                    self.give_up(session, store, stages, (index, PointStatus::Infeasible, cause), log)?;
+                }
+                Reach::Failed(cause) => {
+                    self.give_up(session, store, stages, (index, PointStatus::Failed, cause), log)?;
                 }
                 Reach::NotYet => {}
             }
         }
         Ok(())
     }
+
+    fn give_up(
+        &mut self,
+        session: &Session,
+        store: &Store,
+        stages: &StageTable,
+        (index, status, cause): (usize, PointStatus, String),
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), RunError> {
+        let record = record(session, index, None, status, Some(cause.clone()));
+        let metrics = chain_metrics(session, stages, index, session.plan.points[index].epoch);
+        write(session, store, &record, &BTreeMap::new(), &metrics)?;
+        log(&Event::PointFailed { point: record.name, error: cause });
+        self.ended[index] = Some(status);
+        self.new_failures += 1;
+        Ok(())
+    }
+}
+
+/// What becomes of points that have failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// They are outstanding: a new run tries them again.
+    TryAgain,
+    /// They failed in this run.
+    Stay,
 }
 
 enum Reach {
@@ -93,6 +188,8 @@ enum Reach {
     Epoch(u32),
     /// Training diverged before it.
     Never(String),
+    /// Training could not go on to it in this run.
+    Failed(String),
     NotYet,
 }
 
@@ -102,14 +199,16 @@ fn reached(session: &Session, stages: &StageTable, stage: usize, epoch: u32) -> 
     let diverged = |record: &crate::store::StageRecord| record.diverged.clone().unwrap_or_default();
     // An Init stage is complete as it is; others need at least one epoch.
     let begun = epoch == 0 || progress.epochs() > 0;
-    match progress.reached(epoch) {
-        Some(epoch) if begun => Reach::Epoch(epoch),
+    let start = session.plan.stages[stage]
+        .parent
+        .map(|parent| reached(session, stages, parent, session.plan.stages[parent].epochs));
+    match (progress.reached(epoch), start) {
+        (_, Some(start @ (Reach::Never(_) | Reach::Failed(_)))) => start,
+        // The start may be missing although the stage is there: it was damaged and is made again first.
+        (Some(epoch), None | Some(Reach::Epoch(_))) if begun => Reach::Epoch(epoch),
         _ if matches!(progress, StageProgress::Diverged(_)) => Reach::Never(diverged(record)),
-        _ => match session.plan.stages[stage].parent {
-            Some(parent) => match reached(session, stages, parent, session.plan.stages[parent].epochs) {
-                Reach::Never(cause) => Reach::Never(cause),
-                Reach::Epoch(_) | Reach::NotYet => Reach::NotYet,
-            },
+        _ => match stages.failure(stage) {
+            Some(cause) => Reach::Failed(cause.to_owned()),
             None => Reach::NotYet,
         },
     }
@@ -175,6 +274,7 @@ fn record(
         status,
         error,
         stage: stage.key.0.clone(),
+        evaluation: session.evaluation(),
         trainable,
         total: layout.total,
         movement: BTreeMap::new(),

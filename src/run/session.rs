@@ -107,6 +107,14 @@ impl Session {
         }
     }
 
+    /// Identity of the evaluation: what decides selections and scores besides the weights. `None` without one.
+    pub fn evaluation(&self) -> Option<String> {
+        let eval = self.spec.eval.as_ref()?;
+        let what = (&eval.shots, &eval.samples, eval.score, self.inputs.get("eval.logged"));
+        let canonical = serde_json::to_vec(&what).expect("plain values");
+        Some(blake3::hash(&canonical).to_hex()[..32].to_owned())
+    }
+
     /// Health of the reward signal under the first point's rewards.
     pub fn health(&self) -> Option<SignalHealth> {
         self.spec.points.first().map(|point| data::signal_health(&self.dataset, &point.config.reward))
@@ -162,7 +170,7 @@ pub fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position) % 3 == 0 {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -207,11 +215,11 @@ fn reward_tables(
     Ok(tables)
 }
 
+/// Weights by content hash, and the content hash of every path.
+type WarmStarts = (HashMap<String, Weights>, HashMap<PathBuf, String>);
+
 /// Reads every warm-start checkpoint once and checks that it fits the models that use it.
-fn warm_starts(
-    spec: &SweepSpec,
-    dim: usize,
-) -> Result<(HashMap<String, Weights>, HashMap<PathBuf, String>), RunError> {
+fn warm_starts(spec: &SweepSpec, dim: usize) -> Result<WarmStarts, RunError> {
     let (mut starts, mut hashes) = (HashMap::new(), HashMap::new());
     let mut checked: Vec<(&PathBuf, &ModelParams)> = Vec::new();
     for point in &spec.points {

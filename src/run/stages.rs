@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::RunError;
 use super::session::{Session, phase_of};
 use crate::checkpoint::{self, Facts, Weights};
@@ -10,7 +12,7 @@ use crate::event::Event;
 use crate::learn::{Diverged, MemberEvent, MemberJob, MemberParams, Progress};
 use crate::plan::{Cohort, StageKind, StageProgress, model_of};
 use crate::spec::{FreezeSet, ModelParams};
-use crate::store::{EpochMetrics, EpochRecord, FORMAT, StageRecord, StageStore};
+use crate::store::{EpochMetrics, EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
 
 /// Records of all stages of a plan, in plan order.
 pub struct StageTable {
@@ -20,6 +22,19 @@ pub struct StageTable {
     device: &'static str,
     /// Weights that are start or reference of stages in training, by (stage, epoch).
     cache: BTreeMap<(usize, u32), Arc<Vec<f32>>>,
+    /// Why stages could not be trained in this run.
+    failed: Vec<Option<String>>,
+}
+
+/// How stages are taken up.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Kind of device new checkpoints are computed on.
+    pub device: &'static str,
+    /// Take over what other sweeps below the same root have trained.
+    pub adopt: bool,
+    /// Train diverged stages again.
+    pub retry_infeasible: bool,
 }
 
 impl StageTable {
@@ -30,59 +45,99 @@ impl StageTable {
     pub fn open(
         session: &Session,
         store: StageStore,
-        device: &'static str,
+        how: Opening,
         log: &mut dyn FnMut(&Event),
     ) -> Result<Self, RunError> {
-        let mut table = Self { store, records: Vec::new(), device, cache: BTreeMap::new() };
-        for index in 0..session.plan.stages.len() {
-            let record = table.open_stage(session, index, log)?;
+        let count = session.plan.stages.len();
+        let failed = vec![None; count];
+        let mut table =
+            Self { store, records: Vec::new(), device: how.device, cache: BTreeMap::new(), failed };
+        // Reading every checkpoint takes a second per gigabyte and finds what a night has damaged before
+        // anything is built on it.
+        let found: Vec<Result<Option<StageRecord>, RunError>> =
+            (0..count).into_par_iter().map(|index| table.inspect(session, index, how)).collect();
+        for (index, found) in found.into_iter().enumerate() {
+            let record = table.open_stage(session, index, found, how, log)?;
             table.records.push(record);
         }
         Ok(table)
+    }
+
+    /// For a worker process: reads what is there; [`StageTable::open`] has been called by whoever started it.
+    ///
+    /// # Errors
+    /// A record that is missing where every stage begins, or cannot be read.
+    pub fn join(session: &Session, store: StageStore, device: &'static str) -> Result<Self, RunError> {
+        let count = session.plan.stages.len();
+        let records = (0..count).map(|index| new_record(session, index)).collect();
+        let failed = vec![None; count];
+        let mut table = Self { store, records, device, cache: BTreeMap::new(), failed };
+        table.refresh(session)?;
+        Ok(table)
+    }
+
+    /// Reads again what other processes may have written.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn refresh(&mut self, session: &Session) -> Result<(), RunError> {
+        for (stage, record) in session.plan.stages.iter().zip(&mut self.records) {
+            if let Some(found) = self.store.record(&stage.key)? {
+                *record = found;
+            }
+        }
+        Ok(())
+    }
+
+    /// The stage's record with every file it speaks of read and compared; `None` if it has not been started.
+    fn inspect(
+        &self,
+        session: &Session,
+        index: usize,
+        how: Opening,
+    ) -> Result<Option<StageRecord>, RunError> {
+        let stage = &session.plan.stages[index];
+        let Some(mut record) = self.store.record(&stage.key)? else { return Ok(None) };
+        if how.retry_infeasible && record.diverged.take().is_some() {
+            self.store.write_record(&stage.key, &record)?;
+        }
+        let last = record.epochs.len() as u32;
+        let first = u32::from(stage.parent.is_some());
+        for epoch in first..=last {
+            self.store.weights(&stage.key, &record, epoch)?;
+        }
+        if last < stage.epochs && can_go_on(&record) {
+            self.store.progress(&stage.key, &record)?;
+        }
+        self.store.tidy(&stage.key, &record)?;
+        Ok(Some(record))
     }
 
     fn open_stage(
         &mut self,
         session: &Session,
         index: usize,
+        found: Result<Option<StageRecord>, RunError>,
+        how: Opening,
         log: &mut dyn FnMut(&Event),
     ) -> Result<StageRecord, RunError> {
         let stage = &session.plan.stages[index];
-        let mut found = match self.store.record(&stage.key) {
-            Ok(found) => found,
-            Err(error) => {
-                self.set_aside(session, index, &error.to_string(), log)?;
-                None
-            }
-        };
-        if let Some(record) = &found
-            && let Err(error) = self.check(session, index, record)
-        {
-            self.set_aside(session, index, &error.to_string(), log)?;
-            found = None;
-        }
+        let mut found = self.usable(session, index, found, log)?;
         let have = found.as_ref().map(|record| record.epochs.len() as u32);
-        if have.is_none_or(|have| have < stage.epochs && found.as_ref().is_some_and(can_go_on))
+        if how.adopt
+            && have.is_none_or(|have| have < stage.epochs && found.as_ref().is_some_and(can_go_on))
             && let Some(from) = self.store.adopt(&stage.key, have)?
         {
-            log(&Event::StageAdopted { stage: stage.key.0.clone(), from: from.display().to_string() });
-            found = self.store.record(&stage.key)?;
+            let adopted = self.inspect(session, index, how);
+            found = self.usable(session, index, adopted, log)?;
+            if found.is_some() {
+                log(&Event::StageAdopted { stage: stage.key.0.clone(), from: from.display().to_string() });
+            }
         }
         if let Some(record) = found {
             return Ok(record);
         }
-        let key_of = |index: Option<usize>| index.map(|index| session.plan.stages[index].key.0.clone());
-        let mut record = StageRecord {
-            format: FORMAT,
-            key: stage.key.0.clone(),
-            kind: stage.kind.clone(),
-            parent: key_of(stage.parent),
-            reference: key_of(stage.reference),
-            init: None,
-            epochs: Vec::new(),
-            stopped: false,
-            diverged: None,
-        };
+        let mut record = new_record(session, index);
         if stage.parent.is_none() {
             let weights = session.initial_weights(&stage.kind);
             record.init = Some(checkpoint::content_hash(&weights));
@@ -92,17 +147,22 @@ impl StageTable {
         Ok(record)
     }
 
-    /// The files a continuation would need: the last epoch's weights, and its moments if it can go on.
-    fn check(&self, session: &Session, index: usize, record: &StageRecord) -> Result<(), RunError> {
-        let stage = &session.plan.stages[index];
-        let last = record.epochs.len() as u32;
-        if last > 0 || stage.parent.is_none() {
-            self.store.weights(&stage.key, record, last)?;
+    /// What was found, or nothing after it was set aside as damaged.
+    fn usable(
+        &self,
+        session: &Session,
+        index: usize,
+        found: Result<Option<StageRecord>, RunError>,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<Option<StageRecord>, RunError> {
+        match found {
+            Ok(found) => Ok(found),
+            Err(error @ RunError::Store(StoreError::NewerFormat { .. })) => Err(error),
+            Err(error) => {
+                self.set_aside(session, index, &error.to_string(), log)?;
+                Ok(None)
+            }
         }
-        if last < stage.epochs && can_go_on(record) {
-            self.store.progress(&stage.key, record)?;
-        }
-        Ok(())
     }
 
     fn set_aside(
@@ -131,6 +191,16 @@ impl StageTable {
     /// The record of a stage.
     pub fn record(&self, stage: usize) -> &StageRecord {
         &self.records[stage]
+    }
+
+    /// Notes that a stage could not be trained in this run.
+    pub fn fail(&mut self, stage: usize, cause: String) {
+        self.failed[stage] = Some(cause);
+    }
+
+    /// Why a stage could not be trained in this run.
+    pub fn failure(&self, stage: usize) -> Option<&str> {
+        self.failed[stage].as_deref()
     }
 
     /// Weights of a stage after `epoch`.
@@ -229,7 +299,6 @@ impl StageTable {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one event")]
     fn record_epoch(
         &mut self,
         session: &Session,
@@ -314,6 +383,23 @@ impl StageTable {
             facts.metrics = figures(metrics);
         }
         facts
+    }
+}
+
+/// The record of a stage that has not been started.
+fn new_record(session: &Session, index: usize) -> StageRecord {
+    let stage = &session.plan.stages[index];
+    let key_of = |index: Option<usize>| index.map(|index| session.plan.stages[index].key.0.clone());
+    StageRecord {
+        format: FORMAT,
+        key: stage.key.0.clone(),
+        kind: stage.kind.clone(),
+        parent: key_of(stage.parent),
+        reference: key_of(stage.reference),
+        init: None,
+        epochs: Vec::new(),
+        stopped: false,
+        diverged: None,
     }
 }
 

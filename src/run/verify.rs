@@ -122,8 +122,14 @@ pub fn verify(
     let options = RunOptions {
         root: room.path().to_owned(),
         device,
+        workers: Vec::new(),
         share: false,
         width: Some(1),
+        fresh: false,
+        deadline: None,
+        retries: 0,
+        retry_infeasible: false,
+        max_failures: None,
         provenance: BTreeMap::new(),
     };
     let report = run(spec, &options, cancel, sink)?;

@@ -3,6 +3,8 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use super::fault::{self, Passage};
+
 /// Writes `path` through `fill`, so that a reader (or a crash) sees the old file or the new one, never a part.
 ///
 /// Creates missing parent directories.
@@ -24,11 +26,15 @@ pub fn write_with(
         .permissions(permissions())
         .tempfile_in(parent)
         .map_err(name_it)?;
+    fault::pass(Passage::Write).map_err(name_it)?;
     let mut writer = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
     fill(&mut writer).and_then(|()| writer.flush()).map_err(name_it)?;
     drop(writer);
+    fault::pass(Passage::TemporaryWritten)?;
     temporary.as_file().sync_all().map_err(name_it)?;
+    fault::pass(Passage::BeforeRename)?;
     temporary.persist(path).map_err(|error| name_it(error.error))?;
+    fault::pass(Passage::AfterRename)?;
     sync_directory(parent);
     Ok(())
 }

@@ -24,6 +24,9 @@ pub enum StoreError {
     /// A file that cannot be what it should be.
     #[error("`{}` is damaged: {cause}", .path.display())]
     Corrupt { path: PathBuf, cause: String },
+    /// Somebody removed or moved the directory during the run.
+    #[error("`{}` was removed or moved while the run was writing to it; nothing more is written", .0.display())]
+    Gone(PathBuf),
     /// Not a results directory at all.
     #[error("`{}` is not a results directory: it has no `resolved.json`\nhint: name the directory that `sweep run` wrote, such as `results/kl_grid`", .0.display())]
     NotResults(PathBuf),

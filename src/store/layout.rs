@@ -29,6 +29,30 @@ impl SweepDir {
         self.0.join(".lock")
     }
 
+    /// Held, shared, by every worker process.
+    pub fn workers_lock(&self) -> PathBuf {
+        self.0.join(".workers")
+    }
+
+    /// What worker processes tell each other: who trains which stage.
+    pub fn claims(&self) -> PathBuf {
+        self.0.join("claims")
+    }
+
+    /// Messages of worker processes.
+    pub fn worker_logs(&self) -> PathBuf {
+        self.0.join("workers")
+    }
+
+    /// The script of a cluster job, and the number under which it was submitted.
+    pub fn job_script(&self) -> PathBuf {
+        self.worker_logs().join("job.sh")
+    }
+
+    pub fn job(&self) -> PathBuf {
+        self.worker_logs().join("job")
+    }
+
     /// The sweep file as given.
     pub fn sweep_file(&self) -> PathBuf {
         self.0.join("sweep.toml")
@@ -55,6 +79,11 @@ impl SweepDir {
 
     pub fn matrix_md(&self) -> PathBuf {
         self.0.join("matrix.md")
+    }
+
+    /// Damaged or replaced stages and points: nothing is deleted.
+    pub fn set_aside(&self) -> PathBuf {
+        self.0.join("set_aside")
     }
 
     /// All stages.

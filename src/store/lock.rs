@@ -1,18 +1,26 @@
 //! One writer per results directory.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the lock file is written in place: it is held, never replaced"
-)]
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
 
 use super::{StoreError, SweepDir};
 
 /// The held lock; released when dropped, or by the system when the process ends in whatever way.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Whether the lock file is still where it was: otherwise the directory was removed or moved.
+    pub fn is_in_place(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let here = std::fs::metadata(&self.path).ok().map(identity);
+        here.is_some() && here == self.file.metadata().ok().map(identity)
+    }
 }
 
 /// Takes the lock of `dir` (which exists) for `holder`, a description for people.
@@ -21,12 +29,7 @@ pub struct Lock {
 /// [`StoreError::Held`] with the other holder's description.
 pub fn take(dir: &SweepDir, holder: &str) -> Result<Lock, StoreError> {
     let path = dir.lock();
-    let name_it = |error: std::io::Error| {
-        std::io::Error::new(error.kind(), format!("cannot lock `{}`: {error}", path.display()))
-    };
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    let mut file = options.open(&path).map_err(name_it)?;
+    let mut file = open(&path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -35,11 +38,55 @@ pub fn take(dir: &SweepDir, holder: &str) -> Result<Lock, StoreError> {
             let holder = if other.is_empty() { "unknown".to_owned() } else { other.trim().to_owned() };
             return Err(StoreError::Held { dir: dir.path().to_owned(), holder });
         }
-        Err(TryLockError::Error(error)) => return Err(name_it(error).into()),
+        Err(TryLockError::Error(error)) => return Err(name_lock(&path)(error).into()),
+    }
+    let workers = open(&dir.workers_lock())?;
+    if let Err(TryLockError::WouldBlock) = workers.try_lock() {
+        let holder = "workers of an earlier run that are still at work".to_owned();
+        return Err(StoreError::Held { dir: dir.path().to_owned(), holder });
     }
     // The description is a courtesy; the lock itself is what counts.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
-    Ok(Lock { _file: file })
+    Ok(Lock { file, path })
+}
+
+/// Joins the worker processes that write to `dir` together. Those that a run has started (`attached`) share a
+/// lock beside that run's own; the tasks of a cluster share the run's lock itself and so exclude every run.
+///
+/// # Errors
+/// [`StoreError::Held`] by a run that is not the worker's.
+pub fn join(dir: &SweepDir, attached: bool) -> Result<Lock, StoreError> {
+    let path = if attached { dir.workers_lock() } else { dir.lock() };
+    let mut file = open(&path)?;
+    match file.try_lock_shared() {
+        Ok(()) => {
+            if !attached {
+                // For whoever asks who holds the directory; all tasks write the same.
+                let _ = file.set_len(0).and_then(|()| file.write_all(b"tasks of a cluster job"));
+            }
+            Ok(Lock { file, path })
+        }
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::Held { dir: dir.path().to_owned(), holder: "a run that is starting".to_owned() })
+        }
+        Err(TryLockError::Error(error)) => Err(name_lock(&path)(error).into()),
+    }
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    Ok(options.open(path).map_err(name_lock(path))?)
+}
+
+fn name_lock(path: &Path) -> impl Fn(std::io::Error) -> std::io::Error {
+    move |error| {
+        let text = format!(
+            "cannot lock `{}`: {error}\nhint: results need a directory that can be written; name another with `--out`",
+            path.display()
+        );
+        std::io::Error::new(error.kind(), text)
+    }
 }
 
 /// Whether a run holds `dir` now, and its description.
@@ -51,6 +98,10 @@ pub fn holder(dir: &SweepDir) -> Option<String> {
             file.read_to_string(&mut text).ok()?;
             Some(text.trim().to_owned())
         }
-        _ => None,
+        _ => {
+            let workers = File::open(dir.workers_lock()).ok()?;
+            let busy = matches!(workers.try_lock(), Err(TryLockError::WouldBlock));
+            busy.then(|| "worker processes".to_owned())
+        }
     }
 }

@@ -2,9 +2,11 @@
 
 pub mod atomic;
 mod audit;
+mod claim;
 mod current;
 mod error;
 mod events;
+pub mod fault;
 mod inventory;
 mod layout;
 mod lock;
@@ -17,13 +19,14 @@ mod status;
 mod writer;
 
 pub use audit::audit;
+pub use claim::Claim;
 pub use current::{InUse, UseError, back, in_use, use_baseline, use_point};
 pub use error::StoreError;
 pub use events::{LoggedEvent, read_events};
 pub use inventory::{Held, Inventory};
 pub use layout::SweepDir;
 pub use lock::{Lock, holder};
-pub use read::read_resolved;
+pub use read::{check_point, read_resolved};
 pub use results::{
     EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
     ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults,
@@ -32,4 +35,4 @@ pub use rows::{MeanScore, mean_scores, metrics_csv, scores_csv, selections_jsonl
 pub use speed::{SpeedSample, StepKind, speed_samples};
 pub use stage::{EpochRecord, StageRecord, StageStore};
 pub use status::{RunningStage, Status, Training, status};
-pub use writer::{PointFiles, Store};
+pub use writer::{PointFiles, Store, read_job, write_job};

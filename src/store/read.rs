@@ -87,6 +87,31 @@ fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, 
     })
 }
 
+/// The record of `point` in `dir` if it has ended, after a look at the files that belong to it. `queries` is the
+/// number of evaluation queries, 0 without evaluation.
+///
+/// # Errors
+/// A file of the point that is damaged or of a newer format.
+pub fn check_point(dir: &Path, name: &str, queries: usize) -> Result<Option<PointRecord>, StoreError> {
+    let place = dir.join("points").join(name);
+    let path = place.join("point.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let record: PointRecord = read_record(&path)?;
+    let corrupt = |cause: String| StoreError::Corrupt { path: place.clone(), cause };
+    if record.name != name {
+        return Err(corrupt(format!("it is the record of point {}", record.name)));
+    }
+    read_metrics(&place.join("metrics.csv"))?;
+    let scores = read_selections(&place.join("selections.jsonl"))?;
+    let whole = scores.values().all(|shot| shot.len() == queries) && (queries == 0 || !scores.is_empty());
+    if record.status == PointStatus::Done && !whole {
+        return Err(corrupt("`selections.jsonl` is not complete".to_owned()));
+    }
+    Ok(Some(record))
+}
+
 fn pending(point: Point) -> PointResult {
     PointResult {
         name: point.name,

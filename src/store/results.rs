@@ -160,6 +160,9 @@ pub struct PointRecord {
     pub error: Option<String>,
     /// Key of the stage whose checkpoint the point is.
     pub stage: String,
+    /// Hash of what its selections were scored with: shots, samples, score and the evaluation file's contents.
+    #[serde(default)]
+    pub evaluation: Option<String>,
     pub trainable: usize,
     pub total: usize,
     pub movement: BTreeMap<String, f64>,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::fault::{self, Passage};
 use super::layout::stage_file;
 use super::{EpochMetrics, FORMAT, StoreError, SweepDir, atomic};
 use crate::checkpoint::{self, Array, Facts, Weights};
@@ -141,11 +142,33 @@ impl StageStore {
         let epoch = progress.epoch;
         checkpoint::write(&dir.join(stage_file::checkpoint(record.phase(), epoch)), weights, facts)?;
         write_progress(&dir.join(stage_file::optimizer(epoch)), progress)?;
+        fault::pass(Passage::BeforeRecord)?;
         self.write_record(key, record)?;
-        let metrics: Vec<EpochMetrics> = record.epochs.iter().map(|epoch| epoch.metrics.clone()).collect();
-        atomic::write(&dir.join(stage_file::METRICS), &super::metrics_csv(&metrics))?;
-        if epoch > 1 {
-            let _ = fs_err::remove_file(dir.join(stage_file::optimizer(epoch - 1)));
+        fault::pass(Passage::AfterRecord)?;
+        self.tidy(key, record)
+    }
+
+    /// What follows from the record: `metrics.csv` is brought up to date and moments that nobody goes on from are
+    /// removed. A run that was killed between the record and this does it when it goes on.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn tidy(&self, key: &StageKey, record: &StageRecord) -> Result<(), StoreError> {
+        let dir = self.dir.stage(key);
+        let last = record.epochs.len() as u32;
+        if last > 0 {
+            let metrics: Vec<EpochMetrics> =
+                record.epochs.iter().map(|epoch| epoch.metrics.clone()).collect();
+            let (path, text) = (dir.join(stage_file::METRICS), super::metrics_csv(&metrics));
+            if fs_err::read(&path).ok().as_ref() != Some(&text) {
+                atomic::write(&path, &text)?;
+            }
+        }
+        for epoch in 1..last {
+            let path = dir.join(stage_file::optimizer(epoch));
+            if path.exists() {
+                fs_err::remove_file(path)?;
+            }
         }
         Ok(())
     }
@@ -191,13 +214,7 @@ impl StageStore {
     /// # Errors
     /// I/O errors.
     pub fn set_aside(&self, key: &StageKey) -> Result<PathBuf, StoreError> {
-        let dir = self.dir.stage(key);
-        let free = (1..)
-            .map(|n| dir.with_file_name(format!("{}.damaged{n}", key.0)))
-            .find(|path| !path.exists())
-            .unwrap_or_else(|| dir.with_extension("damaged"));
-        std::fs::rename(&dir, &free)?;
-        Ok(free)
+        set_aside(&self.dir, &self.dir.stage(key), "damaged")
     }
 
     /// Takes over a stage that another sweep below the same root has trained, if there is one that has come
@@ -229,15 +246,30 @@ impl StageStore {
         let mut names: Vec<String> =
             (1..=last).map(|epoch| stage_file::checkpoint(record.phase(), epoch)).collect();
         names.push(if last == 0 { stage_file::checkpoint(None, 0) } else { stage_file::optimizer(last) });
-        names.push(stage_file::METRICS.to_owned());
-        for name in names.iter().filter(|name| from.join(name).exists()) {
+        // A file that is missing ends the attempt: the other sweep is damaged, or is at work on the stage.
+        for name in &names {
             let target = to.join(name);
             if !target.exists() && fs_err::hard_link(from.join(name), &target).is_err() {
                 atomic::write(&target, &fs_err::read(from.join(name))?)?;
             }
         }
-        self.write_record(key, record)
+        self.write_record(key, record)?;
+        self.tidy(key, record)
     }
+}
+
+/// Moves `what` (a stage's or a point's directory) to `set_aside/<its name>.<why><n>` with the first free n: out of
+/// reach of everything that reads stages and points.
+pub(super) fn set_aside(dir: &SweepDir, what: &Path, why: &str) -> Result<PathBuf, StoreError> {
+    let name = what.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let place = dir.set_aside();
+    fs_err::create_dir_all(&place)?;
+    let free = (1..)
+        .map(|n| place.join(format!("{name}.{why}{n}")))
+        .find(|path| !path.exists())
+        .unwrap_or_else(|| place.join(name));
+    std::fs::rename(what, &free)?;
+    Ok(free)
 }
 
 fn write_progress(path: &Path, progress: &Progress) -> Result<(), StoreError> {

@@ -1,9 +1,13 @@
 //! What a run writes into the directory it holds.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::claim::{self, Claim};
+use super::fault::{self, Passage};
 use super::lock::{self, Lock};
+use crate::plan::StageKey;
+
 use super::{
     EpochMetrics, FORMAT, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord, StageStore, StoreError,
     SweepDir, atomic, mean_scores, metrics_csv, scores_csv, selections_jsonl,
@@ -13,7 +17,7 @@ use super::{
 #[derive(Debug)]
 pub struct Store {
     dir: SweepDir,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// Everything below `points/<name>/`.
@@ -46,7 +50,68 @@ impl Store {
                 return Err(StoreError::NewerFormat { path: dir.resolved(), format });
             }
         }
-        Ok(Self { dir, _lock: lock })
+        clear_temporaries(dir.path());
+        claim::forget(&dir);
+        Ok(Self { dir, lock })
+    }
+
+    /// Joins the other worker processes that write to an existing directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] by another run, I/O errors.
+    pub fn join(dir: SweepDir, attached: bool) -> Result<Self, StoreError> {
+        let lock = lock::join(&dir, attached)?;
+        Ok(Self { dir, lock })
+    }
+
+    /// Where a worker's messages go, opened for appending.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn worker_log(&self, name: &str) -> Result<(PathBuf, std::fs::File), StoreError> {
+        let path = self.dir.worker_logs().join(format!("{name}.log"));
+        fs_err::create_dir_all(self.dir.worker_logs())?;
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path)?;
+        Ok((path, file))
+    }
+
+    /// Writes what a cluster is to run.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_job_script(&self, script: &str) -> Result<(), StoreError> {
+        fs_err::create_dir_all(self.dir.worker_logs())?;
+        Ok(atomic::write(&self.dir.job_script(), script.as_bytes())?)
+    }
+
+    /// Fails if the directory has been removed or moved since: what is written then would be lost, or worse,
+    /// be taken for another run's.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`]
+    pub fn check_in_place(&self) -> Result<(), StoreError> {
+        if self.lock.is_in_place() { Ok(()) } else { Err(StoreError::Gone(self.dir.path().to_owned())) }
+    }
+
+    /// Claims a stage for this worker; `None` if another worker has it.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn claim(&self, key: &StageKey) -> Result<Option<Claim>, StoreError> {
+        claim::claim(&self.dir, key)
+    }
+
+    /// Notes for the other workers of this run that `key` has failed.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn note_failure(&self, key: &StageKey, cause: &str) -> Result<(), StoreError> {
+        claim::note_failure(&self.dir, key, cause)
+    }
+
+    /// Why `key` failed in another worker of this run, if it did.
+    pub fn noted_failure(&self, key: &StageKey) -> Option<String> {
+        claim::failure(&self.dir, key)
     }
 
     /// Its paths.
@@ -91,13 +156,25 @@ impl Store {
             let target = Path::new("../..").join(checkpoint);
             atomic::symlink(&target, &dir.join("checkpoint"))?;
         }
-        write_json(&self.dir.point_record(&files.record.name), files.record)
+        fault::pass(Passage::BeforePoint)?;
+        self.write_point_record(files.record)?;
+        Ok(fault::pass(Passage::AfterPoint)?)
     }
 
-    /// The record of a point that has ended, if it is there and readable.
-    pub fn point_record(&self, name: &str) -> Option<PointRecord> {
-        let bytes = fs_err::read(self.dir.point_record(name)).ok()?;
-        serde_json::from_slice(&bytes).ok()
+    /// Writes the record of a point whose other files are there.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_point_record(&self, record: &PointRecord) -> Result<(), StoreError> {
+        write_json(&self.dir.point_record(&record.name), record)
+    }
+
+    /// Moves a point out of the way, to `set_aside/<name>.<why><n>`; returns where it went. Nothing is deleted.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn set_aside_point(&self, name: &str, why: &str) -> Result<PathBuf, StoreError> {
+        super::stage::set_aside(&self.dir, &self.dir.point(name), why)
     }
 
     /// Writes files of the sweep's top level (the matrix) by name.
@@ -106,6 +183,7 @@ impl Store {
     /// I/O errors.
     pub fn write_tables(&self, files: &[(&str, Vec<u8>)]) -> Result<(), StoreError> {
         for (name, bytes) in files {
+            fault::pass(Passage::Matrix)?;
             atomic::write(&self.dir.path().join(name), bytes)?;
         }
         Ok(())
@@ -117,6 +195,30 @@ impl Store {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.events());
         if let Ok(mut file) = file {
             let _ = file.write_all(format!("{line}\n").as_bytes());
+        }
+    }
+}
+
+/// Notes the number of a submitted job; its tasks may hold the directory already.
+///
+/// # Errors
+/// I/O errors.
+pub fn write_job(dir: &SweepDir, job: &str) -> Result<(), StoreError> {
+    Ok(atomic::write(&dir.job(), format!("{job}\n").as_bytes())?)
+}
+
+/// The number of the job that was submitted last for `dir`.
+pub fn read_job(dir: &SweepDir) -> Option<String> {
+    let text = fs_err::read_to_string(dir.job()).ok()?;
+    Some(text.trim().to_owned()).filter(|job| !job.is_empty())
+}
+
+/// Removes what interrupted writes left: temporary files, never results.
+fn clear_temporaries(dir: &Path) {
+    for entry in walkdir::WalkDir::new(dir).into_iter().filter_map(Result::ok) {
+        let name = entry.file_name().to_string_lossy();
+        if name.starts_with(".sweep-") && name.ends_with(".tmp") {
+            let _ = std::fs::remove_file(entry.path());
         }
     }
 }

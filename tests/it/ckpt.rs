@@ -428,6 +428,7 @@ fn record(at: &Path, name: &str, stage: &str, kl_beta: f64) -> PointRecord {
         config: config(at, kl_beta),
         status: PointStatus::Done,
         error: None,
+        evaluation: None,
         stage: stage.into(),
         trainable: 88,
         total: 144,

@@ -296,6 +296,7 @@ pub fn write_point(dir: &Path, point: &PointResult) {
         config: point.config.clone(),
         status: point.status,
         error: point.error.clone(),
+        evaluation: None,
         stage: "0123abcd".to_owned(),
         trainable: point.trainable,
         total: point.total,

@@ -195,6 +195,7 @@ impl<'d> StackedCohort<'d> {
                     return None;
                 }
                 run = run.step(self, &chunk, i);
+                cancel.count_steps(active.len() as u64);
             }
             run.log.close_chunk();
         }

@@ -1,0 +1,199 @@
+//! A sweep as a cluster job: prepared here, trained by its tasks, closed by whoever is last.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::points::{Failed, PointTable};
+use super::runner::Runner;
+use super::session::Session;
+use super::slurm::{self, Job, SlurmError};
+use super::stages::StageTable;
+use super::tail::Tail;
+use super::{
+    RunError, RunOptions, RunReport, Stop, finished, logged, open_store, open_tables, plan_ready,
+    write_matrix,
+};
+use crate::event::Event;
+use crate::learn::Cancel;
+use crate::spec::{SlurmParams, SweepSpec};
+use crate::store::{StageStore, Store, SweepDir, read_job, write_job};
+
+/// How often a waiting run looks at the queue.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Tasks of a job unless told otherwise; never more than there are stages to train.
+const TASKS: usize = 4;
+
+/// How a job is submitted.
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    /// Number of tasks; `None` = by the work there is.
+    pub tasks: Option<usize>,
+    /// `--device` of every task, as typed: `auto` is for the task's machine to resolve.
+    pub device: String,
+    /// Stay until the job has ended.
+    pub wait: bool,
+}
+
+/// What became of a request to run on a cluster.
+#[derive(Debug)]
+pub enum Launched {
+    /// The job `number` is in the queue; its results are in `dir`.
+    Submitted { number: String, dir: PathBuf },
+    /// The job has ended, or nothing was left to do.
+    Ended(Box<RunReport>),
+}
+
+/// The script that [`launch`] would submit; nothing is written.
+///
+/// # Errors
+/// Inputs that cannot be used.
+pub fn preview(spec: SweepSpec, options: &RunOptions, cluster: &ClusterOptions) -> Result<String, RunError> {
+    let params = spec.slurm.clone().unwrap_or_default();
+    let session = Session::load(spec, options.share)?;
+    let trained = session.plan.stages.iter().filter(|stage| stage.epochs > 0).count();
+    let dir = SweepDir::new(&options.root, &session.spec.name);
+    Ok(slurm::script(&job(&session, dir.path(), (options, cluster), &params, trained)?))
+}
+
+fn job<'a>(
+    session: &'a Session,
+    dir: &Path,
+    (options, cluster): (&RunOptions, &ClusterOptions),
+    params: &'a SlurmParams,
+    outstanding: usize,
+) -> Result<Job<'a>, RunError> {
+    let tasks = cluster.tasks.unwrap_or(TASKS.min(outstanding)).max(1);
+    Ok(Job {
+        program: std::env::current_exe()?,
+        dir: std::path::absolute(dir)?,
+        start_in: std::env::current_dir()?,
+        name: &session.spec.name,
+        tasks,
+        params,
+        arguments: super::crew::arguments(options, &cluster.device, tasks),
+    })
+}
+
+/// Prepares the results directory, submits an array job and, on wish, waits for its end. A job that is still in
+/// the queue is not submitted again.
+///
+/// # Errors
+/// Inputs that cannot be used, a directory that is held or cannot be written, a cluster that refuses.
+pub fn launch(
+    spec: SweepSpec,
+    (options, cluster): (&RunOptions, &ClusterOptions),
+    cancel: &Cancel,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<Launched, RunError> {
+    let params = spec.slurm.clone().unwrap_or_default();
+    let session = Session::load(spec, options.share)?;
+    let dir = SweepDir::new(&options.root, &session.spec.name);
+    let number = match read_job(&dir) {
+        Some(number) if slurm::in_queue(&number)? => {
+            if !cluster.wait {
+                return Err(SlurmError::Queued(number).into());
+            }
+            sink(&glance(&session, &dir, options)?);
+            number
+        }
+        _ => match submit(&session, (options, cluster), &params, cancel, sink)? {
+            Submission::Job(number) => number,
+            Submission::NothingToDo(report) => return Ok(Launched::Ended(report)),
+        },
+    };
+    if !cluster.wait {
+        return Ok(Launched::Submitted { number, dir: dir.path().to_owned() });
+    }
+    let (began, steps) = (Instant::now(), session.dataset.train.len() as u64);
+    let mut tail = Tail::from_end(dir.events());
+    while slurm::in_queue(&number)? {
+        if cancel.is_raised() {
+            return Ok(Launched::Submitted { number, dir: dir.path().to_owned() });
+        }
+        tail.relay((cancel, steps), sink);
+        std::thread::sleep(POLL);
+    }
+    tail.relay((cancel, steps), sink);
+    let (store, launch) = open_store(&session, options)?;
+    let (stages, points) = open_tables(&session, &store, options, (launch, Failed::Stay), &mut |_| {})?;
+    let runner = Runner::new((&session, &store), (options, cancel), (stages, points), None);
+    close(&store, runner, None, began, sink).map(|report| Launched::Ended(Box::new(report)))
+}
+
+/// How far a job is that others have submitted.
+fn glance(session: &Session, dir: &SweepDir, options: &RunOptions) -> Result<Event, RunError> {
+    let stages = StageTable::join(session, StageStore::new(dir.clone()), options.device.kind())?;
+    Ok(plan_ready(session, &stages, &PointTable::glance(session, dir), Vec::new()))
+}
+
+enum Submission {
+    Job(String),
+    NothingToDo(Box<RunReport>),
+}
+
+fn submit(
+    session: &Session,
+    (options, cluster): (&RunOptions, &ClusterOptions),
+    params: &SlurmParams,
+    cancel: &Cancel,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<Submission, RunError> {
+    let began = Instant::now();
+    let (store, launch) = open_store(session, options)?;
+    let tables = open_tables(session, &store, options, (launch, Failed::TryAgain), sink)?;
+    let mut runner = Runner::new((session, &store), (options, cancel), tables, None);
+    runner.finish_ready(None, &mut |event| logged(&store, event, sink))?;
+    let outstanding = runner.outstanding().len();
+    if outstanding == 0 {
+        let report = close(&store, runner, None, began, sink)?;
+        return Ok(Submission::NothingToDo(Box::new(report)));
+    }
+    let dir = store.dir().clone();
+    let job = job(session, dir.path(), (options, cluster), params, outstanding)?;
+    store.write_job_script(&slurm::script(&job))?;
+    // The tasks may start at once, and they do not start in a directory that is held.
+    drop(runner);
+    drop(store);
+    let number = slurm::submit(&dir.job_script())?;
+    write_job(&dir, &number)?;
+    Ok(Submission::Job(number))
+}
+
+/// Finishes the points that nobody has finished and writes the matrix.
+///
+/// # Errors
+/// A store that cannot be read or written.
+pub fn close(
+    store: &Store,
+    mut runner: Runner,
+    stopped: Option<Stop>,
+    began: Instant,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<RunReport, RunError> {
+    runner.finish_ready(None, &mut |event| logged(store, event, sink))?;
+    let outcome = runner.points.outcome(stopped);
+    store.check_in_place()?;
+    let matrix = write_matrix(store, store.dir().path())?;
+    logged(store, &finished(&outcome, began), sink);
+    Ok(RunReport { outcome, matrix, dir: store.dir().clone() })
+}
+
+/// [`close`] after other processes trained: what they finished is read again.
+///
+/// # Errors
+/// A store that cannot be read or written.
+pub fn close_after_workers(
+    (session, store): (&Session, &Store),
+    both: (&RunOptions, &Cancel),
+    mut stages: StageTable,
+    stopped: Option<Stop>,
+    (began, sink): (Instant, &mut dyn FnMut(&Event)),
+) -> Result<RunReport, RunError> {
+    stages.refresh(session)?;
+    let points = PointTable::open(session, store, &stages, Failed::Stay, &mut |event| {
+        logged(store, event, &mut *sink)
+    })?;
+    let runner = Runner::new((session, store), both, (stages, points), None);
+    close(store, runner, stopped, began, sink)
+}

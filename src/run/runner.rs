@@ -1,0 +1,337 @@
+//! The loop that trains what is outstanding, alone or beside other worker processes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::budget::{Budget, Pace};
+use super::failures::{Failures, Verdict, message_of};
+use super::points::PointTable;
+use super::session::{Session, phase_of};
+use super::stages::StageTable;
+use super::{RunError, RunOptions, Stop};
+use crate::event::Event;
+use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, train_cohort};
+use crate::plan::{CPU_WIDTH, Cohort, GPU_WIDTH, StageProgress, next_cohort, outstanding};
+use crate::store::{Claim, Store};
+
+/// How often a worker looks whether another one has finished what it waits for.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Workers that may die at a stage before it counts as failed.
+const DEATHS: u32 = 2;
+
+/// Trains the outstanding stages of a session and finishes their points.
+pub struct Runner<'a> {
+    pub session: &'a Session,
+    pub store: &'a Store,
+    pub options: &'a RunOptions,
+    pub cancel: &'a Cancel,
+    pub stages: StageTable,
+    pub points: PointTable,
+    failures: Failures,
+    budget: Option<Budget>,
+    pace: Pace,
+    estimated: bool,
+    /// Number of worker processes that share the stages; `None` = this process works alone.
+    crew: Option<usize>,
+}
+
+/// A cohort and, beside other workers, the claims on its stages.
+type Work = (Cohort, Vec<Claim>);
+
+impl<'a> Runner<'a> {
+    /// Over what `stages` and `points` say. `crew`: the number of worker processes that share the stages and
+    /// whether they train first seeds first; `None` = this process works alone.
+    pub fn new(
+        (session, store): (&'a Session, &'a Store),
+        (options, cancel): (&'a RunOptions, &'a Cancel),
+        (stages, points): (StageTable, PointTable),
+        crew: Option<(usize, bool)>,
+    ) -> Self {
+        let width = options.width.unwrap_or(match options.device {
+            Device::Cuda(_) => GPU_WIDTH,
+            Device::Cpu | Device::Flex => CPU_WIDTH,
+        });
+        let failures = Failures::new(session.plan.stages.len(), width, options.retries);
+        let by_seed = crew.is_some_and(|(_, by_seed)| by_seed) || options.deadline.is_some();
+        let budget = by_seed.then(|| Budget::new(session, options.deadline));
+        let crew = crew.map(|(crew, _)| crew);
+        let pace = Pace::default();
+        Self {
+            session,
+            store,
+            options,
+            cancel,
+            stages,
+            points,
+            failures,
+            budget,
+            pace,
+            estimated: false,
+            crew,
+        }
+    }
+
+    /// What is known of the stages, without the rest.
+    pub fn into_stages(self) -> StageTable {
+        self.stages
+    }
+
+    /// Trains until nothing is outstanding or there is a reason to stop.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written.
+    pub fn work(&mut self, log: &mut dyn FnMut(&Event)) -> Result<Option<Stop>, RunError> {
+        loop {
+            if let Some(stop) = self.stop() {
+                return Ok(Some(stop));
+            }
+            let Some((cohort, claims)) = self.next(log)? else { return Ok(self.stop()) };
+            let cohort = self.fitting(cohort);
+            if cohort.stages.is_empty() {
+                return Ok(Some(Stop::Budget));
+            }
+            self.train(&cohort, log)?;
+            drop(claims);
+        }
+    }
+
+    /// Why to stop, if there is a reason.
+    pub fn stop(&self) -> Option<Stop> {
+        if self.options.max_failures.is_some_and(|most| self.points.new_failures() >= most) {
+            return Some(Stop::Failures);
+        }
+        if self.budget.as_ref().is_some_and(|budget| budget.left().is_zero()) {
+            return Some(Stop::Budget);
+        }
+        self.cancel.is_raised().then_some(Stop::Interrupted)
+    }
+
+    /// The next cohort; waits for other workers where only they can make something ready.
+    fn next(&mut self, log: &mut dyn FnMut(&Event)) -> Result<Option<Work>, RunError> {
+        let Some(crew) = self.crew else {
+            return Ok(self.choose(&[], 1).map(|cohort| (cohort, Vec::new())));
+        };
+        while !self.cancel.is_raised() {
+            self.store.check_in_place()?;
+            self.refresh()?;
+            if self.outstanding().is_empty() {
+                return Ok(None);
+            }
+            if let Some(work) = self.claim_next(crew, log)? {
+                return Ok(Some(work));
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(None)
+    }
+
+    /// Claims a cohort of stages that no other worker has.
+    fn claim_next(&mut self, crew: usize, log: &mut dyn FnMut(&Event)) -> Result<Option<Work>, RunError> {
+        let mut taken = Vec::new();
+        while let Some(cohort) = self.choose(&taken, crew) {
+            let before = self.stages.progress();
+            let (mut stages, mut claims) = (Vec::new(), Vec::new());
+            for &stage in &cohort.stages {
+                match self.store.claim(&self.session.plan.stages[stage].key)? {
+                    Some(claim) if claim.deaths >= DEATHS + self.options.retries => {
+                        let cause = format!("{} worker processes died while they trained it", claim.deaths);
+                        self.give_up(stage, cause, log)?;
+                        taken.push(stage);
+                    }
+                    Some(claim) => {
+                        stages.push(stage);
+                        claims.push(claim);
+                    }
+                    None => taken.push(stage),
+                }
+            }
+            // Between the look and the claim another worker may have trained and given back a stage.
+            self.stages.refresh(self.session)?;
+            if self.stages.progress() != before {
+                return Ok(None);
+            }
+            if !stages.is_empty() {
+                return Ok(Some((Cohort { stages }, claims)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads again what other workers have finished and where they failed.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn refresh(&mut self) -> Result<(), RunError> {
+        self.stages.refresh(self.session)?;
+        for (index, stage) in self.session.plan.stages.iter().enumerate() {
+            if self.stages.failure(index).is_none()
+                && let Some(cause) = self.store.noted_failure(&stage.key)
+            {
+                self.stages.fail(index, cause);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stages with epochs to train, less those that failed and those that wait for one that failed.
+    pub fn outstanding(&self) -> Vec<usize> {
+        let plan = &self.session.plan;
+        let mut failed = vec![false; plan.stages.len()];
+        for (index, stage) in plan.stages.iter().enumerate() {
+            let parent = stage.parent.is_some_and(|parent| failed[parent]);
+            failed[index] = parent || self.stages.failure(index).is_some();
+        }
+        let list = outstanding(plan, &self.stages.progress());
+        list.into_iter().filter(|&stage| !failed[stage]).collect()
+    }
+
+    /// The next cohort without the stages in `taken`, for one of `crew` workers.
+    fn choose(&self, taken: &[usize], crew: usize) -> Option<Cohort> {
+        let plan = &self.session.plan;
+        let progress: Vec<StageProgress> = self.stages.progress();
+        let ready = |stage: usize| {
+            let parent = plan.stages[stage].parent;
+            parent.is_none_or(|parent| progress[parent].reached(plan.stages[parent].epochs).is_some())
+        };
+        let mut list = self.outstanding();
+        let all_ready = list.iter().filter(|&&stage| ready(stage)).count();
+        list.retain(|stage| !taken.contains(stage));
+        if let Some(budget) = &self.budget {
+            list = budget.first(&list, ready);
+        }
+        // Beside other workers everyone takes a share of what is ready, so that nobody is left without.
+        let width = self.failures.width().min(all_ready.div_ceil(crew).max(1));
+        let width = if crew == 1 { self.failures.width() } else { width };
+        next_cohort(plan, &progress, &list, width).map(|cohort| self.failures.narrow(cohort))
+    }
+
+    /// The part of `cohort` of which one epoch fits into the time that is left.
+    fn fitting(&self, mut cohort: Cohort) -> Cohort {
+        if let Some(budget) = &self.budget {
+            let steps = self.session.dataset.train.len() as u64;
+            let fit = budget.members_that_fit(cohort.stages.len(), steps, self.pace.speed());
+            cohort.stages.truncate(fit);
+        }
+        cohort
+    }
+
+    /// Trains one cohort; every epoch is on disk before the next begins, and every point is finished as soon
+    /// as its epoch is there.
+    fn train(&mut self, cohort: &Cohort, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
+        let session = self.session;
+        let plan = &session.plan;
+        let (model, freeze, jobs) = self.stages.jobs(session, cohort)?;
+        let first_epoch = jobs.iter().filter_map(|job| job.progress.as_ref()).map(|p| p.epoch + 1).max();
+        let first_epoch = first_epoch.unwrap_or(1);
+        let last_epoch = jobs.iter().map(|job| job.last_epoch).max().unwrap_or(first_epoch);
+        let epochs: u64 = jobs.iter().map(|job| u64::from(job.last_epoch + 1 - first_epoch)).sum();
+        log(&Event::CohortStarted {
+            phase: phase_of(&plan.stages[cohort.stages[0]].kind).map_or("init", |p| p.name()).into(),
+            members: jobs.len(),
+            first_epoch,
+            last_epoch,
+            steps: epochs * session.dataset.train.len() as u64,
+            points: plan.points.iter().filter(|point| cohort.stages.contains(&point.stage)).count(),
+        });
+        let (mut began, steps) = (Instant::now(), session.dataset.train.len() as u64);
+        let (cancel, device) = (self.cancel, self.options.device);
+        let (mut error, mut reported) = (None, 0);
+        let end = catch_unwind(AssertUnwindSafe(|| {
+            let mut report = |event: MemberEvent| {
+                self.pace.add(steps, began.elapsed());
+                began = Instant::now();
+                error = self.record(&cohort.stages, event, log).err();
+                reported += 1;
+                if reported == cohort.stages.len() {
+                    self.estimate(log);
+                }
+                error.is_none() && self.stop().is_none()
+            };
+            train_cohort(session.engine(&model, &freeze), device, &jobs, cancel, &mut report)
+        }));
+        match (error, end) {
+            (Some(error), _) => Err(error),
+            (None, Ok(CohortEnd::Finished | CohortEnd::Cancelled)) => Ok(()),
+            (None, Err(payload)) => self.failed(cohort, &message_of(payload.as_ref()), log),
+        }
+    }
+
+    /// Puts an epoch on disk and finishes the points that waited for it.
+    fn record(
+        &mut self,
+        cohort: &[usize],
+        event: MemberEvent,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), RunError> {
+        self.store.check_in_place()?;
+        let only = self.crew.is_some().then_some(cohort);
+        let written = self.stages.record_event(self.session, event, log);
+        // Whatever could not be written: that the directory is gone is the cause to name.
+        let written = written.and_then(|()| self.finish_ready(only, log));
+        if written.is_err() {
+            self.store.check_in_place()?;
+        }
+        written
+    }
+
+    /// Finishes every point (of the stages in `only`) that can be finished.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written.
+    pub fn finish_ready(
+        &mut self,
+        only: Option<&[usize]>,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), RunError> {
+        let device = self.options.device;
+        self.points.finish_ready((self.session, self.store), &mut self.stages, (device, only), log)
+    }
+
+    /// Says once, after the first epoch, what fits into the time that is left.
+    fn estimate(&mut self, log: &mut dyn FnMut(&Event)) {
+        if let (Some(budget), Some(speed), false) = (&self.budget, self.pace.speed(), self.estimated) {
+            self.estimated = true;
+            let Some(estimate) = budget.estimate(self.session, &self.stages, speed) else { return };
+            log(&Event::BudgetEstimate {
+                steps_per_second: estimate.speed,
+                seconds_left: estimate.seconds,
+                steps: estimate.steps,
+                steps_left: estimate.steps_left,
+                points: estimate.points,
+                points_left: estimate.points_left,
+            });
+        }
+    }
+
+    fn failed(&mut self, cohort: &Cohort, cause: &str, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
+        let verdict = self.failures.note(&cohort.stages, cause);
+        let members = cohort.stages.len();
+        match verdict {
+            Verdict::Narrower(next) => {
+                log(&Event::CohortFailed { members, cause: cause.to_owned(), next });
+            }
+            Verdict::Again => log(&Event::CohortFailed { members, cause: cause.to_owned(), next: 1 }),
+            Verdict::GiveUp => {
+                for &stage in &cohort.stages {
+                    self.give_up(stage, cause.to_owned(), log)?;
+                }
+                // Beside other workers their points are left to whoever closes the run: each is told once.
+                if self.crew.is_none() {
+                    self.finish_ready(None, log)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, stage: usize, cause: String, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
+        let key = &self.session.plan.stages[stage].key;
+        if self.crew.is_some() {
+            self.store.note_failure(key, &cause)?;
+        }
+        log(&Event::StageFailed { stage: key.0.clone(), cause: cause.clone() });
+        self.stages.fail(stage, cause);
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! One worker process: trains stages of a prepared results directory beside other workers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::launch::close_after_workers;
+use super::points::PointTable;
+use super::runner::Runner;
+use super::session::Session;
+use super::stages::StageTable;
+use super::{RunError, RunOptions, Stop, logged};
+use crate::learn::{Cancel, Device};
+use crate::spec::SweepSpec;
+use crate::store::{ResolvedRecord, Store, StoreError, SweepDir, read_resolved};
+
+/// How long a starting worker waits for the directory.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How a worker works; none of it changes a result.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// The prepared results directory.
+    pub dir: PathBuf,
+    pub device: Device,
+    pub share: bool,
+    pub width: Option<usize>,
+    pub retries: u32,
+    /// Number of workers that share the work.
+    pub crew: usize,
+    /// Every point's first seed before any second one.
+    pub by_seed: bool,
+    /// A run has started it and finishes what it leaves.
+    pub attached: bool,
+}
+
+/// Works until nothing is left to do, or until `cancel` is raised. The last task of a cluster job to end writes
+/// the matrix.
+///
+/// # Errors
+/// A directory that was not prepared or that another run holds, inputs that have changed since, a store that
+/// cannot be read or written.
+pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<Option<Stop>, RunError> {
+    let began = Instant::now();
+    let resolved = read_resolved(&options.dir)?;
+    let inputs = resolved.inputs.clone();
+    let session = Session::load(spec_of(resolved, &options.dir), options.share)?;
+    if let Some(changed) = changed_input(&inputs, &session.inputs) {
+        return Err(RunError::InputChanged(changed));
+    }
+    let dir = SweepDir::at(&options.dir);
+    let store = join(&dir, options.attached)?;
+    let run_options = run_options(options);
+    let stages = StageTable::join(&session, store.stages(), options.device.kind())?;
+    let tables = (stages, PointTable::join(&session));
+    let both = (&run_options, cancel);
+    let mut runner = Runner::new((&session, &store), both, tables, Some((options.crew, options.by_seed)));
+    let stopped = runner.work(&mut |event| logged(&store, event, &mut |_| {}))?;
+    if options.attached {
+        return Ok(stopped);
+    }
+    let stages = runner.into_stages();
+    drop(store);
+    match Store::open(dir, "the last task of a cluster job") {
+        Ok(store) => {
+            close_after_workers((&session, &store), both, stages, stopped, (began, &mut |_| {}))?;
+            Ok(stopped)
+        }
+        // Others are still at work.
+        Err(StoreError::Held { .. }) => Ok(stopped),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Joins the others. A task that ends holds the directory for a moment: the others wait for it.
+fn join(dir: &SweepDir, attached: bool) -> Result<Store, RunError> {
+    let began = Instant::now();
+    loop {
+        match Store::join(dir.clone(), attached) {
+            Err(StoreError::Held { .. }) if began.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            joined => return Ok(joined?),
+        }
+    }
+}
+
+fn run_options(options: &WorkerOptions) -> RunOptions {
+    RunOptions {
+        root: options.dir.parent().unwrap_or(Path::new(".")).to_owned(),
+        device: options.device,
+        workers: Vec::new(),
+        share: options.share,
+        width: options.width,
+        fresh: false,
+        deadline: None,
+        retries: options.retries,
+        retry_infeasible: false,
+        max_failures: None,
+        provenance: BTreeMap::new(),
+    }
+}
+
+/// The sweep as it was resolved at launch: whatever has become of its file since.
+pub fn spec_of(resolved: ResolvedRecord, dir: &Path) -> SweepSpec {
+    SweepSpec {
+        name: resolved.name,
+        path: dir.join("sweep.toml"),
+        source: String::new(),
+        axes: resolved.axes,
+        points: resolved.points,
+        baseline: resolved.baseline,
+        eval: resolved.eval,
+        export: Vec::new(),
+        slurm: None,
+        warnings: Vec::new(),
+    }
+}
+
+/// The first input whose contents are not those of the launch.
+fn changed_input(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
+    before.iter().find(|(name, hash)| now.get(*name) != Some(hash)).map(|(name, _)| name.clone())
+}

@@ -1,0 +1,179 @@
+//! Runs as jobs of a real Slurm, started here on one machine; skipped with a message where it is not installed.
+#![expect(clippy::print_stderr, reason = "says why the test is skipped")]
+#![expect(clippy::print_stdout, reason = "shows the job list to whoever asks for it")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use sweep::store::atomic;
+
+use crate::sweeps::{Place, assert_same, events, facts, said, wait_for};
+
+/// A controller and one node on this machine; both end when this is dropped.
+struct Cluster {
+    dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// `None` (and a message) where Slurm is not installed or this is not root.
+    fn start() -> Option<Self> {
+        let installed = ["/usr/sbin/slurmctld", "/usr/sbin/slurmd", "/usr/sbin/munged"];
+        let root =
+            std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
+        if !root || !installed.iter().all(|path| Path::new(path).exists()) {
+            eprintln!("skipped: needs root, and Debian's `slurm-wlm` and `munge`");
+            return None;
+        }
+        shell("mkdir -p /run/munge && chown munge:munge /run/munge");
+        shell("munge -n | unmunge >/dev/null 2>&1 || su -s /bin/sh munge -c /usr/sbin/munged");
+        let cluster = Self { dir: tempfile::tempdir().expect("a temporary directory") };
+        let dir = cluster.dir.path();
+        for name in ["state", "spool", "log"] {
+            std::fs::create_dir(dir.join(name)).expect("a directory");
+        }
+        atomic::write(&cluster.configuration(), cluster.text().as_bytes()).expect("written");
+        for daemon in ["slurmctld", "slurmd"] {
+            let output = cluster.command(daemon).arg("-f").arg(cluster.configuration()).output();
+            assert!(output.expect("it starts").status.success(), "{daemon}");
+        }
+        let ready =
+            || String::from_utf8_lossy(&cluster.ask("sinfo", &["-h", "-o", "%T"]).stdout).trim() == "idle";
+        wait_for(ready);
+        Some(cluster)
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.dir.path().join("slurm.conf")
+    }
+
+    fn text(&self) -> String {
+        let host = String::from_utf8_lossy(&shell("hostname -s").stdout).trim().to_owned();
+        let dir = self.dir.path().display();
+        // Credentials that expire soon: a job that is put back into the queue may start again after that time.
+        format!(
+            "ClusterName=t\nSlurmctldHost={host}(127.0.0.1)\nSlurmUser=root\nSlurmdUser=root\nAuthType=auth/munge\n\
+             AuthInfo=cred_expire=5\nStateSaveLocation={dir}/state\nSlurmdSpoolDir={dir}/spool\n\
+             SlurmctldPidFile={dir}/ctld.pid\nSlurmdPidFile={dir}/d.pid\nSlurmctldLogFile={dir}/log/ctld.log\n\
+             SlurmdLogFile={dir}/log/d.log\nProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\n\
+             SelectType=select/cons_tres\nSelectTypeParameters=CR_Core\nSwitchType=switch/none\nMpiDefault=none\n\
+             ReturnToService=2\nSlurmctldPort=16817\nSlurmdPort=16818\nSchedulerParameters=sched_interval=1\n\
+             NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN\n\
+             PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP\n"
+        )
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("SLURM_CONF", self.configuration());
+        command
+    }
+
+    fn ask(&self, program: &str, arguments: &[&str]) -> Output {
+        self.command(program).args(arguments).output().expect("it starts")
+    }
+
+    /// `sweep run small.toml --launcher slurm` in `place`.
+    fn run(&self, place: &Place, arguments: &[&str]) -> Output {
+        let mut command = place.command();
+        command.env("SLURM_CONF", self.configuration()).args(["--launcher", "slurm"]).args(arguments);
+        command.output().expect("it starts")
+    }
+
+    /// All jobs, also those that have ended, for whoever reads the test's output.
+    fn jobs(&self) -> String {
+        let list = self.ask("squeue", &["--states=all", "--array", "-o", "%.10i %.14j %.10T %.10M %.6D %R"]);
+        String::from_utf8_lossy(&list.stdout).into_owned()
+    }
+
+    fn details(&self, job: &str) -> String {
+        String::from_utf8_lossy(&self.ask("scontrol", &["show", "job", job]).stdout).into_owned()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for name in ["d.pid", "ctld.pid"] {
+            if let Ok(process) = std::fs::read_to_string(self.dir.path().join(name)) {
+                let _ = Command::new("kill").arg(process.trim()).output();
+            }
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn shell(text: &str) -> Output {
+    Command::new("sh").arg("-c").arg(text).output().expect("sh")
+}
+
+const SLURM: (&str, &str) =
+    ("[eval]", "[slurm]\npartition = \"debug\"\ntime = \"10\"\nextra = [\"--cpus-per-task=1\"]\n[eval]");
+/// Some seconds of work.
+const LONGER: [(&str, &str); 2] = [SLURM, ("grpo_epochs = [1, 2]", "grpo_epochs = [1, 60]")];
+
+/// One test: there is one cluster at a time.
+#[test]
+fn jobs_of_a_real_cluster() {
+    let Some(cluster) = Cluster::start() else { return };
+    a_job_that_is_waited_for(&cluster);
+    a_job_that_is_left_alone_and_put_back_into_the_queue(&cluster);
+    println!("{}", cluster.jobs());
+}
+
+fn a_job_that_is_waited_for(cluster: &Cluster) {
+    let straight = Place::with(&[SLURM]);
+    assert_eq!(said(&straight.run(&[], "")).0, Some(0));
+    let place = Place::with(&[SLURM]);
+    let output = cluster.run(&place, &["--dry-run", "--tasks", "3"]);
+    let script = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in
+        ["#SBATCH --array=0-2", "#SBATCH --partition=debug", "#SBATCH --time=10", "#SBATCH --cpus-per-task=1"]
+    {
+        assert!(script.lines().any(|found| found == line), "{line}: {script}");
+    }
+    assert!(!place.out().exists(), "a dry run writes nothing");
+    let (code, text) = said(&cluster.run(&place, &["--tasks", "3", "--wait"]));
+    assert_eq!(code, Some(0), "{text}\n{}\n{}", cluster.jobs(), logs(&place));
+    assert_same(&place.results("small"), &facts(&straight.results("small")));
+    // Nothing is left to do: no job is submitted.
+    let before = cluster.jobs();
+    assert_eq!(said(&cluster.run(&place, &[])).0, Some(0));
+    assert_eq!(cluster.jobs(), before);
+}
+
+fn a_job_that_is_left_alone_and_put_back_into_the_queue(cluster: &Cluster) {
+    let straight = Place::with(&LONGER);
+    assert_eq!(said(&straight.run(&[], "")).0, Some(0));
+    let place = Place::with(&LONGER);
+    let results = place.results("small");
+    let (code, text) = said(&cluster.run(&place, &["--tasks", "2"]));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("is in the queue; its results go to `results/small`"), "{text}");
+    let job = std::fs::read_to_string(results.join("workers/job")).expect("a number").trim().to_owned();
+    wait_for(|| events(&results, "epoch_done") > 3);
+    assert_eq!(said(&cluster.run(&place, &[])).0, Some(3), "it is not submitted twice");
+    let (code, text) = said(&place.run(&[], ""));
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("tasks of a cluster job"), "{text}");
+    // What Slurm does near the time limit, to one of the tasks.
+    let first = format!("{job}_0");
+    assert!(cluster.ask("scancel", &["--batch", "--signal=USR1", &first]).status.success());
+    let began = Instant::now();
+    while !cluster.details(&first).contains("Restarts=1") {
+        assert!(began.elapsed().as_secs() < 30, "{}\n{}", cluster.details(&first), logs(&place));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("{}", cluster.jobs());
+    let (code, text) = said(&cluster.run(&place, &["--wait"]));
+    assert_eq!(code, Some(0), "{text}\n{}\n{}", cluster.jobs(), logs(&place));
+    assert!(logs(&place).contains("back into the queue"), "{}", logs(&place));
+    assert_same(&results, &facts(&straight.results("small")));
+}
+
+/// What the tasks said.
+fn logs(place: &Place) -> String {
+    let entries = std::fs::read_dir(place.results("small").join("workers")).expect("logs");
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let logs = paths.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.map(|path| std::fs::read_to_string(path).unwrap_or_default()).collect()
+}

@@ -1,0 +1,113 @@
+//! Several worker processes give what one gives, whatever becomes of one of them.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::sweeps::{Place, assert_same, events, facts, said, wait_for};
+
+/// Enough stages for two workers to be busy for a moment.
+const WIDER: [(&str, &str); 2] = [
+    ("kl_beta = [0.1, 0.15]", "kl_beta = [0.1, 0.12, 0.15, 0.2]"),
+    ("grpo_epochs = [1, 2]", "grpo_epochs = [1, 8]"),
+];
+
+fn undisturbed() -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let place = Place::with(&WIDER);
+    assert_eq!(said(&place.run(&[], "")).0, Some(0));
+    facts(&place.results("small"))
+}
+
+/// Processes that `parent` has started.
+fn children(parent: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+fn kill(signal: &str, process: u32) {
+    assert!(
+        Command::new("kill").args(["-s", signal, &process.to_string()]).status().expect("kill").success()
+    );
+}
+
+#[test]
+fn two_workers_give_the_matrix_of_one() {
+    let expected = undisturbed();
+    let place = Place::with(&WIDER);
+    let (code, text) = said(&place.run(&["--device", "cpu,cpu"], ""));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("16 points done, 0 failed, 0 pending"), "{text}");
+    assert_eq!(text.matches("average").count(), 16, "every point is told once: {text}");
+    assert_same(&place.results("small"), &expected);
+    let both =
+        ["worker0.log", "worker1.log"].map(|log| place.results("small").join("workers").join(log).is_file());
+    assert_eq!(both, [true, true]);
+    // Nothing is left to do: no worker starts.
+    let before = events(&place.results("small"), "cohort_started");
+    assert!(before >= 4, "the work was divided: {before}");
+    assert_eq!(said(&place.run(&["--device", "cpu,cpu"], "")).0, Some(0));
+    assert_eq!(events(&place.results("small"), "cohort_started"), before);
+}
+
+#[test]
+fn a_worker_that_dies_is_restarted_once_and_its_stage_goes_on() {
+    let expected = undisturbed();
+    let place = Place::with(&WIDER);
+    let child = place.start(&["--device", "cpu,cpu", "--cohort", "2"], "");
+    wait_for(|| events(&place.results("small"), "epoch_done") > 3);
+    let workers = children(child.id());
+    assert_eq!(workers.len(), 2);
+    kill("KILL", workers[0]);
+    let (code, text) = said(&child.wait_with_output().expect("it ends"));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("the worker on cpu ended before its work was done (signal: 9 (SIGKILL)"), "{text}");
+    assert!(text.contains("it is started again"), "{text}");
+    assert_same(&place.results("small"), &expected);
+}
+
+#[test]
+fn workers_stop_with_their_run() {
+    let expected = undisturbed();
+    let place = Place::with(&WIDER);
+    let child = place.start(&["--device", "cpu,cpu"], "");
+    wait_for(|| events(&place.results("small"), "epoch_done") > 3);
+    kill("TERM", child.id());
+    let (code, text) = said(&child.wait_with_output().expect("it ends"));
+    assert_eq!(code, Some(143), "{text}");
+    // Killed, the run cannot tell them; they notice.
+    let mut child = place.start(&["--device", "cpu,cpu", "--cohort", "1"], "");
+    let before = events(&place.results("small"), "epoch_done");
+    wait_for(|| events(&place.results("small"), "epoch_done") > before + 2);
+    let workers = children(child.id());
+    assert_eq!(workers.len(), 2);
+    child.kill().expect("it can be killed");
+    child.wait().expect("it ends");
+    let running = |worker: &u32| {
+        let text = std::fs::read_to_string(format!("/proc/{worker}/stat")).unwrap_or_default();
+        !text.is_empty() && !text.contains(") Z ")
+    };
+    wait_for(|| !workers.iter().any(running));
+    std::thread::sleep(Duration::from_millis(20));
+    let (code, text) = said(&place.run(&["--device", "cpu,cpu"], ""));
+    assert_eq!(code, Some(0), "{text}");
+    assert_same(&place.results("small"), &expected);
+}
+
+#[test]
+fn a_budget_holds_for_workers_too() {
+    let place = Place::with(&[("grpo_epochs = [1, 2]", "grpo_epochs = [1, 5000]")]);
+    let began = std::time::Instant::now();
+    let (code, text) = said(&place.run(&["--device", "cpu,cpu", "--budget", "3s"], ""));
+    assert_eq!(code, Some(5), "{text}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(text.contains("4 points done, 0 failed, 4 pending"), "{text}");
+}
+
+#[test]
+fn a_defect_in_a_worker_fails_its_stage_only() {
+    let place = Place::with(&WIDER);
+    let (code, text) = said(&place.run(&["--device", "cpu,cpu", "--cohort", "1"], "step:2000:panic"));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("FAILED: planted fault") && text.contains("0 pending"), "{text}");
+    assert_eq!(said(&place.run(&["--device", "cpu,cpu"], "")).0, Some(0));
+    assert_same(&place.results("small"), &undisturbed());
+}
