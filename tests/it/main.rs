@@ -8,6 +8,5 @@ mod engines;
 mod fixture;
 mod golden;
 mod matrix;
-
 mod schema;
 mod table;
