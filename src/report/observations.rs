@@ -130,7 +130,8 @@ fn axis_effects(results: &SweepResults, matrix: &Matrix) -> Vec<Observation> {
         .map(|point| panel.point(point).map(|scores| scores.by_query(queries)))
         .collect();
     let bootstrap = Bootstrap::new(queries, 2_000, 7);
-    (0..matrix.axes.len()).filter_map(|axis| axis_effect(matrix, axis, &rows, &bootstrap)).collect()
+    let axes = (0..matrix.axes.len()).filter(|&axis| matrix.axes[axis] != "seed");
+    axes.filter_map(|axis| axis_effect(matrix, axis, &rows, &bootstrap)).collect()
 }
 
 fn axis_effect(
@@ -258,14 +259,14 @@ fn last_phase(point: &PointResult) -> impl Iterator<Item = (u32, Option<f64>)> {
         .map(|epoch| (epoch.epoch, epoch.val_loss))
 }
 
-/// The epoch of the smallest validation loss, if the last one is larger by more than rounding.
+/// The epoch of the smallest validation loss, if the last one is larger by more than a thousandth.
 fn turning_epoch(point: &PointResult) -> Option<u32> {
     let losses: Vec<(u32, f64)> =
         last_phase(point).filter_map(|(epoch, loss)| Some((epoch, loss?))).collect();
     let (_, last) = losses.last()?;
     let (epoch, least) =
         losses.iter().copied().reduce(|least, next| if next.1 < least.1 { next } else { least })?;
-    (last - least > 1e-4 * least.abs()).then_some(epoch)
+    (last - least > 1e-3 * least.abs()).then_some(epoch)
 }
 
 fn kl_dominates(results: &SweepResults) -> Option<Observation> {

@@ -213,7 +213,12 @@ fn points_that_hardly_moved_say_why() {
     let last = results.points[0].metrics.last_mut().expect("an epoch");
     last.ppo_loss = Some(-0.001);
     let text = computed(&results).to_markdown();
-    assert!(text.contains("kl0.12-frozen moved 0.010 %: grpo_lr = 5e-6: 300 steps"), "{text}");
+    assert!(
+        text.contains(
+            "kl0.12-frozen hardly changed its parameters (moved 0.010 %: grpo_lr = 5e-6: 300 steps"
+        ),
+        "{text}"
+    );
     assert!(text.contains("times the policy term"), "{text}");
 }
 
