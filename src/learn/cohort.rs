@@ -167,7 +167,14 @@ pub fn train_cohort(
                 Ok(steps) => {
                     let scores = scores.next().unwrap_or_default();
                     let metrics = end.metrics(&params, &jobs[index], &scores, &steps);
-                    members[index].event(&jobs[index], (&mut engine, index), metrics, steps)
+                    if metrics.val_loss.is_some_and(|loss| !loss.is_finite()) {
+                        // The last step's update broke the weights: no later step was there to notice.
+                        members[index].left = true;
+                        let cause = end.diverged(&params, steps.len());
+                        MemberEvent::Diverged { id: jobs[index].id, epoch, cause }
+                    } else {
+                        members[index].event(&jobs[index], (&mut engine, index), metrics, steps)
+                    }
                 }
             };
             if !report(event) {
@@ -346,6 +353,12 @@ struct EpochEnd<'a> {
 }
 
 impl EpochEnd<'_> {
+    /// The validation loss is not finite after the last of `steps`.
+    fn diverged(&self, params: &EngineParams, steps: usize) -> Diverged {
+        let last = self.task.order.last().map_or(0, |&group| params.train[group as usize].query_id);
+        Diverged { step: steps, query_id: last, what: "validation loss" }
+    }
+
     /// The epoch's figures; `scores` are those of the validation groups.
     fn metrics(
         &self,

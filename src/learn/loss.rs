@@ -180,3 +180,104 @@ fn unbiased_std(values: &[f64]) -> f64 {
     let squares: f64 = values.iter().map(|value| (value - center).powi(2)).sum();
     (squares / (values.len() - 1) as f64).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    struct Golden {
+        losses: Value,
+        forward: Vec<u8>,
+    }
+
+    fn golden() -> Golden {
+        let path = |name: &str| format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+        let losses = fs_err::read(path("losses.json")).expect("readable");
+        let forward = fs_err::read(path("forward.safetensors")).expect("readable");
+        Golden { losses: serde_json::from_slice(&losses).expect("valid"), forward }
+    }
+
+    /// Scores `[K]` (the logits of the first step) and labels `[T * 2]` of training group `g`.
+    fn group(forward: &[u8], g: usize) -> (Vec<f32>, Vec<u32>) {
+        let file = safetensors::SafeTensors::deserialize(forward).expect("valid");
+        let logits = file.tensor(&format!("g{g}.logits")).expect("there");
+        let scores = logits.data()[..4 * 64].chunks_exact(4);
+        let labels = file.tensor(&format!("g{g}.labels")).expect("there");
+        (
+            scores.map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect(),
+            labels
+                .data()
+                .chunks_exact(8)
+                .map(|b| i64::from_le_bytes(b.try_into().expect("eight bytes")) as u32)
+                .collect(),
+        )
+    }
+
+    fn numbers(value: &Value) -> Vec<f64> {
+        value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
+    }
+
+    fn close(got: f64, want: &Value, limit: f64) {
+        let want = want.as_f64().expect("a number");
+        assert!((got - want).abs() <= limit, "{got} instead of {want}");
+    }
+
+    #[test]
+    fn rce_agrees_with_the_golden_losses() {
+        let golden = golden();
+        for (g, want) in golden.losses["groups"].as_array().expect("a list").iter().enumerate() {
+            let (scores, labels) = group(&golden.forward, g);
+            let mut gradient = vec![0.0; scores.len()];
+            for (got, want) in sequence_log_probs(&scores, &labels, 2).iter().zip(numbers(&want["logp"])) {
+                assert!((f64::from(*got) - want).abs() < 5e-6, "{got} instead of {want}");
+            }
+            for form in ["raw", "normalized"] {
+                for tau in ["2.0", "1.0", "0.5"] {
+                    let weights = rce_weights(&numbers(&want[form]), tau.parse().expect("a number"));
+                    let parts = rce(&scores, &labels, 2, &weights, &mut gradient);
+                    close(parts.loss, &want["rce"][form][tau], 1e-5);
+                }
+            }
+            let weights = top1_weights(&numbers(&want["raw"]));
+            close(rce(&scores, &labels, 2, &weights, &mut gradient).loss, &want["rce_top1"]["loss"], 1e-5);
+        }
+    }
+
+    #[test]
+    fn grpo_agrees_with_the_golden_losses() {
+        let golden = golden();
+        for (g, want) in golden.losses["groups"].as_array().expect("a list").iter().enumerate() {
+            let (scores, labels) = group(&golden.forward, g);
+            let (rewards, reference) = (numbers(&want["normalized"]), numbers(&want["ref_logp"]));
+            for (name, k) in [("top3", 3), ("top5", 5)] {
+                let want = &want["grpo"][name];
+                let kept = top_k(&rewards, k);
+                let expected: Vec<usize> = numbers(&want["kept"]).iter().map(|&x| x as usize).collect();
+                assert_eq!(kept, expected);
+                let chosen: Vec<f64> = kept.iter().map(|&i| rewards[i]).collect();
+                let (advantages, _) = advantages(&chosen);
+                for (got, want) in advantages.iter().zip(numbers(&want["advantages"])) {
+                    assert!((f64::from(*got) - want).abs() < 1e-5, "{got} instead of {want}");
+                }
+                let labels: Vec<u32> =
+                    kept.iter().flat_map(|&i| labels[2 * i..2 * i + 2].iter().copied()).collect();
+                let reference: Vec<f32> = kept.iter().map(|&i| reference[i] as f32).collect();
+                let terms = GrpoTerms {
+                    labels: &labels,
+                    advantages: &advantages,
+                    reference: &reference,
+                    kl_beta: 0.15,
+                    clip_epsilon: 0.2,
+                };
+                let parts = grpo(&scores, &terms, 2, &mut vec![0.0; scores.len()]);
+                close(parts.loss, &want["loss"], 1e-5);
+                close(parts.ppo, &want["ppo_loss"], 1e-5);
+                close(parts.kl, &want["kl"], 1e-5);
+                let ratios = numbers(&want["ratio"]);
+                let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+                assert!((parts.mean_ratio - mean).abs() < 1e-5);
+            }
+        }
+    }
+}

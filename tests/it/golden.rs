@@ -413,3 +413,40 @@ fn run_e_rce_then_grpo_with_adaptive_kl_against_the_initial_model() {
         compare_run(&world, ("e", device), &outcome, &limits);
     }
 }
+
+/// Teacher-forced logits of the golden groups, and the greedy choices of the validation groups.
+#[test]
+fn the_forward_pass_gives_the_golden_logits_and_greedy_choices() {
+    let world = World::load();
+    let bytes = std::fs::read(golden("forward.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let integers = |name: &str| -> Vec<usize> {
+        let view = file.tensor(name).unwrap();
+        view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as usize).collect()
+    };
+    let named = tensors("forward.safetensors");
+    let groups = world.train[..4].iter().enumerate().map(|(i, group)| (format!("g{i}"), group));
+    let validation = world.validation.iter().enumerate().map(|(i, group)| (format!("v{i}"), group));
+    for (name, group) in groups.chain(validation) {
+        let queries = [Query::of_group(group)];
+        let temperature = world.model.temperature;
+        let scores =
+            scores_of(Device::Cpu, &world.layout, &world.init, &world.embeddings, &queries, temperature)
+                .remove(0);
+        assert_eq!(integers(&format!("{name}.query_id")), [group.query_id as usize]);
+        for shots in 1..=4 {
+            let mut order: Vec<usize> = (0..scores.len()).collect();
+            order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+            assert_eq!(integers(&format!("{name}.greedy{shots}")), order[..shots], "{name}");
+        }
+        let Some(logits) = named.get(&format!("{name}.logits")) else { continue };
+        let labels = integers(&format!("{name}.labels"));
+        for (row, logits) in logits.chunks_exact(64).enumerate() {
+            for (k, want) in logits.iter().enumerate() {
+                let chosen = row % 2 == 1 && labels[row - 1] == k;
+                let got = if chosen { -100.0 } else { scores[k] };
+                assert!((got - want).abs() <= 5e-6, "{name} row {row} candidate {k}: {got} not {want}");
+            }
+        }
+    }
+}
