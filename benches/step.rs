@@ -90,8 +90,8 @@ impl World {
         };
         let jobs: Vec<MemberJob> = (0..members).map(|member| self.job(freeze, member)).collect();
         let mut best = f64::INFINITY;
-        train_cohort(params, self.device, &jobs, &Cancel::default(), &mut |event| {
-            if let MemberEvent::Epoch { metrics, .. } = event {
+        train_cohort(params, self.device, &jobs, &Cancel::default(), &mut |events| {
+            if let Some(MemberEvent::Epoch { metrics, .. }) = events.first() {
                 best = best.min(metrics.seconds);
             }
             true

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::engine::{Engine, scores_of};
 use super::host::State;
 use super::loss::{advantages, rce_weights, sequence_log_probs, top_k};
 use super::random::{Purpose, Stream};
 use super::task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, StepRecord};
-use super::{Cancel, Device, EngineParams, Layout, Phase, Query};
+use super::{Cancel, Device, EngineParams, EpochResult, Layout, Phase, Query};
 use crate::plan::{GrpoParams, RceParams};
 use crate::spec::RewardForm;
 use crate::store::EpochMetrics;
@@ -118,14 +120,18 @@ pub enum CohortEnd {
     Cancelled,
 }
 
+/// Most members whose finished epoch is reported in one call: enough to keep the cores of a large machine busy
+/// with writing, few enough that their copies (8 MB each at the lab's size) do not add up.
+const REPORTED_AT_ONCE: usize = 16;
+
 /// Trains all `jobs` (equal phase, equal next epoch) on `device` to their last epochs. `report` is called
-/// after every epoch for every member and returns whether to go on.
+/// after every epoch, for up to [`REPORTED_AT_ONCE`] members at a time, and returns whether to go on.
 pub fn train_cohort(
     params: EngineParams,
     device: Device,
     jobs: &[MemberJob],
     cancel: &Cancel,
-    report: &mut dyn FnMut(MemberEvent) -> bool,
+    report: &mut dyn FnMut(Vec<MemberEvent>) -> bool,
 ) -> CohortEnd {
     let Some(first) = jobs.first() else { return CohortEnd::Finished };
     let phase = first.params.phase();
@@ -154,30 +160,31 @@ pub fn train_cohort(
         };
         let finished = |&member: &usize| tasks[member].is_some() && results[member].is_ok();
         let trained: Vec<usize> = (0..jobs.len()).filter(finished).collect();
-        let mut scores = engine.validation_scores(&trained).into_iter();
+        let scores = engine.validation_scores(&trained);
         let seconds = began.elapsed().as_secs_f64();
-        for (index, result) in results.into_iter().enumerate() {
-            let Some(task) = &tasks[index] else { continue };
-            let end = EpochEnd { task, kept: &kept[index], epoch, seconds };
-            let event = match result {
-                Err(cause) => {
-                    members[index].left = true;
-                    MemberEvent::Diverged { id: jobs[index].id, epoch, cause }
-                }
-                Ok(steps) => {
-                    let scores = scores.next().unwrap_or_default();
-                    let metrics = end.metrics(&params, &jobs[index], &scores, &steps);
-                    if metrics.val_loss.is_some_and(|loss| !loss.is_finite()) {
-                        // The last step's update broke the weights: no later step was there to notice.
-                        members[index].left = true;
-                        let cause = end.diverged(&params, steps.len());
-                        MemberEvent::Diverged { id: jobs[index].id, epoch, cause }
-                    } else {
-                        members[index].event(&jobs[index], (&mut engine, index), metrics, steps)
+        let ends: Vec<EpochEnd> = (results.iter().enumerate())
+            .filter_map(|(index, result)| {
+                let task = tasks[index].as_ref()?;
+                Some(EpochEnd { index, job: &jobs[index], task, kept: &kept[index], epoch, seconds, result })
+            })
+            .collect();
+        let scores_of = |end: &EpochEnd| trained.iter().position(|&member| member == end.index);
+        let figures: Vec<Result<EpochMetrics, Diverged>> = ends
+            .par_iter()
+            .map(|end| end.metrics(&params, scores_of(end).map(|at| &scores[at][..])))
+            .collect();
+        for (ends, figures) in ends.chunks(REPORTED_AT_ONCE).zip(figures.chunks(REPORTED_AT_ONCE)) {
+            let events = ends.iter().zip(figures).map(|(end, figures)| {
+                let member = &mut members[end.index];
+                match figures {
+                    Ok(metrics) => member.event(end, &mut engine, metrics.clone()),
+                    Err(cause) => {
+                        member.left = true;
+                        MemberEvent::Diverged { id: end.job.id, epoch, cause: cause.clone() }
                     }
                 }
-            };
-            if !report(event) {
+            });
+            if !report(events.collect()) {
                 return CohortEnd::Cancelled;
             }
         }
@@ -234,24 +241,19 @@ impl MemberProgress {
         self.left = job.params.early_stop().is_some_and(|patience| self.stale_epochs >= patience);
     }
 
-    /// Moves past a finished epoch of `engine`'s member `index` and says what there is to report of it.
-    fn event(
-        &mut self,
-        job: &MemberJob,
-        (engine, index): (&mut Engine, usize),
-        metrics: EpochMetrics,
-        steps: Vec<StepRecord>,
-    ) -> MemberEvent {
-        self.advance(job, &metrics);
+    /// Moves past a finished epoch and says what there is to report of it.
+    fn event(&mut self, end: &EpochEnd, engine: &mut Engine, metrics: EpochMetrics) -> MemberEvent {
+        self.advance(end.job, &metrics);
         let progress = Progress {
             epoch: metrics.epoch,
-            state: engine.state_of(index),
+            state: engine.state_of(end.index),
             beta: self.beta,
             best_val_loss: self.best_val_loss,
             stale_epochs: self.stale_epochs,
         };
-        let parameters = engine.parameters_of(index);
-        MemberEvent::Epoch { id: job.id, parameters, progress, metrics, steps, stopped: self.left }
+        let parameters = engine.parameters_of(end.index);
+        let steps = end.result.clone().unwrap_or_default();
+        MemberEvent::Epoch { id: end.job.id, parameters, progress, metrics, steps, stopped: self.left }
     }
 }
 
@@ -344,35 +346,30 @@ fn task<'a>(
     EpochTask { seed, order, objective, optimizer: job.params.optimizer() }
 }
 
-/// A member's finished epoch.
+/// A member's epoch that has come to its end.
 struct EpochEnd<'a> {
+    /// The member's place in the cohort.
+    index: usize,
+    job: &'a MemberJob,
     task: &'a EpochTask<'a>,
     kept: &'a [GrpoGroup],
     epoch: u32,
     seconds: f64,
+    result: &'a EpochResult,
 }
 
 impl EpochEnd<'_> {
-    /// The validation loss is not finite after the last of `steps`.
-    fn diverged(&self, params: &EngineParams, steps: usize) -> Diverged {
-        let last = self.task.order.last().map_or(0, |&group| params.train[group as usize].query_id);
-        Diverged { step: steps, query_id: last, what: "validation loss" }
-    }
-
-    /// The epoch's figures; `scores` are those of the validation groups.
-    fn metrics(
-        &self,
-        params: &EngineParams,
-        job: &MemberJob,
-        scores: &[Vec<f32>],
-        steps: &[StepRecord],
-    ) -> EpochMetrics {
-        EpochMetrics {
-            epoch: self.epoch,
-            val_loss: validation_loss(params, &job.rewards.validation, scores),
-            seconds: self.seconds,
-            ..figures(self.task, self.kept, steps)
+    /// The epoch's figures, or why there are none; `scores` are those of the validation groups.
+    fn metrics(&self, params: &EngineParams, scores: Option<&[Vec<f32>]>) -> Result<EpochMetrics, Diverged> {
+        let steps = self.result.as_ref().map_err(Clone::clone)?;
+        let val_loss = validation_loss(params, &self.job.rewards.validation, scores.unwrap_or_default());
+        if val_loss.is_some_and(|loss| !loss.is_finite()) {
+            // The last step's update broke the weights: no later step was there to notice.
+            let last = self.task.order.last().map_or(0, |&group| params.train[group as usize].query_id);
+            return Err(Diverged { step: steps.len(), query_id: last, what: "validation loss" });
         }
+        let (epoch, seconds) = (self.epoch, self.seconds);
+        Ok(EpochMetrics { epoch, val_loss, seconds, ..figures(self.task, self.kept, steps) })
     }
 }
 

@@ -18,7 +18,7 @@ mod stage;
 mod tests;
 mod tree;
 
-pub use cohort::{CPU_WIDTH, Cohort, GPU_WIDTH, all_cohorts, model_of, next_cohort, trained_groups};
+pub use cohort::{Cohort, GPU_WIDTH, all_cohorts, cpu_width, model_of, next_cohort, trained_groups};
 pub use stage::{GrpoParams, Origin, RceParams, StageKind};
 pub use tree::{
     Inputs, Plan, PointPlan, Stage, StageKey, StageProgress, TRAINER_VERSION, build, outstanding,

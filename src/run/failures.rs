@@ -6,7 +6,7 @@ use crate::plan::Cohort;
 
 /// How wide each stage may train and how often it has failed.
 pub struct Failures {
-    /// Widest cohort of the run, and of each stage.
+    /// Widest cohort for which memory sufficed, and widest of each stage.
     width: usize,
     limits: Vec<usize>,
     /// Failed attempts of each stage on its own.
@@ -28,12 +28,12 @@ pub enum Verdict {
 }
 
 impl Failures {
-    /// For `stages` stages that train at most `width` together.
-    pub fn new(stages: usize, width: usize, retries: u32) -> Self {
-        Self { width, limits: vec![usize::MAX; stages], attempts: vec![0; stages], retries }
+    /// For `stages` stages that have not failed yet.
+    pub fn new(stages: usize, retries: u32) -> Self {
+        Self { width: usize::MAX, limits: vec![usize::MAX; stages], attempts: vec![0; stages], retries }
     }
 
-    /// Widest cohort.
+    /// Widest cohort that memory allows, as far as it is known.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -89,21 +89,21 @@ mod tests {
 
     #[test]
     fn a_failing_cohort_is_halved_until_the_one_stage_is_found() {
-        let mut failures = Failures::new(6, 32, 0);
+        let mut failures = Failures::new(6, 0);
         assert_eq!(failures.note(&[1, 2, 3, 4], "index out of bounds"), Verdict::Narrower(2));
         assert_eq!(failures.narrow(cohort(&[1, 2, 3, 4, 5])).stages, [1, 2]);
         assert_eq!(failures.note(&[1, 2], "index out of bounds"), Verdict::Narrower(1));
         assert_eq!(failures.narrow(cohort(&[1, 2, 3, 4, 5])).stages, [1]);
         assert_eq!(failures.note(&[1], "index out of bounds"), Verdict::GiveUp);
         // The others are as wide as before: it was not for lack of memory.
-        assert_eq!((failures.width(), failures.narrow(cohort(&[5, 0])).stages), (32, vec![5, 0]));
+        assert_eq!((failures.width(), failures.narrow(cohort(&[5, 0])).stages), (usize::MAX, vec![5, 0]));
         // A stage that has never failed does not train with one that has in a cohort too wide for that one.
         assert_eq!(failures.narrow(cohort(&[0, 3, 5])).stages, [0, 5]);
     }
 
     #[test]
     fn out_of_memory_narrows_the_whole_run() {
-        let mut failures = Failures::new(8, 32, 1);
+        let mut failures = Failures::new(8, 1);
         assert_eq!(failures.note(&[0, 1, 2, 3, 4], "CUDA_ERROR_OUT_OF_MEMORY"), Verdict::Narrower(2));
         assert_eq!(failures.width(), 2);
         assert_eq!(failures.note(&[7], "CUDA_ERROR_OUT_OF_MEMORY"), Verdict::Again);

@@ -7,7 +7,7 @@ use super::RunOptions;
 use super::measure::measure;
 use super::session::{Session, phase_of};
 use crate::learn::{Device, Phase};
-use crate::plan::{CPU_WIDTH, Cohort, GPU_WIDTH, StageKind, StageProgress, all_cohorts, model_of};
+use crate::plan::{Cohort, StageKind, StageProgress, all_cohorts, model_of};
 use crate::spec::FreezeSet;
 use crate::store::{Held, Inventory, SpeedSample, StepKind, SweepDir};
 
@@ -71,7 +71,7 @@ pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, 
     let points_there = plan.points.iter().filter(there).count();
     let per_epoch = session.dataset.train.len() as u64;
     let mut clock = Clock { session, device: options.device, speed, timed: Vec::new() };
-    let cohorts: Vec<CohortForecast> = all_cohorts(plan, &done, width(options))
+    let cohorts: Vec<CohortForecast> = all_cohorts(plan, &done, &|stage| session.width(options, stage))
         .into_iter()
         .map(|cohort| {
             let epochs = |&stage: &usize| u64::from(plan.stages[stage].epochs - done[stage].epochs());
@@ -89,14 +89,6 @@ pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, 
         held,
         cohorts,
     }
-}
-
-/// The widest cohort of a run.
-fn width(options: &RunOptions) -> usize {
-    options.width.unwrap_or(match options.device {
-        Device::Cuda(_) => GPU_WIDTH,
-        Device::Cpu | Device::Flex => CPU_WIDTH,
-    })
 }
 
 fn kind_of(session: &Session, stage: usize) -> StepKind {

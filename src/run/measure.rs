@@ -38,8 +38,8 @@ fn seconds(params: EngineParams, device: Device, jobs: &[MemberJob], steps: usiz
         ..params
     };
     let mut seconds = None;
-    train_cohort(part, device, jobs, &Cancel::default(), &mut |event| {
-        if let MemberEvent::Epoch { metrics, .. } = event {
+    train_cohort(part, device, jobs, &Cancel::default(), &mut |events| {
+        if let Some(MemberEvent::Epoch { metrics, .. }) = events.last() {
             seconds = Some(metrics.seconds);
         }
         true

@@ -130,20 +130,14 @@ impl PointTable {
         (device, only): (Device, Option<&[usize]>),
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
+        let mut reached_ones = Vec::new();
         for index in 0..self.ended.len() {
             let planned = session.plan.points[index];
             if self.ended[index].is_some() || only.is_some_and(|only| !only.contains(&planned.stage)) {
                 continue;
             }
             match reached(session, stages, planned.stage, planned.epoch) {
-                Reach::Epoch(epoch) => {
-                    let (record, scores, metrics) = evaluate(session, stages, index, epoch, device)?;
-                    write(session, store, &record, &scores, &metrics)?;
-                    let average = average(session, &scores);
-                    let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
-                    log(&Event::PointDone { point: record.name, average, val_loss });
-                    self.ended[index] = Some(PointStatus::Done);
-                }
+                Reach::Epoch(epoch) => reached_ones.push((index, epoch)),
                 Reach::Never(cause) => {
                     self.give_up(session, store, stages, (index, PointStatus::Infeasible, cause), log)?;
                 }
@@ -153,7 +147,30 @@ impl PointTable {
                 Reach::NotYet => {}
             }
         }
-        Ok(())
+        let stages = &*stages;
+        let one = |&(index, epoch): &(usize, u32)| -> Result<Event, RunError> {
+            let (record, scores, metrics) = evaluate(session, stages, index, epoch, device)?;
+            write(session, store, &record, &scores, &metrics)?;
+            let average = average(session, &scores);
+            let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
+            Ok(Event::PointDone { point: record.name, average, val_loss })
+        };
+        // A GPU evaluates one model at a time; cores share the models among them.
+        let finished: Vec<Result<Event, RunError>> = match device {
+            Device::Cpu => reached_ones.par_iter().map(one).collect(),
+            Device::Flex | Device::Cuda(_) => reached_ones.iter().map(one).collect(),
+        };
+        let mut first_error = Ok(());
+        for ((index, _), finished) in reached_ones.into_iter().zip(finished) {
+            match finished {
+                Ok(event) => {
+                    log(&event);
+                    self.ended[index] = Some(PointStatus::Done);
+                }
+                Err(error) => first_error = first_error.and(Err(error)),
+            }
+        }
+        first_error
     }
 
     fn give_up(

@@ -10,8 +10,8 @@ use super::session::{Session, phase_of};
 use super::stages::StageTable;
 use super::{RunError, RunOptions, Stop};
 use crate::event::Event;
-use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, train_cohort};
-use crate::plan::{CPU_WIDTH, Cohort, GPU_WIDTH, StageProgress, next_cohort, outstanding};
+use crate::learn::{Cancel, CohortEnd, MemberEvent, train_cohort};
+use crate::plan::{Cohort, StageProgress, next_cohort, outstanding};
 use crate::store::{Claim, Store};
 
 /// How often a worker looks whether another one has finished what it waits for.
@@ -48,11 +48,7 @@ impl<'a> Runner<'a> {
         (stages, points): (StageTable, PointTable),
         crew: Option<(usize, bool)>,
     ) -> Self {
-        let width = options.width.unwrap_or(match options.device {
-            Device::Cuda(_) => GPU_WIDTH,
-            Device::Cpu | Device::Flex => CPU_WIDTH,
-        });
-        let failures = Failures::new(session.plan.stages.len(), width, options.retries);
+        let failures = Failures::new(session.plan.stages.len(), options.retries);
         let by_seed = crew.is_some_and(|(_, by_seed)| by_seed) || options.deadline.is_some();
         let budget = by_seed.then(|| Budget::new(session, options.deadline));
         let crew = crew.map(|(crew, _)| crew);
@@ -201,9 +197,10 @@ impl<'a> Runner<'a> {
             list = budget.first(&list, ready);
         }
         // Beside other workers everyone takes a share of what is ready, so that nobody is left without.
-        let width = self.failures.width().min(all_ready.div_ceil(crew).max(1));
-        let width = if crew == 1 { self.failures.width() } else { width };
-        next_cohort(plan, &progress, &list, width).map(|cohort| self.failures.narrow(cohort))
+        let share = if crew == 1 { usize::MAX } else { all_ready.div_ceil(crew).max(1) };
+        let most = share.min(self.failures.width());
+        let width = |stage: usize| self.session.width(self.options, stage).min(most);
+        next_cohort(plan, &progress, &list, &width).map(|cohort| self.failures.narrow(cohort))
     }
 
     /// The part of `cohort` of which one epoch fits into the time that is left.
@@ -238,12 +235,12 @@ impl<'a> Runner<'a> {
         let (cancel, device) = (self.cancel, self.options.device);
         let (mut error, mut reported) = (None, 0);
         let end = catch_unwind(AssertUnwindSafe(|| {
-            let mut report = |event: MemberEvent| {
-                self.pace.add(steps, began.elapsed());
+            let mut report = |events: Vec<MemberEvent>| {
+                self.pace.add(steps * events.len() as u64, began.elapsed());
                 began = Instant::now();
-                error = self.record(&cohort.stages, event, log).err();
-                reported += 1;
-                if reported == cohort.stages.len() {
+                reported += events.len();
+                error = self.record(&cohort.stages, events, log).err();
+                if reported >= cohort.stages.len() {
                     self.estimate(log);
                 }
                 error.is_none() && self.stop().is_none()
@@ -257,16 +254,16 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Puts an epoch on disk and finishes the points that waited for it.
+    /// Puts members' epochs on disk and finishes the points that waited for them.
     fn record(
         &mut self,
         cohort: &[usize],
-        event: MemberEvent,
+        events: Vec<MemberEvent>,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         self.store.check_in_place()?;
         let only = self.crew.is_some().then_some(cohort);
-        let written = self.stages.record_event(self.session, event, log);
+        let written = self.stages.record_events(self.session, events, log);
         // Whatever could not be written: that the directory is gone is the cause to name.
         let written = written.and_then(|()| self.finish_ready(only, log));
         if written.is_err() {

@@ -9,7 +9,7 @@ use super::RunError;
 use super::session::{Session, phase_of};
 use crate::checkpoint::{self, Facts, Weights};
 use crate::event::Event;
-use crate::learn::{Diverged, MemberEvent, MemberJob, MemberParams, Progress};
+use crate::learn::{MemberEvent, MemberJob, MemberParams, Progress};
 use crate::plan::{Cohort, StageKind, StageProgress, model_of};
 use crate::spec::{FreezeSet, ModelParams};
 use crate::store::{EpochMetrics, EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
@@ -279,71 +279,55 @@ impl StageTable {
         Ok(Some(progress))
     }
 
-    /// Puts what the trainer reported on disk.
+    /// Puts what the trainer reported on disk, on all cores: most of it is hashing, copying and waiting for syncs.
     ///
     /// # Errors
-    /// A store that cannot be written.
-    pub fn record_event(
+    /// A store that cannot be written; what could be written counts nevertheless.
+    pub fn record_events(
         &mut self,
         session: &Session,
-        event: MemberEvent,
+        events: Vec<MemberEvent>,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
-        match event {
-            MemberEvent::Epoch { id, parameters, progress, metrics, stopped, .. } => {
-                self.record_epoch(session, id, &parameters, &progress, metrics, stopped, log)
-            }
-            MemberEvent::Diverged { id, epoch, cause } => {
-                self.record_divergence(session, id, epoch, &cause, log)
+        let this = &*self;
+        let written: Vec<Result<(usize, StageRecord), RunError>> =
+            events.into_par_iter().map(|event| this.write_event(session, event)).collect();
+        let mut first_error = Ok(());
+        for written in written {
+            match written {
+                Ok((index, record)) => {
+                    log(&event_of(&record));
+                    self.records[index] = record;
+                }
+                Err(error) => first_error = first_error.and(Err(error)),
             }
         }
+        first_error
     }
 
-    fn record_epoch(
-        &mut self,
-        session: &Session,
-        index: usize,
-        parameters: &[f32],
-        progress: &Progress,
-        metrics: EpochMetrics,
-        stopped: bool,
-        log: &mut dyn FnMut(&Event),
-    ) -> Result<(), RunError> {
-        let stage = &session.plan.stages[index];
-        let weights = session.layout(model_of(&session.plan, index).1).name_arrays(parameters);
-        log(&Event::EpochDone {
-            stage: stage.key.0.clone(),
-            phase: metrics.phase.clone(),
-            epoch: metrics.epoch,
-            train_loss: metrics.train_loss,
-            val_loss: metrics.val_loss,
-            seconds: metrics.seconds,
-        });
-        let content = checkpoint::content_hash(&weights);
-        let mut record = self.records[index].clone();
-        record.epochs.push(EpochRecord { content, metrics });
-        record.stopped = stopped;
-        let facts = self.facts(session, index, progress.epoch, &record);
-        self.store.commit_epoch(&stage.key, &record, &weights, &facts, progress)?;
-        self.records[index] = record;
-        Ok(())
-    }
-
-    fn record_divergence(
-        &mut self,
-        session: &Session,
-        index: usize,
-        epoch: u32,
-        cause: &Diverged,
-        log: &mut dyn FnMut(&Event),
-    ) -> Result<(), RunError> {
-        let key = &session.plan.stages[index].key;
-        let phase = phase_of(&session.plan.stages[index].kind).map_or("init", |phase| phase.name());
-        let cause = format!("{phase} epoch {epoch}: {cause}");
-        self.records[index].diverged = Some(cause.clone());
-        self.store.write_record(key, &self.records[index])?;
-        log(&Event::StageDiverged { stage: key.0.clone(), epoch, cause });
-        Ok(())
+    /// Writes one event's files and returns the stage's new record.
+    fn write_event(&self, session: &Session, event: MemberEvent) -> Result<(usize, StageRecord), RunError> {
+        match event {
+            MemberEvent::Epoch { id: index, parameters, progress, metrics, stopped, .. } => {
+                let stage = &session.plan.stages[index];
+                let weights = session.layout(model_of(&session.plan, index).1).name_arrays(&parameters);
+                let content = checkpoint::content_hash(&weights);
+                let mut record = self.records[index].clone();
+                record.epochs.push(EpochRecord { content, metrics });
+                record.stopped = stopped;
+                let facts = self.facts(session, index, progress.epoch, &record);
+                self.store.commit_epoch(&stage.key, &record, &weights, &facts, &progress)?;
+                Ok((index, record))
+            }
+            MemberEvent::Diverged { id: index, epoch, cause } => {
+                let stage = &session.plan.stages[index];
+                let phase = phase_of(&stage.kind).map_or("init", |phase| phase.name());
+                let mut record = self.records[index].clone();
+                record.diverged = Some(format!("{phase} epoch {epoch}: {cause}"));
+                self.store.write_record(&stage.key, &record)?;
+                Ok((index, record))
+            }
+        }
     }
 
     /// What a checkpoint of stage `index` after `epoch` says about itself: only what determined it.
@@ -400,6 +384,26 @@ fn new_record(session: &Session, index: usize) -> StageRecord {
         epochs: Vec::new(),
         stopped: false,
         diverged: None,
+    }
+}
+
+/// What has just happened to the stage of `record`: it diverged, or finished its last epoch.
+fn event_of(record: &StageRecord) -> Event {
+    let stage = record.key.clone();
+    match (&record.diverged, record.epochs.last()) {
+        (None, Some(EpochRecord { metrics, .. })) => Event::EpochDone {
+            stage,
+            phase: metrics.phase.clone(),
+            epoch: metrics.epoch,
+            train_loss: metrics.train_loss,
+            val_loss: metrics.val_loss,
+            seconds: metrics.seconds,
+        },
+        (cause, _) => Event::StageDiverged {
+            stage,
+            epoch: record.epochs.len() as u32 + 1,
+            cause: cause.clone().unwrap_or_default(),
+        },
     }
 }
 

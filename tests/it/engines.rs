@@ -162,8 +162,8 @@ impl World {
 
     fn run(&self, device: Device, jobs: &[MemberJob]) -> BTreeMap<usize, Outcome> {
         let mut all: BTreeMap<usize, Outcome> = BTreeMap::new();
-        let end = train_cohort(self.params(), device, jobs, &Cancel::default(), &mut |event| {
-            match event {
+        let end = train_cohort(self.params(), device, jobs, &Cancel::default(), &mut |events| {
+            events.into_iter().for_each(|event| match event {
                 MemberEvent::Epoch { id, parameters, progress, metrics, steps, .. } => {
                     let own = all.entry(id).or_default();
                     own.parameters = parameters;
@@ -174,7 +174,7 @@ impl World {
                 MemberEvent::Diverged { id, epoch, cause } => {
                     all.entry(id).or_default().diverged = Some((epoch, cause));
                 }
-            }
+            });
             true
         });
         assert_eq!(end, CohortEnd::Finished);

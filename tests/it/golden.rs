@@ -144,15 +144,15 @@ impl World {
         job: MemberJob,
     ) -> (Vec<f32>, Vec<EpochMetrics>, Vec<StepRecord>) {
         let (mut last, mut epochs, mut all) = (Vec::new(), Vec::new(), Vec::new());
-        let end = train_cohort(self.params(freeze), device, &[job], &Cancel::default(), &mut |event| {
-            match event {
+        let end = train_cohort(self.params(freeze), device, &[job], &Cancel::default(), &mut |events| {
+            events.into_iter().for_each(|event| match event {
                 MemberEvent::Epoch { parameters, metrics, steps, .. } => {
                     last = parameters;
                     epochs.push(metrics);
                     all.extend(steps);
                 }
                 MemberEvent::Diverged { cause, .. } => panic!("{cause}"),
-            }
+            });
             true
         });
         assert_eq!(end, CohortEnd::Finished);

@@ -287,7 +287,7 @@ impl<'d> HostCohort<'d> {
         state.steps += 1;
         let optimizer = run.task.optimizer;
         let adam = AdamW::new(optimizer.lr, optimizer.weight_decay, optimizer.grad_clip, norm, state.steps);
-        update::update(&self.layout, &self.frozen, &adam, trace, gradients, state);
+        update::update((&self.layout, &self.frozen), (&adam, threads), trace, gradients, state);
         let beta = run.beta;
         run.beta = run.task.objective.next_beta(beta, parts.kl);
         Ok(StepRecord {

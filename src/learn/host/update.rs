@@ -1,5 +1,7 @@
 //! One fused AdamW pass over a member's trainable parameters.
 
+use rayon::prelude::*;
+
 use super::super::layout::Layout;
 use super::Frozen;
 use super::backward::Gradients;
@@ -16,62 +18,106 @@ pub struct State {
     pub steps: u64,
 }
 
-impl State {
-    fn slices(&mut self, offset: usize, len: usize) -> (&mut [f32], &mut [f32], &mut [f32]) {
+/// Fewest parameters worth a thread of their own.
+const PART: usize = 1 << 15;
+
+/// A state on its way through one step.
+struct Updating<'a> {
+    state: &'a mut State,
+    adam: &'a AdamW,
+    threads: usize,
+}
+
+impl Updating<'_> {
+    fn slices(&mut self, offset: usize, len: usize) -> Slices<'_> {
         let range = offset..offset + len;
-        (&mut self.parameters[range.clone()], &mut self.first[range.clone()], &mut self.second[range])
+        Slices {
+            p: &mut self.state.parameters[range.clone()],
+            m: &mut self.state.first[range.clone()],
+            v: &mut self.state.second[range],
+        }
     }
 
-    fn outer(&mut self, adam: &AdamW, offset: usize, a: &[f32], b: &[f32]) {
-        let (p, m, v) = self.slices(offset, a.len() * b.len());
-        adamw_outer(adam, a, b, p, m, v);
+    /// The gradient `a b^T`, which is never stored.
+    fn outer(&mut self, offset: usize, a: &[f32], b: &[f32]) {
+        let (adam, threads) = (self.adam, self.threads);
+        let slices = self.slices(offset, a.len() * b.len());
+        slices.split((threads, b.len()), &|at, part| {
+            let rows = at / b.len()..(at + part.p.len()) / b.len();
+            adamw_outer(adam, &a[rows], b, part.p, part.m, part.v);
+        });
     }
 
-    fn dense(&mut self, adam: &AdamW, offset: usize, gradient: &[f32]) {
-        let (p, m, v) = self.slices(offset, gradient.len());
-        adamw_dense(adam, gradient, p, m, v);
+    fn dense(&mut self, offset: usize, gradient: &[f32]) {
+        let (adam, threads) = (self.adam, self.threads);
+        self.slices(offset, gradient.len()).split((threads, 1), &|at, part| {
+            adamw_dense(adam, &gradient[at..at + part.p.len()], part.p, part.m, part.v);
+        });
     }
 }
 
-/// Applies one AdamW step.
+/// The same range of parameters and moments.
+struct Slices<'a> {
+    p: &'a mut [f32],
+    m: &'a mut [f32],
+    v: &'a mut [f32],
+}
+
+impl Slices<'_> {
+    /// Calls `work` with the offset of every part: one, or one per thread of whole rows of `width`. Every element is
+    /// computed by itself, so that the split leaves no trace in the result.
+    fn split(self, (threads, width): (usize, usize), work: &(dyn Fn(usize, Slices) + Sync)) {
+        let rows = self.p.len() / width;
+        let parts = threads.min(self.p.len() / PART).clamp(1, rows.max(1));
+        if parts == 1 {
+            return work(0, self);
+        }
+        let step = rows.div_ceil(parts) * width;
+        let chunks =
+            self.p.par_chunks_mut(step).zip(self.m.par_chunks_mut(step)).zip(self.v.par_chunks_mut(step));
+        chunks.enumerate().for_each(|(part, ((p, m), v))| work(part * step, Slices { p, m, v }));
+    }
+}
+
+/// Applies one AdamW step on `threads` cores.
 pub fn update(
-    layout: &Layout,
-    frozen: &Frozen,
-    adam: &AdamW,
+    (layout, frozen): (&Layout, &Frozen),
+    (adam, threads): (&AdamW, usize),
     trace: &Trace,
     gradients: &Gradients,
     state: &mut State,
 ) {
+    let mut state = Updating { state, adam, threads };
     if let (Some(offset), false) = (layout.input_proj, frozen.input_proj) {
-        state.dense(adam, offset, &gradients.input_proj);
+        state.dense(offset, &gradients.input_proj);
     }
     if !frozen.query_proj {
-        state.outer(adam, layout.query_proj, &gradients.query_proj, &trace.query_dropped);
+        state.outer(layout.query_proj, &gradients.query_proj, &trace.query_dropped);
     }
     if !frozen.cand_proj {
-        state.dense(adam, layout.cand_proj, &gradients.cand_proj);
+        state.dense(layout.cand_proj, &gradients.cand_proj);
     }
     let (h, heads, e) = (layout.shape.hidden, layout.shape.heads, layout.shape.head_size());
     for ((at, layer), own) in layout.layer.iter().zip(&trace.layers).zip(&gradients.layers) {
         if !frozen.cross_attn {
-            state.outer(adam, at.in_proj, &own.query, &layer.input);
+            state.outer(at.in_proj, &own.query, &layer.input);
             for head in 0..heads {
                 let (rows, wide) = (head * e..(head + 1) * e, head * h..(head + 1) * h);
                 let (key, value) = (at.in_proj + (h + rows.start) * h, at.in_proj + (2 * h + rows.start) * h);
-                state.outer(adam, key, &own.scaled_query[rows.clone()], &own.key_query[wide.clone()]);
-                state.outer(adam, value, &own.heads[rows], &layer.context[wide]);
+                state.outer(key, &own.scaled_query[rows.clone()], &own.key_query[wide.clone()]);
+                state.outer(value, &own.heads[rows], &layer.context[wide]);
             }
-            state.dense(adam, at.in_bias, &own.query);
+            state.dense(at.in_bias, &own.query);
             // The key bias has no effect on the scores: its gradient is exactly zero.
-            let (p, m, v) = state.slices(at.in_bias + h, h);
+            let Slices { p, m, v } = state.slices(at.in_bias + h, h);
             adamw_idle(adam, p, m, v);
-            state.dense(adam, at.in_bias + 2 * h, &own.value_bias);
-            state.outer(adam, at.out_proj, &own.output, &layer.heads);
-            state.dense(adam, at.out_bias, &own.output);
+            state.dense(at.in_bias + 2 * h, &own.value_bias);
+            state.outer(at.out_proj, &own.output, &layer.heads);
+            state.dense(at.out_bias, &own.output);
         }
         if !frozen.attn_norms {
-            state.dense(adam, at.norm_weight, &own.norm_weight);
-            state.dense(adam, at.norm_bias, &own.norm_bias);
+            state.dense(at.norm_weight, &own.norm_weight);
+            state.dense(at.norm_bias, &own.norm_bias);
         }
     }
 }
