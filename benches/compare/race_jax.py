@@ -1,6 +1,6 @@
 """The race of sweeps/race.toml as one JAX program. See README.md.
 
-    python race_jax.py [--plain] [--devices 1|2] [--threads N] [--check]
+    python race_jax.py [--width W] [--parallel P] [--threads N] [--plain] [--check]
 """
 
 import argparse
@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+WIDTH, PARALLEL = 4, 2
+
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--plain", action="store_true", help="gradients by jax.grad alone, no outer products left to the optimizer")
-parser.add_argument("--devices", type=int, default=1, help="host devices to spread the members over")
+parser.add_argument("--width", type=int, default=WIDTH, help="members of one vmapped program (the runs of a freeze setting: 12)")
+parser.add_argument("--parallel", type=int, default=PARALLEL, help="such programs that run at the same time")
 parser.add_argument("--threads", type=int, default=os.cpu_count(), help="cores used")
-parser.add_argument("--rng", default="threefry2x32", choices=("threefry2x32", "rbg", "unsafe_rbg"))
 parser.add_argument("--steps", type=int, help="train only so many steps per epoch (development; nothing is extrapolated)")
 parser.add_argument("--check", action="store_true", help="compare with the golden vectors instead")
 arguments = parser.parse_args()
@@ -25,7 +27,6 @@ os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         f"--xla_cpu_multi_thread_eigen={'true' if arguments.threads > 1 else 'false'}",
-        f"--xla_force_host_platform_device_count={arguments.devices}",
     ]
 )
 if arguments.threads < os.cpu_count():
@@ -34,13 +35,10 @@ if arguments.threads < os.cpu_count():
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from jax.sharding import Mesh, NamedSharding  # noqa: E402
-from jax.sharding import PartitionSpec as Spec  # noqa: E402
 
 import race_data as race  # noqa: E402
 
 jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_default_prng_impl", arguments.rng)
 
 H = race.HIDDEN
 SCALE = H**-0.5
@@ -368,19 +366,11 @@ class Race:
         self.data, self.start, self.dropout, self.shuffle = data, split(weights), dropout, shuffle
         self.folder = Path(folder)
         self.compile_wall = self.compile_cpu = 0.0
-        self.steps = 0
         self.programs, self.times = {}, {}
-        self.rng, self.key = np.random.default_rng(0), jax.random.key(0)
-        self.writer = ThreadPoolExecutor(1)
-        self.writing = []
-        self.embeddings = jnp.asarray(data.embeddings)
-        self.validation = self.put(eval_arrays(data, data.validation))
+        self.writer, self.writing = ThreadPoolExecutor(1), []
         self.losses, self.val_losses = [], []
-        mesh = Mesh(np.array(jax.devices()), ("members",))
-        self.members, self.everywhere = NamedSharding(mesh, Spec("members")), NamedSharding(mesh, Spec())
-
-    def put(self, tree):
-        return jax.tree.map(jnp.asarray, tree)
+        self.embeddings = jnp.asarray(data.embeddings)
+        self.validation = put(eval_arrays(data, data.validation))
 
     def call(self, name, function, *values, donate=()):
         """Runs a program, compiled at its first use; the time that takes is kept apart."""
@@ -394,30 +384,28 @@ class Race:
         self.times[name] = self.times.get(name, 0.0) + time.perf_counter() - began
         return result
 
-    def order(self):
-        count = len(self.data.train)
-        order = self.rng.permutation(count) if self.shuffle else np.arange(count)
-        return jnp.asarray(order[: arguments.steps].astype(np.int32))
+    def order_and_key(self, phase, number):
+        """Visiting order and random key of an epoch: the same for all runs, as they have one seed."""
+        count, seed = len(self.data.train), [0, phase == "grpo", number]
+        order = np.random.default_rng(seed).permutation(count) if self.shuffle else np.arange(count)
+        order = jnp.asarray(order[: arguments.steps].astype(np.int32))
+        return order, jax.random.key(seed[1] * 1000 + number), jnp.float32(number * count)
 
-    def next_key(self):
-        self.key, key = jax.random.split(self.key)
-        return key
-
-    def save(self, phase, number, state, fixed):
+    def save(self, phase, number, state, fixed, first):
         """One file of weights and moments per member, written while the next epoch trains."""
         from safetensors.numpy import save_file
 
         trained, moments = jax.tree.map(np.array, state)
-        fixed = {name: np.asarray(value) for name, value in fixed.items()}
         group = "frozen" if fixed else "all"
 
         def write():
             for g in range(trained["bq"].shape[0]):
-                p = {**fixed, **{name: value[g] for name, value in trained.items()}}
+                p = {**{name: np.asarray(value) for name, value in fixed.items()}}
+                p |= {name: value[g] for name, value in trained.items()}
                 tensors = joined(p)
                 for name, (m, v) in moments.items():
                     tensors |= {f"exp_avg.{name}": m[g], f"exp_avg_sq.{name}": v[g]}
-                save_file(tensors, self.folder / f"{phase}-{group}-{g}-epoch{number}.safetensors")
+                save_file(tensors, self.folder / f"{phase}-{group}-{first + g}-epoch{number}.safetensors")
 
         self.writing.append(self.writer.submit(write))
 
@@ -426,74 +414,80 @@ class Race:
         moments = {name: (jnp.zeros_like(value), jnp.zeros_like(value)) for name, value in trained.items()}
         return trained, moments
 
-    def shard(self, state, members):
-        """Members over the devices, where they divide evenly."""
-        if len(jax.devices()) == 1:
-            return state
-        return jax.device_put(state, self.members if members % len(jax.devices()) == 0 else self.everywhere)
-
-    def copies(self, tree):
-        return tree if len(jax.devices()) == 1 else jax.device_put(tree, self.everywhere)
-
     def rce(self):
         state = self.fresh_state(self.start, 1)
         walk = arrays(self.data.train)
         walk["raw"] = race.fill([g.raw for g in self.data.train], walk["present"].shape[1])
-        walk = self.put(walk)
-        function = partial(epoch, "rce", self.dropout)
+        walk = put(walk)
         rates, betas = jnp.full(1, race.RCE_LR), jnp.zeros(1)
         for number in range(race.RCE_EPOCHS):
-            order = self.order()
-            done = jnp.float32(number * len(self.data.train))
-            values = (state, {}, self.embeddings, walk, order, self.next_key(), done, betas, rates)
-            state, (losses, _, _) = self.call("rce", function, *values, donate=(0,))
-            loss = self.call("validate rce", validate_trained, state[0], self.validation)
-            self.save("rce", number + 1, state, {})
-            self.steps += len(order)
-            self.losses.append(np.asarray(losses))
-            self.val_losses.append(np.asarray(loss))
+            values = (state, {}, self.embeddings, walk, *self.order_and_key("rce", number), betas, rates)
+            state, (losses, _, _) = self.call("rce", partial(epoch, "rce", self.dropout), *values, donate=(0,))
+            self.end_epoch(losses, self.call("validate rce", validate_trained, state[0], self.validation))
+            self.save("rce", number + 1, state, {}, 0)
         self.start = {name: np.asarray(value[0]) for name, value in state[0].items()}
 
+    def end_epoch(self, losses, val_losses):
+        self.losses.append(np.asarray(losses))
+        self.val_losses.append(np.asarray(val_losses))
+
     def reference(self):
-        walk = self.put(eval_arrays(self.data, self.data.train))
+        walk = put(eval_arrays(self.data, self.data.train))
 
         def function(p, walk):
             return eval_log_probs(p, eval_candidates(p, walk), walk)
 
-        return np.asarray(self.call("reference", function, self.put(self.start), walk))
+        return np.asarray(self.call("reference", function, put(self.start), walk))
 
-    def grpo(self, frozen, runs, epochs, reference):
-        label = "frozen" if frozen else "all"
-        names = [name for name in self.start if not (frozen and name in BACKBONE)]
-        fixed = self.put({name: self.start[name] for name in self.start if name not in names})
-        state = self.shard(self.fresh_state(names, len(runs)), len(runs))
-        betas, rates = (self.shard(jnp.array(values, jnp.float32), len(runs)) for values in zip(*runs))
-        table = self.embeddings
-        if frozen:
-            table = self.call("table", lambda e, w: e @ w.T, self.embeddings, fixed["input_proj"])
-            candidates = self.copies(self.call("candidates", eval_candidates, fixed, self.validation))
-        fixed, table, validation = self.copies((fixed, table, self.validation))
-        walks = [self.copies(self.put(grpo_arrays(self.data.train, top, reference))) for top in race.TOP_K]
-        function = partial(epoch, "grpo", self.dropout)
-        for number in range(epochs):
-            order = self.order()
-            done = jnp.float32(number * len(self.data.train))
-            values = (state, fixed, table, walks[min(number, 1)], *self.copies((order, self.next_key(), done)), betas, rates)
-            state, (losses, _, _) = self.call(f"grpo {label}", function, *values, donate=(0,))
+    def prepare(self, reference):
+        """What all GRPO runs have in common."""
+        self.walks = [put(grpo_arrays(self.data.train, top, reference)) for top in race.TOP_K]
+        fixed = put({name: self.start[name] for name in BACKBONE})
+        table = self.call("table", lambda e, w: e @ w.T, self.embeddings, fixed["input_proj"])
+        candidates = self.call("candidates", eval_candidates, fixed, self.validation)
+        self.common = {True: (fixed, table, candidates), False: ({}, self.embeddings, None)}
+
+    def compile(self, width):
+        """Both kinds of programs at the same time."""
+        wall, cpu = time.perf_counter(), time.process_time()
+
+        def one(frozen):
+            fixed, table, candidates = self.common[frozen]
+            state = self.fresh_state([name for name in self.start if name not in fixed], width)
+            betas = jnp.zeros(width)
+            inputs = (state, fixed, table, self.walks[0], *self.order_and_key("grpo", 0), betas, betas)
+            program = jax.jit(partial(epoch, "grpo", self.dropout), donate_argnums=(0,)).lower(*inputs).compile()
+            self.programs[f"grpo frozen={frozen}"] = program
+            function, inputs = validate_trained, (state[0], self.validation)
             if frozen:
-                loss = self.call("validate frozen", validate_frozen, state[0], fixed, candidates, validation)
-            else:
-                loss = self.call("validate all", validate_trained, state[0], validation)
-            self.save("grpo", number + 1, state, fixed)
-            self.steps += len(order) * len(runs)
-            self.losses.append(np.asarray(losses))
-            self.val_losses.append(np.asarray(loss))
-        trained = {name: np.asarray(value) for name, value in {**fixed, **state[0]}.items()}
-        return trained
+                function, inputs = validate_frozen, (state[0], fixed, candidates, self.validation)
+            self.programs[f"validate frozen={frozen}"] = jax.jit(function).lower(*inputs).compile()
+
+        with ThreadPoolExecutor(arguments.threads) as pool:
+            list(pool.map(one, race.FREEZES))
+        self.compile_wall += time.perf_counter() - wall
+        self.compile_cpu += time.process_time() - cpu
+
+    def grpo(self, frozen, runs, epochs, first=0):
+        """Trains runs of one freeze setting together; their final weights."""
+        fixed, table, candidates = self.common[frozen]
+        state = self.fresh_state([name for name in self.start if name not in fixed], len(runs))
+        betas, rates = (jnp.array(values, jnp.float32) for values in zip(*runs))
+        for number in range(epochs):
+            values = (fixed, table, self.walks[min(number, 1)], *self.order_and_key("grpo", number), betas, rates)
+            state, (losses, _, _) = self.call(f"grpo frozen={frozen}", None, state, *values)
+            inputs = (state[0], fixed, candidates, self.validation) if frozen else (state[0], self.validation)
+            self.end_epoch(losses, self.call(f"validate frozen={frozen}", None, *inputs))
+            self.save("grpo", number + 1, state, fixed, first)
+        return {name: np.asarray(value) for name, value in state[0].items()}
 
     def finish(self):
         for written in self.writing:
             written.result()
+
+
+def put(tree):
+    return jax.tree.map(jnp.asarray, tree)
 
 
 def check():
@@ -526,19 +520,16 @@ def check():
                 final = {name: value[None] for name, value in program.start.items()}
             else:
                 config = race.golden_run(run)["config"]
-                other = (0.5, 1e-4)
-                runs = [other, (config["kl_beta"], config["grpo_lr"])]
-                final = program.grpo(config["freeze_backbone"], runs, config["grpo_epochs"], program.reference())
+                program.prepare(program.reference())
+                program.compile(2)
+                runs = [(0.5, 1e-4), (config["kl_beta"], config["grpo_lr"])]
+                final = program.grpo(config["freeze_backbone"], runs, config["grpo_epochs"])
             program.finish()
             member = 0 if run == "a" else 1
             losses = np.concatenate(program.losses)[:, member]
-            last = joined({name: v[member] if v.ndim > split_ndim(name) else v for name, v in final.items()})
+            last = joined({**program.start, **{name: value[member] for name, value in final.items()}})
             result.run("jax", run, losses, [values[member] for values in program.val_losses], last)
     result.finish()
-
-
-def split_ndim(name):
-    return 2 if name.startswith("w") or name in BACKBONE else 1
 
 
 def main():
@@ -549,10 +540,22 @@ def main():
         program = Race(data, race.fresh_weights(data.embeddings.shape[1]), folder)
         setup = race.since_start()
         program.rce()
-        reference = program.reference()
-        for frozen in race.FREEZES:
-            program.grpo(frozen, race.RUNS, max(race.EPOCHS), reference)
+        program.prepare(program.reference())
+        width = arguments.width
+        program.compile(width)
+        began = time.perf_counter()
+        jobs = [(frozen, first) for frozen in race.FREEZES for first in range(0, len(race.RUNS), width)]
+
+        def train(job):
+            frozen, first = job
+            program.grpo(frozen, race.RUNS[first : first + width], max(race.EPOCHS), first)
+
+        with ThreadPoolExecutor(arguments.parallel) as pool:
+            list(pool.map(train, jobs))
+        grpo = time.perf_counter() - began
         program.finish()
+        steps = sum(losses.size for losses in program.losses)
+        checkpoints = len(list(Path(folder).iterdir()))
         wall, cpu = race.since_start(), race.cpu_seconds()
     race.report(
         variant="jax vmap" + (" plain" if arguments.plain else ""),
@@ -562,15 +565,18 @@ def main():
         cpu_without_compilation_s=cpu - program.compile_cpu,
         compile_s=program.compile_wall,
         peak_rss_mb=race.peak_mb(),
-        steps=program.steps,
-        steps_trained=program.steps,
+        steps=steps,
+        steps_trained=steps,
         extrapolated=None,
         threads=arguments.threads,
-        devices=arguments.devices,
-        rng=arguments.rng,
+        width=width,
+        parallel=arguments.parallel,
         versions={"python": sys.version.split()[0], "jax": jax.__version__, "numpy": np.__version__},
+        checkpoints=checkpoints,
         setup_s=setup,
+        grpo_s=grpo,
         programs_s=program.times,
+        val_loss={"rce": program.val_losses[race.RCE_EPOCHS - 1][0].item()},
     )
 
 

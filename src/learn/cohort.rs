@@ -98,10 +98,9 @@ pub struct Progress {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one per member and epoch; nearly all are the large one")]
 pub enum MemberEvent {
-    /// A finished epoch: full parameters (frozen ones included), state and figures.
+    /// A finished epoch: state and figures.
     Epoch {
         id: usize,
-        parameters: Vec<f32>,
         progress: Progress,
         metrics: EpochMetrics,
         steps: Vec<StepRecord>,
@@ -121,7 +120,7 @@ pub enum CohortEnd {
 }
 
 /// Most members whose finished epoch is reported in one call: enough to keep the cores of a large machine busy
-/// with writing, few enough that their copies (8 MB each at the lab's size) do not add up.
+/// with writing, few enough that their copies (6 MB each at the lab's size) do not add up.
 const REPORTED_AT_ONCE: usize = 16;
 
 /// Trains all `jobs` (equal phase, equal next epoch) on `device` to their last epochs. `report` is called
@@ -251,9 +250,8 @@ impl MemberProgress {
             best_val_loss: self.best_val_loss,
             stale_epochs: self.stale_epochs,
         };
-        let parameters = engine.parameters_of(end.index);
         let steps = end.result.clone().unwrap_or_default();
-        MemberEvent::Epoch { id: end.job.id, parameters, progress, metrics, steps, stopped: self.left }
+        MemberEvent::Epoch { id: end.job.id, progress, metrics, steps, stopped: self.left }
     }
 }
 

@@ -44,15 +44,7 @@ impl<'d> Engine<'d> {
         }
     }
 
-    /// Full parameters of a member, frozen ones included.
-    pub fn parameters_of(&mut self, member: usize) -> Vec<f32> {
-        match self {
-            Self::Host(cohort) => cohort.parameters_of(member),
-            Self::Stacked(cohort) => cohort.parameters_of(member),
-        }
-    }
-
-    /// Training state of a member: trainable parameters and moments.
+    /// Training state of a member: parameters (frozen ones included) and moments.
     pub fn state_of(&mut self, member: usize) -> State {
         match self {
             Self::Host(cohort) => cohort.state_of(member),

@@ -308,9 +308,10 @@ impl StageTable {
     /// Writes one event's files and returns the stage's new record.
     fn write_event(&self, session: &Session, event: MemberEvent) -> Result<(usize, StageRecord), RunError> {
         match event {
-            MemberEvent::Epoch { id: index, parameters, progress, metrics, stopped, .. } => {
+            MemberEvent::Epoch { id: index, progress, metrics, stopped, .. } => {
                 let stage = &session.plan.stages[index];
-                let weights = session.layout(model_of(&session.plan, index).1).name_arrays(&parameters);
+                let layout = session.layout(model_of(&session.plan, index).1);
+                let weights = layout.name_arrays(&progress.state.parameters);
                 let content = checkpoint::content_hash(&weights);
                 let mut record = self.records[index].clone();
                 record.epochs.push(EpochRecord { content, metrics });

@@ -164,9 +164,9 @@ impl World {
         let mut all: BTreeMap<usize, Outcome> = BTreeMap::new();
         let end = train_cohort(self.params(), device, jobs, &Cancel::default(), &mut |events| {
             events.into_iter().for_each(|event| match event {
-                MemberEvent::Epoch { id, parameters, progress, metrics, steps, .. } => {
+                MemberEvent::Epoch { id, progress, metrics, steps, .. } => {
                     let own = all.entry(id).or_default();
-                    own.parameters = parameters;
+                    own.parameters.clone_from(&progress.state.parameters);
                     own.progress = Some(progress);
                     own.metrics.push(metrics);
                     own.steps.extend(steps);

@@ -146,8 +146,8 @@ impl World {
         let (mut last, mut epochs, mut all) = (Vec::new(), Vec::new(), Vec::new());
         let end = train_cohort(self.params(freeze), device, &[job], &Cancel::default(), &mut |events| {
             events.into_iter().for_each(|event| match event {
-                MemberEvent::Epoch { parameters, metrics, steps, .. } => {
-                    last = parameters;
+                MemberEvent::Epoch { progress, metrics, steps, .. } => {
+                    last = progress.state.parameters;
                     epochs.push(metrics);
                     all.extend(steps);
                 }

@@ -241,6 +241,45 @@ impl<'a> Operand<'a> {
     }
 }
 
+/// `out = x w^T` for a few rows `x` `[rows, d]`, a layer `w` `[h, d]` and `out` `[rows, h]`, all row-major.
+///
+/// The product is computed as `w x^T` into `scratch` and then transposed: both operands of `x w^T` have to be packed
+/// transposed, and packing `w` for only 64 rows costs half as much as multiplying; this way round `x` is packed.
+pub fn project((x, d): (&[f32], usize), w: &[f32], out: &mut [f32], scratch: &mut Vec<f32>, threads: usize) {
+    let (rows, h) = (x.len() / d, w.len() / d);
+    if rows == 0 {
+        return;
+    }
+    scratch.resize(rows * h, 0.0);
+    matmul((h, rows, d), Operand::plain(w, d), Operand::transposed(x, d), scratch, threads);
+    transpose(scratch, rows, out);
+}
+
+/// `out = matrix^T` for `matrix` `[h, rows]`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+fn transpose(matrix: &[f32], rows: usize, out: &mut [f32]) {
+    const TILE: usize = 16;
+    let h = matrix.len() / rows;
+    for (i, j) in (0..h).step_by(TILE).flat_map(|i| (0..rows).step_by(TILE).map(move |j| (i, j))) {
+        let (height, width) = (TILE.min(h - i), TILE.min(rows - j));
+        if (height, width) == (TILE, TILE) {
+            let mut tile = [[0.0; TILE]; TILE];
+            for (a, row) in matrix[i * rows + j..].chunks(rows).take(TILE).enumerate() {
+                for (b, value) in row[..TILE].iter().enumerate() {
+                    tile[b][a] = *value;
+                }
+            }
+            for (row, tile) in out[j * h + i..].chunks_mut(h).zip(&tile) {
+                row[..TILE].copy_from_slice(tile);
+            }
+        } else {
+            for (a, b) in (0..height).flat_map(|a| (0..width).map(move |b| (a, b))) {
+                out[(j + b) * h + i + a] = matrix[(i + a) * rows + j + b];
+            }
+        }
+    }
+}
+
 /// `out = lhs rhs`, with `lhs` `[m, k]`, `rhs` `[k, n]`, `out` `[m, n]` row-major; on `threads` cores.
 pub fn matmul((m, n, k): (usize, usize, usize), lhs: Operand, rhs: Operand, out: &mut [f32], threads: usize) {
     if m == 0 || n == 0 || k == 0 {
@@ -272,5 +311,28 @@ pub fn matmul((m, n, k): (usize, usize, usize), lhs: Operand, rhs: Operand, out:
             false,
             parallelism,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sizes that fill tiles and sizes that leave rests; against the sum written out.
+    #[test]
+    fn project_is_the_product_with_the_transpose() {
+        for (rows, h, d) in [(64, 32, 48), (1, 16, 5), (17, 33, 7), (3, 1, 2), (0, 4, 4)] {
+            let number = |i: usize| ((i * 37) % 19) as f32 - 9.0;
+            let x: Vec<f32> = (0..rows * d).map(number).collect();
+            let w: Vec<f32> = (0..h * d).map(|i| number(3 * i + 1)).collect();
+            let mut out = vec![f32::NAN; rows * h];
+            project((&x, d), &w, &mut out, &mut Vec::new(), 1);
+            for (place, got) in out.iter().enumerate() {
+                let (row, column) = (place / h, place % h);
+                // Small whole numbers: every order of summation gives the same bits.
+                let want: f32 = (0..d).map(|k| x[row * d + k] * w[column * d + k]).sum();
+                assert_eq!(*got, want, "{rows} x {h} x {d} at {row}, {column}");
+            }
+        }
     }
 }

@@ -36,7 +36,7 @@ use self::backward::{Candidates, Gradients, Step, backward};
 use self::evaluate::Projection;
 pub use self::evaluate::scores_of;
 use self::forward::{Masks, Parameters, Trace, attend, score};
-use self::kernels::{AdamW, Operand, matmul, matvec, multiply, normalize_rows};
+use self::kernels::{AdamW, Operand, matmul, matvec, multiply, normalize_rows, project};
 use self::prepare::Prepared;
 pub use self::update::State;
 use super::layout::Layout;
@@ -100,6 +100,8 @@ struct Scratch {
     dropped: Vec<f32>,
     unit: Vec<f32>,
     norms: Vec<f32>,
+    /// Work space of [`project`].
+    transposed: Vec<f32>,
     score_gradient: Vec<f32>,
 }
 
@@ -241,7 +243,8 @@ impl<'d> HostCohort<'d> {
         scratch: &mut Scratch,
         threads: usize,
     ) -> Result<StepRecord, &'static str> {
-        let Scratch { trace, gradients, projected, dropped, unit, norms, score_gradient } = scratch;
+        let Scratch { trace, gradients, projected, dropped, unit, norms, transposed, score_gradient } =
+            scratch;
         let parameters = Parameters {
             layout: &self.layout,
             own: &run.member.state.parameters,
@@ -249,7 +252,7 @@ impl<'d> HostCohort<'d> {
             frozen: &self.frozen,
         };
         let query = self.params.embeddings.row(group.query_id as usize);
-        let own = OwnCandidates { projected, dropped, unit, norms };
+        let own = OwnCandidates { projected, dropped, unit, norms, transposed };
         let candidates = self.candidates(&parameters, bundle, shared, own, threads);
         match parameters.input_proj() {
             Some(weight) if !self.frozen.input_proj => matvec(weight, query, &mut trace.output),
@@ -314,8 +317,7 @@ impl<'d> HostCohort<'d> {
         let (mut projected, mut dropped) = (shared.projected.as_slice(), shared.dropped.as_slice());
         if let (Some(weight), false) = (parameters.input_proj(), self.frozen.input_proj) {
             own.projected.resize(count * h, 0.0);
-            let embeddings = Operand::plain(&bundle.embeddings, d);
-            matmul((count, h, d), embeddings, Operand::transposed(weight, d), own.projected, threads);
+            project((&bundle.embeddings, d), weight, own.projected, own.transposed, threads);
             projected = own.projected;
             dropped = projected;
             if !bundle.masks.candidates.is_empty() {
@@ -328,8 +330,7 @@ impl<'d> HostCohort<'d> {
         if unit.is_empty() {
             own.unit.resize(count * h, 0.0);
             own.norms.resize(count, 0.0);
-            let weight = Operand::transposed(parameters.cand_proj(), h);
-            matmul((count, h, h), Operand::plain(dropped, h), weight, own.unit, threads);
+            project((dropped, h), parameters.cand_proj(), own.unit, own.transposed, threads);
             normalize_rows(own.unit, h, own.norms);
             (unit, norms) = (own.unit, own.norms);
         }
@@ -345,22 +346,12 @@ impl<'d> HostCohort<'d> {
             dropped: Vec::new(),
             unit: Vec::new(),
             norms: Vec::new(),
+            transposed: Vec::new(),
             score_gradient: Vec::new(),
         }
     }
 
-    /// Full parameters of a member, frozen ones included.
-    pub fn parameters_of(&self, member: usize) -> Vec<f32> {
-        let Member { state, share } = &self.members[member];
-        let mut flat = state.parameters.clone();
-        for segment in self.layout.segments.iter().filter(|s| self.params.freeze.contains(s.group)) {
-            let range = segment.offset..segment.offset + segment.len();
-            flat[range.clone()].copy_from_slice(&self.shares[*share].start[range]);
-        }
-        flat
-    }
-
-    /// Training state of a member: trainable parameters and moments.
+    /// Training state of a member: parameters (frozen ones included) and moments.
     pub fn state_of(&self, member: usize) -> State {
         self.members[member].state.clone()
     }
@@ -371,6 +362,7 @@ struct OwnCandidates<'a> {
     dropped: &'a mut Vec<f32>,
     unit: &'a mut Vec<f32>,
     norms: &'a mut Vec<f32>,
+    transposed: &'a mut Vec<f32>,
 }
 
 /// A member on its way through one epoch.

@@ -6,7 +6,7 @@ use super::super::masks::DropoutMasks;
 use super::super::random::{Purpose, Stream};
 use super::super::walks::Walks;
 use super::HostCohort;
-use super::kernels::{Operand, matmul, multiply, normalize_rows};
+use super::kernels::{multiply, normalize_rows, project};
 
 /// Data of one step; two of them alternate, so that the next step is prepared while one is computed.
 #[derive(Debug, Default)]
@@ -35,6 +35,8 @@ pub struct SharedCandidates {
     /// `[K, h]` and `[K]`
     pub unit: Vec<f32>,
     pub norms: Vec<f32>,
+    /// Work space of [`project`].
+    transposed: Vec<f32>,
 }
 
 impl HostCohort<'_> {
@@ -90,8 +92,7 @@ impl HostCohort<'_> {
             let weight = &share.start[self.layout.cand_proj..self.layout.cand_proj + h * h];
             out.unit.resize(count * h, 0.0);
             out.norms.resize(count, 0.0);
-            let dropped = Operand::plain(&out.dropped, h);
-            matmul((count, h, h), dropped, Operand::transposed(weight, h), &mut out.unit, 1);
+            project((&out.dropped, h), weight, &mut out.unit, &mut out.transposed, 1);
             normalize_rows(&mut out.unit, h, &mut out.norms);
         }
     }

@@ -8,7 +8,8 @@ use super::backward::Gradients;
 use super::forward::Trace;
 use super::kernels::{AdamW, adamw_dense, adamw_idle, adamw_outer};
 
-/// A member's trainable state, flat: parameters, first and second moments `[P]` each.
+/// A member's state, flat: parameters, first and second moments `[P]` each. Frozen parameters keep the values they
+/// began with, their moments are zero.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub parameters: Vec<f32>,

@@ -218,11 +218,6 @@ impl<'d> StackedCohort<'d> {
         Some(results)
     }
 
-    /// Full parameters of a member, frozen ones included.
-    pub fn parameters_of(&mut self, member: usize) -> Vec<f32> {
-        self.states()[member].parameters.clone()
-    }
-
     /// Training state of a member: parameters (frozen ones included) and moments, as the CPU engine has it.
     pub fn state_of(&mut self, member: usize) -> State {
         self.states()[member].clone()
