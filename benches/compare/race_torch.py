@@ -1,6 +1,7 @@
 """The race of sweeps/race.toml in PyTorch, three ways. See README.md.
 
-    python race_torch.py {lab,tuned,shared} [--full] [--steps N] [--threads N] [--check]
+    python race_torch.py {lab,tuned,shared} [--full] [--steps N] [--threads N] [--compile]
+    python race_torch.py --check
 """
 
 import argparse
@@ -376,12 +377,13 @@ class Tuned:
             with torch.no_grad():
                 self.table = self.model.input_proj(self.data.embeddings)
         reference = self.all_log_probs(walk) if reference is None else reference
+        weight = torch.tensor(beta)  # a tensor, so that a compiled loss serves all of them
         for epoch in range(epochs):
             kept = walk.kept[race.TOP_K[min(epoch, 1)]]
             logged = []
             for i in self.stepper(self.order()):
                 labels, chosen, which, advantages = kept[i]
-                figures = self.loss_of_grpo(*self.inputs(i), labels, chosen, reference[i][which], advantages, beta)
+                figures = self.loss_of_grpo(*self.inputs(i), labels, chosen, reference[i][which], advantages, weight)
                 optimizer.zero_grad(set_to_none=True)
                 figures[0].backward()
                 nn.utils.clip_grad_norm_(parameters, race.GRAD_CLIP, foreach=True)

@@ -116,10 +116,9 @@ impl HostCohort<'_> {
         }
         let this = &*self;
         let one = |&member: &usize| {
-            let member = &this.members[member];
             let parameters = this.parameters(member);
             let own;
-            let projection = match &this.shares[member.share].evaluation {
+            let projection = match &this.shares[this.members[member].share].evaluation {
                 Some(shared) => shared,
                 None => {
                     own = Projection::new(&parameters, this.params.embeddings, &queries);

@@ -25,6 +25,7 @@ mod evaluate;
 mod forward;
 mod kernels;
 mod prepare;
+mod slab;
 mod update;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use self::evaluate::scores_of;
 use self::forward::{Masks, Parameters, Trace, attend, score};
 use self::kernels::{AdamW, Operand, matmul, matvec, multiply, normalize_rows, project};
 use self::prepare::Prepared;
+use self::slab::{Slab, Slices};
 pub use self::update::State;
 use super::layout::Layout;
 use super::task::{Diverged, EpochTask, StepRecord};
@@ -78,8 +80,9 @@ struct Share<'d> {
 }
 
 struct Member {
-    state: State,
     share: usize,
+    /// Optimizer steps taken.
+    steps: u64,
 }
 
 /// A cohort on the CPU.
@@ -88,6 +91,8 @@ pub struct HostCohort<'d> {
     layout: Layout,
     frozen: Frozen,
     members: Vec<Member>,
+    /// Parameters and moments of the members.
+    states: Slab,
     shares: Vec<Share<'d>>,
     scratch: Mutex<Vec<Scratch>>,
 }
@@ -112,15 +117,21 @@ impl<'d> HostCohort<'d> {
         let frozen = Frozen::new(params.freeze);
         let mut cohort = Self {
             params,
-            layout,
             frozen,
             members: Vec::new(),
+            states: Slab::new(starts.len(), layout.total),
             shares: Vec::new(),
             scratch: Mutex::default(),
+            layout,
         };
+        for ((_, state), slices) in starts.iter().zip(cohort.states.members_mut()) {
+            slices.p.copy_from_slice(&state.parameters);
+            slices.m.copy_from_slice(&state.first);
+            slices.v.copy_from_slice(&state.second);
+        }
         for (start, state) in starts {
             let share = cohort.share_of(&start);
-            cohort.members.push(Member { state, share });
+            cohort.members.push(Member { share, steps: state.steps });
         }
         cohort
     }
@@ -161,9 +172,10 @@ impl<'d> HostCohort<'d> {
         }
     }
 
-    fn parameters<'a>(&'a self, member: &'a Member) -> Parameters<'a> {
-        let shared = self.shares[member.share].start.as_slice();
-        Parameters { layout: &self.layout, own: &member.state.parameters, shared, frozen: &self.frozen }
+    fn parameters(&self, member: usize) -> Parameters<'_> {
+        let shared = self.shares[self.members[member].share].start.as_slice();
+        let [own, ..] = self.states.of(member);
+        Parameters { layout: &self.layout, own, shared, frozen: &self.frozen }
     }
 
     /// Trains one epoch. `tasks[i]` belongs to member `i`; `None` leaves it as it is.
@@ -179,7 +191,8 @@ impl<'d> HostCohort<'d> {
         let steps = tasks.iter().flatten().map(|task| task.order.len()).max().unwrap_or(0);
         let walks = Walks::of_tasks(tasks, |member| self.members[member].share);
         let mut members = std::mem::take(&mut self.members);
-        let mut runs: Vec<MemberRun> = (members.iter_mut().zip(tasks).enumerate())
+        let mut states = std::mem::replace(&mut self.states, Slab::new(0, 0));
+        let mut runs: Vec<MemberRun> = (members.iter_mut().zip(states.members_mut()).zip(tasks).enumerate())
             .filter_map(|(index, (member, task))| {
                 Some(MemberRun::new(index, member, task.as_ref()?, &walks, steps))
             })
@@ -213,6 +226,7 @@ impl<'d> HostCohort<'d> {
             results[run.index] = run.diverged.map_or(Ok(run.records), Err);
         }
         self.members = members;
+        self.states = states;
         (!cancelled).then_some(results)
     }
 
@@ -247,7 +261,7 @@ impl<'d> HostCohort<'d> {
             scratch;
         let parameters = Parameters {
             layout: &self.layout,
-            own: &run.member.state.parameters,
+            own: run.state.p,
             shared: self.shares[run.member.share].start.as_slice(),
             frozen: &self.frozen,
         };
@@ -286,11 +300,11 @@ impl<'d> HostCohort<'d> {
         if !norm.is_finite() {
             return Err("gradient");
         }
-        let state = &mut run.member.state;
-        state.steps += 1;
+        run.member.steps += 1;
         let optimizer = run.task.optimizer;
-        let adam = AdamW::new(optimizer.lr, optimizer.weight_decay, optimizer.grad_clip, norm, state.steps);
-        update::update((&self.layout, &self.frozen), (&adam, threads), trace, gradients, state);
+        let adam =
+            AdamW::new(optimizer.lr, optimizer.weight_decay, optimizer.grad_clip, norm, run.member.steps);
+        update::update((&self.layout, &self.frozen), (&adam, threads), trace, gradients, &mut run.state);
         let beta = run.beta;
         run.beta = run.task.objective.next_beta(beta, parts.kl);
         Ok(StepRecord {
@@ -353,7 +367,8 @@ impl<'d> HostCohort<'d> {
 
     /// Training state of a member: parameters (frozen ones included) and moments.
     pub fn state_of(&self, member: usize) -> State {
-        self.members[member].state.clone()
+        let [parameters, first, second] = self.states.of(member).map(<[f32]>::to_vec);
+        State { parameters, first, second, steps: self.members[member].steps }
     }
 }
 
@@ -369,6 +384,7 @@ struct OwnCandidates<'a> {
 struct MemberRun<'a> {
     index: usize,
     member: &'a mut Member,
+    state: Slices<'a>,
     task: &'a EpochTask<'a>,
     bundle: usize,
     shared: usize,
@@ -378,9 +394,25 @@ struct MemberRun<'a> {
 }
 
 impl<'a> MemberRun<'a> {
-    fn new(index: usize, member: &'a mut Member, task: &'a EpochTask, walks: &Walks, steps: usize) -> Self {
+    fn new(
+        index: usize,
+        (member, state): (&'a mut Member, Slices<'a>),
+        task: &'a EpochTask,
+        walks: &Walks,
+        steps: usize,
+    ) -> Self {
         let (bundle, shared) = walks.place[index];
         let beta = task.objective.kl_beta();
-        Self { index, member, task, bundle, shared, beta, records: Vec::with_capacity(steps), diverged: None }
+        Self {
+            index,
+            member,
+            state,
+            task,
+            bundle,
+            shared,
+            beta,
+            records: Vec::with_capacity(steps),
+            diverged: None,
+        }
     }
 }

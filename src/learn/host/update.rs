@@ -7,6 +7,7 @@ use super::Frozen;
 use super::backward::Gradients;
 use super::forward::Trace;
 use super::kernels::{AdamW, adamw_dense, adamw_idle, adamw_outer};
+use super::slab::Slices;
 
 /// A member's state, flat: parameters, first and second moments `[P]` each. Frozen parameters keep the values they
 /// began with, their moments are zero.
@@ -22,28 +23,19 @@ pub struct State {
 /// Fewest parameters worth a thread of their own.
 const PART: usize = 1 << 15;
 
-/// A state on its way through one step.
-struct Updating<'a> {
-    state: &'a mut State,
+/// A member's state on its way through one step.
+struct Updating<'a, 'b> {
+    state: &'a mut Slices<'b>,
     adam: &'a AdamW,
     threads: usize,
 }
 
-impl Updating<'_> {
-    fn slices(&mut self, offset: usize, len: usize) -> Slices<'_> {
-        let range = offset..offset + len;
-        Slices {
-            p: &mut self.state.parameters[range.clone()],
-            m: &mut self.state.first[range.clone()],
-            v: &mut self.state.second[range],
-        }
-    }
-
+impl Updating<'_, '_> {
     /// The gradient `a b^T`, which is never stored.
     fn outer(&mut self, offset: usize, a: &[f32], b: &[f32]) {
         let (adam, threads) = (self.adam, self.threads);
-        let slices = self.slices(offset, a.len() * b.len());
-        slices.split((threads, b.len()), &|at, part| {
+        let slices = self.state.part(offset, a.len() * b.len());
+        split(slices, (threads, b.len()), &|at, part| {
             let rows = at / b.len()..(at + part.p.len()) / b.len();
             adamw_outer(adam, &a[rows], b, part.p, part.m, part.v);
         });
@@ -51,33 +43,24 @@ impl Updating<'_> {
 
     fn dense(&mut self, offset: usize, gradient: &[f32]) {
         let (adam, threads) = (self.adam, self.threads);
-        self.slices(offset, gradient.len()).split((threads, 1), &|at, part| {
+        split(self.state.part(offset, gradient.len()), (threads, 1), &|at, part| {
             adamw_dense(adam, &gradient[at..at + part.p.len()], part.p, part.m, part.v);
         });
     }
 }
 
-/// The same range of parameters and moments.
-struct Slices<'a> {
-    p: &'a mut [f32],
-    m: &'a mut [f32],
-    v: &'a mut [f32],
-}
-
-impl Slices<'_> {
-    /// Calls `work` with the offset of every part: one, or one per thread of whole rows of `width`. Every element is
-    /// computed by itself, so that the split leaves no trace in the result.
-    fn split(self, (threads, width): (usize, usize), work: &(dyn Fn(usize, Slices) + Sync)) {
-        let rows = self.p.len() / width;
-        let parts = threads.min(self.p.len() / PART).clamp(1, rows.max(1));
-        if parts == 1 {
-            return work(0, self);
-        }
-        let step = rows.div_ceil(parts) * width;
-        let chunks =
-            self.p.par_chunks_mut(step).zip(self.m.par_chunks_mut(step)).zip(self.v.par_chunks_mut(step));
-        chunks.enumerate().for_each(|(part, ((p, m), v))| work(part * step, Slices { p, m, v }));
+/// Calls `work` with the offset of every part: one, or one per thread of whole rows of `width`. Every element is
+/// computed by itself, so that the split leaves no trace in the result.
+fn split(slices: Slices, (threads, width): (usize, usize), work: &(dyn Fn(usize, Slices) + Sync)) {
+    let len = slices.p.len();
+    let parts = threads.min(len / PART).max(1);
+    if parts == 1 {
+        return work(0, slices);
     }
+    let step = (len / width).div_ceil(parts) * width;
+    let Slices { p, m, v } = slices;
+    let chunks = p.par_chunks_mut(step).zip(m.par_chunks_mut(step)).zip(v.par_chunks_mut(step));
+    chunks.enumerate().for_each(|(part, ((p, m), v))| work(part * step, Slices { p, m, v }));
 }
 
 /// Applies one AdamW step on `threads` cores.
@@ -86,39 +69,39 @@ pub fn update(
     (adam, threads): (&AdamW, usize),
     trace: &Trace,
     gradients: &Gradients,
-    state: &mut State,
+    state: &mut Slices,
 ) {
-    let mut state = Updating { state, adam, threads };
+    let mut updating = Updating { state, adam, threads };
     if let (Some(offset), false) = (layout.input_proj, frozen.input_proj) {
-        state.dense(offset, &gradients.input_proj);
+        updating.dense(offset, &gradients.input_proj);
     }
     if !frozen.query_proj {
-        state.outer(layout.query_proj, &gradients.query_proj, &trace.query_dropped);
+        updating.outer(layout.query_proj, &gradients.query_proj, &trace.query_dropped);
     }
     if !frozen.cand_proj {
-        state.dense(layout.cand_proj, &gradients.cand_proj);
+        updating.dense(layout.cand_proj, &gradients.cand_proj);
     }
     let (h, heads, e) = (layout.shape.hidden, layout.shape.heads, layout.shape.head_size());
     for ((at, layer), own) in layout.layer.iter().zip(&trace.layers).zip(&gradients.layers) {
         if !frozen.cross_attn {
-            state.outer(at.in_proj, &own.query, &layer.input);
+            updating.outer(at.in_proj, &own.query, &layer.input);
             for head in 0..heads {
                 let (rows, wide) = (head * e..(head + 1) * e, head * h..(head + 1) * h);
                 let (key, value) = (at.in_proj + (h + rows.start) * h, at.in_proj + (2 * h + rows.start) * h);
-                state.outer(key, &own.scaled_query[rows.clone()], &own.key_query[wide.clone()]);
-                state.outer(value, &own.heads[rows], &layer.context[wide]);
+                updating.outer(key, &own.scaled_query[rows.clone()], &own.key_query[wide.clone()]);
+                updating.outer(value, &own.heads[rows], &layer.context[wide]);
             }
-            state.dense(at.in_bias, &own.query);
+            updating.dense(at.in_bias, &own.query);
             // The key bias has no effect on the scores: its gradient is exactly zero.
-            let Slices { p, m, v } = state.slices(at.in_bias + h, h);
+            let Slices { p, m, v } = updating.state.part(at.in_bias + h, h);
             adamw_idle(adam, p, m, v);
-            state.dense(at.in_bias + 2 * h, &own.value_bias);
-            state.outer(at.out_proj, &own.output, &layer.heads);
-            state.dense(at.out_bias, &own.output);
+            updating.dense(at.in_bias + 2 * h, &own.value_bias);
+            updating.outer(at.out_proj, &own.output, &layer.heads);
+            updating.dense(at.out_bias, &own.output);
         }
         if !frozen.attn_norms {
-            state.dense(at.norm_weight, &own.norm_weight);
-            state.dense(at.norm_bias, &own.norm_bias);
+            updating.dense(at.norm_weight, &own.norm_weight);
+            updating.dense(at.norm_bias, &own.norm_bias);
         }
     }
 }
