@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 use super::output;
 use crate::report::{
     Condition, LayoutOptions, Matrix, MatrixOptions, Metric, Row, Table, check, fitting, layout_rows, load,
-    matrix, merge, pivot, set_baseline,
+    matrix, merge, merged_notes, pivot, set_baseline,
 };
 use crate::store::{SweepResults, atomic};
 
@@ -119,6 +119,11 @@ fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<Strin
         let conditions: Vec<Condition> =
             args.conditions.iter().map(|text| Condition::parse(text)).collect::<Result<_, _>>()?;
         found.keep(&conditions)?;
+        // The same sweep from two places is told apart by the places.
+        if let Some(other) = matrices.iter().position(|other: &Matrix| other.name == found.name) {
+            matrices[other].name = args.dirs[other].display().to_string();
+            found.name = dir.display().to_string();
+        }
         matrices.push(found);
     }
     if let (Some(rows), Some(cols)) = (&args.rows, &args.cols) {
@@ -129,13 +134,8 @@ fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<Strin
         }
         return tables.iter().map(|table| one_table(table, format)).collect();
     }
-    let (found, notes) = match matrices.len() {
-        1 => (matrices.remove(0), None),
-        _ => {
-            let (merged, notes) = merge(&matrices, args.points);
-            (merged, Some(notes))
-        }
-    };
+    let several = matrices.len() > 1;
+    let found = if several { merge(&matrices, args.points) } else { matrices[0].clone() };
     let rows = chosen_rows(args, &found)?;
     match format {
         Format::Csv => Ok(String::from_utf8(found.csv_of(&rows))?),
@@ -145,14 +145,14 @@ fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<Strin
                 let options = LayoutOptions {
                     every_point: args.points,
                     axis_columns: args.only_varying,
-                    sweep_column: notes.is_some(),
+                    sweep_column: several,
                     precision: usize::from(args.precision),
                     notes: !args.no_notes,
                     detail,
                 };
                 let mut table = layout_rows(&found, &rows, &options);
-                if let Some(notes) = notes.as_ref().filter(|_| options.notes) {
-                    table.notes.clone_from(notes);
+                if several && options.notes {
+                    table.notes.extend(merged_notes(&matrices, &rows, detail));
                 }
                 table
             };

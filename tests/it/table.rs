@@ -1,4 +1,4 @@
-//! `sweep table`, `sweep why` and `sweep report` as a user runs them.
+//! `sweep table` and `sweep why` as a user runs them.
 
 use std::path::Path;
 use std::process::Output;
@@ -14,7 +14,8 @@ fn sweep(arguments: &[&str], root: &Path) -> Output {
     Command::cargo_bin("sweep").expect("built").current_dir(root).args(arguments).output().expect("ran")
 }
 
-fn stdout(arguments: &[&str], root: &Path) -> String {
+/// What a `sweep` that must succeed prints.
+pub fn stdout(arguments: &[&str], root: &Path) -> String {
     let output = sweep(arguments, root);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("utf-8")
@@ -26,12 +27,13 @@ fn stderr(arguments: &[&str], root: &Path) -> String {
     String::from_utf8(output.stderr).expect("utf-8")
 }
 
-/// The lab's table in a directory, with its matrix as a run leaves it.
-fn lab(root: &Path) {
+/// The lab's table in a directory.
+pub fn lab(root: &Path) {
     finish(&lab_table(), root);
 }
 
-fn finish(results: &SweepResults, root: &Path) {
+/// The results in a directory, with their matrix as a run leaves it.
+pub fn finish(results: &SweepResults, root: &Path) {
     let dir = fixture::write(results, root);
     for (name, bytes) in matrix(results, &MatrixOptions::default()).files() {
         atomic::write(&dir.join(name), &bytes).expect("written");
@@ -124,6 +126,23 @@ fn pivots_conditions_and_other_baselines() {
 }
 
 #[test]
+fn several_sweeps_have_the_notes_of_the_rows_shown() {
+    let root = tempfile::tempdir().expect("a directory");
+    lab(root.path());
+    finish(&fixture::grid("grid", 1, 40), root.path());
+    finish(&lab_table(), &root.path().join("again"));
+    let both = stdout(&["table", "lab", "grid", "--best", "2", "--format", "text"], root.path());
+    assert!(both.contains("cannot be told apart, ="), "the signs are not explained: {both}");
+    assert!(both.contains("- grid: ") && !both.contains("rows cannot be told apart"), "{both}");
+    // The same sweep twice, as before and after a change.
+    let twice = stdout(&["table", "lab", "again/lab", "--no-notes"], root.path());
+    assert!(
+        twice.contains("| again/lab | kl0.15-frozen |") && twice.contains("| lab | kl0.15-frozen |"),
+        "{twice}"
+    );
+}
+
+#[test]
 fn mistakes_are_named_with_a_way_out() {
     let root = tempfile::tempdir().expect("a directory");
     lab(root.path());
@@ -177,34 +196,4 @@ fn ten_thousand_points_are_read_in_under_a_second() {
     let elapsed = start.elapsed();
     assert!(text.lines().count() > 5);
     assert!(elapsed.as_secs_f64() < 1.0, "{elapsed:?}");
-}
-
-#[test]
-fn the_report_is_one_file_and_the_same_every_time() {
-    let root = tempfile::tempdir().expect("a directory");
-    finish(&fixture::grid("grid", 1, 40), root.path());
-    stdout(&["report", "grid", "-o", "a.html", "--svg", "figures", "--tensorboard", "tb"], root.path());
-    stdout(&["report", "grid", "-o", "b.html"], root.path());
-    let page = std::fs::read_to_string(root.path().join("a.html")).expect("written");
-    assert_eq!(page, std::fs::read_to_string(root.path().join("b.html")).expect("written"));
-    for part in ["id=\"matrix\"", "id=\"heat\"", "id=\"learning\"", "id=\"overlap\"", "id=\"provenance\""] {
-        assert!(page.contains(part), "no {part}");
-    }
-    for outside in ["http://", "https://", "src=", "@import"] {
-        assert!(!page.contains(outside), "the page refers to {outside}");
-    }
-    assert_eq!(page.matches("<tr").count(), 1 + 72 + 3);
-    assert!(root.path().join("figures/heat-kl_beta-grpo_lr-none.svg").is_file());
-    let events = "tb/kl0.15-lr5e-6-ep1-frozen/events.out.tfevents.0000000000.sweep";
-    assert!(root.path().join(events).is_file());
-}
-
-#[test]
-fn five_hundred_points_make_a_report_quickly() {
-    let root = tempfile::tempdir().expect("a directory");
-    fixture::write(&fixture::grid("grid", 7, 115), root.path());
-    let start = std::time::Instant::now();
-    stdout(&["report", "grid", "-o", "a.html"], root.path());
-    let elapsed = start.elapsed();
-    assert!(elapsed.as_secs_f64() < 8.0, "{elapsed:?}");
 }
