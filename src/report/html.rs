@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
-use super::figures::{Section, curves};
-use super::layout::{percent, shot_title, signed, thousands, verdict_text};
+use super::figures::{Curve, Section, curve_name, curves, mapped_range};
+use super::groups::questions;
+use super::layout::{Detail, percent, shot_title, signed, thousands, verdict_text};
 use super::matrix::{Matrix, Row, RowStatus};
+use super::notes;
 use super::observations::{Observation, best_row, failures, observations};
 use super::render::html_escape as escape;
-use super::svg::{Figure, STYLE, shade};
+use super::svg::{Figure, page_style, shade};
 use crate::store::{ResolvedRecord, SweepResults};
 
 const PAGE_STYLE: &str = include_str!("html_assets/report.css");
@@ -37,7 +39,8 @@ impl Page<'_> {
     pub fn html(&self) -> String {
         let name = escape(&self.matrix.name);
         let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{name}</title>\n<style>\n{STYLE}{PAGE_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{name}</h1>\n"
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{name}</title>\n<style>\n{}{PAGE_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{name}</h1>\n",
+            page_style()
         );
         page += &self.headline();
         page += "</header>\n<nav aria-label=\"Sections\"><a href=\"#findings\">Findings</a> <a href=\"#matrix\">Matrix</a>";
@@ -76,22 +79,24 @@ impl Page<'_> {
         }
     }
 
-    /// Failures, and points that hardly moved, grouped by cause.
+    /// Failures, and points that hardly moved, grouped by their first cause.
     fn warnings(&self) -> Vec<Observation> {
         let mut warnings = failures(self.results);
-        let mut by_cause: Vec<(&str, Vec<&str>)> = Vec::new();
+        let mut by_cause: Vec<(&str, &str, Vec<&str>)> = Vec::new();
         for row in &self.matrix.points {
-            let Some((_, cause)) = row.warning.as_deref().and_then(|warning| warning.split_once(": ")) else {
+            let Some((_, causes)) = row.warning.as_deref().and_then(|warning| warning.split_once(": "))
+            else {
                 continue;
             };
-            match by_cause.iter_mut().find(|(other, _)| *other == cause) {
-                Some((_, names)) => names.push(&row.name),
-                None => by_cause.push((cause, vec![&row.name])),
+            let first = causes.split(';').next().unwrap_or(causes);
+            match by_cause.iter_mut().find(|(other, _, _)| *other == first) {
+                Some((_, _, names)) => names.push(&row.name),
+                None => by_cause.push((first, causes, vec![&row.name])),
             }
         }
-        warnings.extend(by_cause.into_iter().map(|(cause, names)| Observation {
+        warnings.extend(by_cause.into_iter().map(|(_, causes, names)| Observation {
             text: format!("Hardly changed their parameters: {}.", names.join(", ")),
-            evidence: cause.to_owned(),
+            evidence: format!("{}: {causes}", names[0]),
         }));
         warnings
     }
@@ -105,40 +110,104 @@ impl Page<'_> {
             return String::new();
         }
         let mut text = format!("<section id=\"{id}\"><h2>{title}</h2>\n");
-        if matches!(section, Section::Learning | Section::Shots) {
-            text += "<p class=\"soft\">Tick a row of the matrix to show its curve. <button type=\"button\" data-curves=\"none\">Hide all</button> <button type=\"button\" data-curves=\"first\">Best and baseline</button></p>\n";
-            text += &self.legend();
+        match section {
+            Section::Learning | Section::Shots => {
+                text += "<p class=\"soft control\"><span>Tick a point in the <a href=\"#points\">matrix</a> to show its curve.</span> <button type=\"button\" data-curves=\"none\">Hide all</button> <button type=\"button\" data-curves=\"first\">Best and baseline</button></p>\n";
+                text += &self.legend();
+            }
+            Section::HeatMaps => text += &self.axes_choice(),
+            Section::Movement | Section::Overlap | Section::Signal => {}
         }
         text += "<div class=\"figures\">\n";
         for (_, figure) in self.figures.iter().filter(|(other, _)| *other == section) {
-            let _ = writeln!(text, "<figure id=\"fig-{}\">{}</figure>", escape(&figure.id), figure.svg);
+            let axes = figure.axes.as_ref().map_or_else(String::new, |[down, across]| {
+                format!(" data-down=\"{}\" data-across=\"{}\"", escape(down), escape(across))
+            });
+            let _ = writeln!(text, "<figure id=\"fig-{}\"{axes}>{}</figure>", escape(&figure.id), figure.svg);
         }
         text + "</div></section>\n"
+    }
+
+    /// What the maps show, and the choice of their axes. Without scripts, and on paper, all maps are there.
+    fn axes_choice(&self) -> String {
+        let mut text = String::new();
+        if let Some((low, high)) = mapped_range(self.matrix) {
+            let scale = if self.matrix.shots.is_empty() {
+                format!("{low:.4} (faint) to {high:.4} (strong)")
+            } else {
+                format!("{:.2} % (faint) to {:.2} % (strong)", 100.0 * low, 100.0 * high)
+            };
+            text = format!(
+                "<p class=\"soft\">A cell is the mean of all points with its two values. All maps share one colour scale, from the lowest point to the highest: {scale}.</p>\n"
+            );
+        }
+        let mut axes: Vec<&str> = Vec::new();
+        for axis in self.figures.iter().filter_map(|(_, figure)| figure.axes.as_ref()).flatten() {
+            if !axes.contains(&axis.as_str()) {
+                axes.push(axis);
+            }
+        }
+        if axes.len() > 2 {
+            let select = |id: &str, chosen: usize| {
+                let option = |(index, axis): (usize, &&str)| {
+                    let selected = if index == chosen { " selected" } else { "" };
+                    format!("<option{selected}>{}</option>", escape(axis))
+                };
+                let options: String = axes.iter().enumerate().map(option).collect();
+                format!("<select id=\"{id}\">{options}</select>")
+            };
+            let _ = writeln!(
+                text,
+                "<p class=\"control\" id=\"axes\" hidden><label>Axes {}</label> <label>and {}</label></p>",
+                select("axis-one", 0),
+                select("axis-two", 1)
+            );
+        }
+        text
     }
 
     /// Names of the visible curves, in their colours.
     fn legend(&self) -> String {
         let mut text = String::from("<ul class=\"legend\">\n");
         for (index, (look, row)) in curves(self.matrix).iter().zip(&self.matrix.points).enumerate() {
-            let baseline = if row.is_baseline { " (baseline)" } else { "" };
             let _ = writeln!(
                 text,
-                "<li class=\"series {}\" data-point=\"{index}\"><span>{}{baseline}</span></li>",
+                "<li class=\"series {}\" data-point=\"{index}\"><span>{}</span></li>",
                 look.classes(),
-                escape(&row.name)
+                escape(&curve_name(row))
             );
         }
         text + "</ul>\n"
     }
 
-    /// The matrix: every point with every figure, sortable and filterable.
+    /// The matrix: configurations where several seeds were run, and every point with every figure; sortable
+    /// and filterable.
     fn table(&self) -> String {
         let matrix = self.matrix;
-        let looks = curves(matrix);
         let mut text = String::from(
-            "<section id=\"matrix\"><h2>Matrix</h2>\n<p><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"kl0.15 frozen\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span></p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Results matrix\"><table id=\"points\"><thead><tr><th scope=\"col\">curve</th>",
+            "<section id=\"matrix\"><h2>Matrix</h2>\n<p class=\"control\"><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"parts of names, values\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span></p>\n",
         );
-        for (title, numeric) in self.columns() {
+        if !matrix.configurations.is_empty() {
+            text += "<h3>Configurations, averaged over seeds</h3>\n";
+            text += &self.rows("configurations", &matrix.configurations, None);
+            text += "<h3>Every point</h3>\n";
+        }
+        text += &self.rows("points", &matrix.points, Some(&curves(matrix)));
+        text += "<ul class=\"soft\">\n";
+        for note in notes::notes(matrix, matrix.main_rows(), Detail::Full) {
+            let _ = writeln!(text, "<li>{}</li>", escape(&note));
+        }
+        text + "</ul>\n" + COLUMNS + "</section>\n"
+    }
+
+    /// One table: `rows` and the references, with ticks that switch curves where there are `looks`.
+    fn rows(&self, id: &str, rows: &[Row], looks: Option<&[Curve]>) -> String {
+        let ticks = looks.is_some();
+        let mut text = format!(
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{id}\"><table id=\"{id}\" class=\"results\"><thead><tr>{}",
+            if ticks { "<th scope=\"col\">curve</th>" } else { "" }
+        );
+        for (title, numeric) in self.columns(ticks) {
             let class = if numeric { " class=\"n\"" } else { "" };
             let _ = write!(
                 text,
@@ -148,59 +217,64 @@ impl Page<'_> {
         }
         text += "</tr></thead>\n<tbody>\n";
         let shades = Shades {
-            shots: (0..matrix.shots.len())
-                .map(|shot| range(matrix.points.iter().filter_map(|row| row.shots[shot])))
+            shots: (0..self.matrix.shots.len())
+                .map(|shot| range(rows.iter().filter_map(|row| row.shots[shot])))
                 .collect(),
-            average: range(matrix.points.iter().filter_map(|row| row.average)),
+            average: range(rows.iter().filter_map(|row| row.average)),
         };
-        for (index, row) in matrix.points.iter().enumerate() {
-            let tick = format!(
-                "<input type=\"checkbox\" data-point=\"{index}\"{}{} aria-label=\"curves of {}\">",
-                if looks[index].shown { " checked" } else { "" },
-                if looks[index].shown { " data-first" } else { "" },
-                escape(&row.name)
-            );
-            self.row(&mut text, row, &tick, Some(&shades));
+        for (index, row) in rows.iter().enumerate() {
+            let tick = looks.map(|looks| {
+                format!(
+                    "<input type=\"checkbox\" data-point=\"{index}\"{} aria-label=\"curves of {}\">",
+                    if looks[index].shown { " checked data-first" } else { "" },
+                    escape(&row.name)
+                )
+            });
+            self.row(&mut text, row, tick.as_deref(), Some(&shades));
         }
-        for row in &matrix.references {
-            self.row(&mut text, row, "", None);
+        for row in &self.matrix.references {
+            self.row(&mut text, row, ticks.then_some(""), None);
         }
-        text + "</tbody></table></div></section>\n"
+        text + "</tbody></table></div>\n"
     }
 
-    fn columns(&self) -> Vec<(String, bool)> {
+    /// What is compared comes first, so that narrow screens show it.
+    fn columns(&self, points: bool) -> Vec<(String, bool)> {
         let matrix = self.matrix;
-        let mut columns = vec![("point".to_owned(), false)];
-        columns.extend(matrix.axes.iter().map(|axis| (axis.clone(), false)));
+        let own = |titles: &[(&str, bool)]| -> Vec<(String, bool)> {
+            titles.iter().map(|(title, numeric)| ((*title).to_owned(), *numeric)).collect()
+        };
+        let mut columns = own(&[(if points { "point" } else { "configuration" }, false)]);
         columns.extend(matrix.shots.iter().map(|shot| (shot_title(shot), true)));
-        let figures = [
+        columns.extend(own(&[
             ("average", true),
             ("95 % interval", true),
             ("vs baseline", true),
             ("its interval", true),
             ("p (Holm)", true),
             ("verdict", false),
+            ("same", false),
+            ("changed %", true),
+            ("moved %", true),
             ("val_loss", true),
             ("KL", true),
-            ("moved %", true),
-            ("changed %", true),
-            ("same", false),
             ("trainable", true),
-        ];
-        columns.extend(figures.map(|(title, numeric)| (title.to_owned(), numeric)));
+        ]));
+        columns.extend(matrix.axes.iter().map(|axis| match axis.as_str() {
+            "seed" if !points => ("seeds".to_owned(), true),
+            _ => (axis.clone(), false),
+        }));
         columns
     }
 
-    fn row(&self, text: &mut String, row: &Row, tick: &str, shades: Option<&Shades>) {
+    fn row(&self, text: &mut String, row: &Row, tick: Option<&str>, shades: Option<&Shades>) {
         let class = match () {
             () if row.status == RowStatus::Reference => " class=\"reference\"",
             () if row.is_baseline => " class=\"baseline\"",
             () => "",
         };
-        let _ = write!(text, "<tr{class}><td>{tick}</td><th scope=\"row\">{}</th>", escape(&row.name));
-        for axis in &row.axes {
-            plain(text, axis, axis);
-        }
+        let tick = tick.map_or_else(String::new, |tick| format!("<td>{tick}</td>"));
+        let _ = write!(text, "<tr{class}>{tick}<th scope=\"row\">{}</th>", escape(&row.name));
         for (shot, score) in row.shots.iter().enumerate() {
             let range = shades.map(|shades| shades.shots[shot]);
             figure(text, *score, &percent(*score, 1).text, range);
@@ -233,14 +307,22 @@ impl Page<'_> {
         figure(text, row.p_holm, &number(row.p_holm, 3), None);
         let verdict = verdict_text(row);
         plain(text, &verdict, &verdict);
-        figure(text, row.val_loss, &number(row.val_loss, 4), None);
-        figure(text, row.kl, &number(row.kl, 4), None);
-        figure(text, row.movement, &percent(row.movement, 3).text, None);
-        figure(text, row.changed_share, &percent(row.changed_share, 1).text, None);
         let letter = row.identical.clone().unwrap_or_default();
         plain(text, &letter, &letter);
+        figure(text, row.changed_share, &percent(row.changed_share, 1).text, None);
+        figure(text, row.movement, &percent(row.movement, 3).text, None);
+        figure(text, row.val_loss, &number(row.val_loss, 4), None);
+        figure(text, row.kl, &number(row.kl, 4), None);
         let trainable = row.trainable.map(|trainable| trainable as f64);
         figure(text, trainable, &row.trainable.map(thousands).unwrap_or_default(), None);
+        for (name, axis) in self.matrix.axes.iter().zip(&row.axes) {
+            match row.seeds {
+                seeds if seeds > 1 && name == "seed" => {
+                    figure(text, Some(seeds as f64), &seeds.to_string(), None)
+                }
+                _ => plain(text, axis, axis),
+            }
+        }
         *text += "</tr>\n";
     }
 
@@ -255,6 +337,26 @@ impl Page<'_> {
                 format!("{} ({saved:.0} % saved)", thousands(naive as usize)),
             ));
         }
+        let judge = questions(&self.results.points);
+        if judge.asked > 0 {
+            let saved = 100.0 * (1.0 - judge.distinct as f64 / judge.asked as f64);
+            facts.push((
+                "Judge's answers, every point evaluated on its own".to_owned(),
+                format!("{} (points × queries × shots)", thousands(judge.asked)),
+            ));
+            facts.push((
+                "Judge's answers needed".to_owned(),
+                format!(
+                    "{} different (query, demonstrations) ({saved:.0} % saved)",
+                    thousands(judge.distinct)
+                ),
+            ));
+            // `eval.logged` is the only kind of evaluation so far.
+            facts.push((
+                "Judge calls made".to_owned(),
+                "0 (all answers are in the file of `eval.logged`)".to_owned(),
+            ));
+        }
         if let Some(seconds) = self.cost.seconds {
             facts.push(("Wall time of all launches".to_owned(), format!("{seconds:.1} s")));
         }
@@ -265,7 +367,12 @@ impl Page<'_> {
         let resolved = self.resolved;
         let mut facts = vec![("sweep version".to_owned(), resolved.version.clone())];
         facts.extend(resolved.inputs.iter().map(|(key, hash)| (format!("{key} (blake3)"), hash.clone())));
-        facts.extend(resolved.provenance.iter().map(|(key, value)| (key.clone(), value.clone())));
+        // Who held the directory matters only while a run goes on.
+        let known = resolved.provenance.iter().filter(|(key, _)| *key != "holder");
+        facts.extend(known.map(|(key, value)| match value.parse() {
+            Ok(seconds) if key == "started" => (key.clone(), utc(seconds)),
+            _ => (key.clone(), value.clone()),
+        }));
         let mut text = section_of_facts("provenance", "Provenance", &facts);
         if let Some(point) = resolved.points.first() {
             let config = serde_json::to_string_pretty(&point.config).unwrap_or_default();
@@ -278,6 +385,20 @@ impl Page<'_> {
         text
     }
 }
+
+/// Explains the columns to those who see such a table for the first time.
+const COLUMNS: &str = "<details><summary>What the columns mean</summary><dl>
+<dt>Shot n, average</dt><dd>accuracy in percent with n demonstrations, and the mean of these</dd>
+<dt>95 % interval</dt><dd>of the average, by bootstrap over the queries (and seeds)</dd>
+<dt>vs baseline, its interval</dt><dd>difference to the baseline in points, query by query; an interval that holds 0 means that it may be noise</dd>
+<dt>p (Holm)</dt><dd>probability of a difference at least as large without any true one, corrected for the number of rows</dd>
+<dt>same</dt><dd>rows of a table with the same letter choose exactly the same demonstrations: they are one result</dd>
+<dt>changed %</dt><dd>share of queries and shot counts whose selection differs from the baseline's</dd>
+<dt>moved %</dt><dd>relative change of all parameters in the last phase of training</dd>
+<dt>val_loss, KL</dt><dd>of the last epoch</dd>
+<dt>trainable</dt><dd>parameters that were not frozen in the last phase</dd>
+</dl></details>
+";
 
 /// Ranges over which cells are shaded.
 struct Shades {
@@ -318,6 +439,21 @@ fn section_of_facts(id: &str, title: &str, facts: &[(String, String)]) -> String
     text + "</dl></section>\n"
 }
 
+/// Seconds since 1970 as `2026-01-31 23:59:59 UTC`.
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant's `civil_from_days`: years begin in March, so that leap days are at their ends.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (era * 400 + year + month / 10, if month < 10 { month + 3 } else { month - 9 });
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }
@@ -338,4 +474,17 @@ fn figure(text: &mut String, value: Option<f64>, shown: &str, range: Option<(f64
         ),
         None => write!(text, "<td class=\"n\" data-v=\"{sort}\">{}</td>", escape(shown)),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(951_782_399), "2000-02-28 23:59:59 UTC");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(utc(1_795_244_316), "2026-11-21 06:58:36 UTC");
+    }
 }
