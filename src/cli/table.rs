@@ -50,7 +50,7 @@ pub struct TableArgs {
     /// Only the N best rows, and the baseline
     #[arg(long, value_name = "N")]
     best: Option<usize>,
-    /// Compare with another baseline: key=value,... or a point's name
+    /// Compare with another baseline: key=value,... or the name of a configuration or point
     #[arg(long, value_name = "POINT")]
     baseline: Option<String>,
     /// Decimals of accuracies in percent
@@ -113,6 +113,10 @@ pub fn run(args: &TableArgs) -> anyhow::Result<u8> {
 
 /// The table that `args` ask for, directories being relative to `base`.
 fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<String> {
+    anyhow::ensure!(
+        args.metric.is_none() || args.rows.is_some() || args.best.is_some(),
+        "`--metric` is the figure that `--rows` and `--cols` show and `--best` ranks by\nhint: add one of them, or use `--sort`"
+    );
     let mut matrices = Vec::new();
     for dir in &args.dirs {
         let mut found = read(&base.join(dir), args.baseline.as_deref())?;

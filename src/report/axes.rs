@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::spec::{FreezeSet, number_text};
-use crate::store::SweepResults;
+use crate::store::{PointResult, SweepResults};
 
 /// The axes of one sweep as they appear in tables.
 pub struct AxisLabels {
@@ -47,6 +47,13 @@ impl AxisLabels {
     pub fn texts(&self, index: usize) -> Vec<String> {
         self.texts[index].clone()
     }
+}
+
+/// The point's name without the part that names its seed.
+pub fn configuration_name(results: &SweepResults, point: &PointResult) -> String {
+    let part = format!("s{}", point.config.train.seed);
+    let left: Vec<&str> = point.name.split('-').filter(|segment| *segment != part).collect();
+    if left.is_empty() { results.name.clone() } else { left.join("-") }
 }
 
 /// One axis value for people and for CSV: `5e-6`, `backbone`, `true`, `none`.

@@ -119,10 +119,17 @@ fn pivots_conditions_and_other_baselines() {
     );
     assert!(kept.starts_with("| grpo_lr | grpo_epochs | seeds |"), "{kept}");
     assert!(kept.contains("correction over 71 comparisons"), "filtering does not make tests fewer: {kept}");
-    let baseline = "kl_beta=0.18,grpo_lr=2e-5,grpo_epochs=3,freeze=none";
-    let other = stdout(&["table", "grid", "--baseline", baseline, "--best", "1"], root.path());
-    let lines = other.lines().filter(|line| line.contains("baseline |") || line.contains("| baseline"));
-    assert!(lines.into_iter().any(|line| line.contains("kl0.18-lr2e-5-ep3-unfrozen")), "{other}");
+    // By its values, or by the name of its row.
+    for baseline in ["kl_beta=0.18,grpo_lr=2e-5,grpo_epochs=3,freeze=none", "kl0.18-lr2e-5-ep3-unfrozen"] {
+        let other = stdout(&["table", "grid", "--baseline", baseline, "--best", "1"], root.path());
+        let lines = other.lines().filter(|line| line.contains("baseline |") || line.contains("| baseline"));
+        assert!(lines.into_iter().any(|line| line.contains("kl0.18-lr2e-5-ep3-unfrozen")), "{other}");
+    }
+    let matrix_alone = root.path().join("alone");
+    std::fs::create_dir_all(&matrix_alone).expect("made");
+    std::fs::copy(root.path().join("grid/matrix.csv"), matrix_alone.join("matrix.csv")).expect("copied");
+    let said = stderr(&["table", "alone", "--baseline", "kl_beta=0.18"], root.path());
+    assert!(said.contains("keeps only the matrix"), "{said}");
 }
 
 #[test]
@@ -152,7 +159,13 @@ fn mistakes_are_named_with_a_way_out() {
         (vec!["table", "lab", "--where", "kl_beta=7"], "its values are 0.12, 0.145"),
         (vec!["table", "lab", "--sort", "shot_9"], "choose one of shot_1"),
         (vec!["table", "lab", "--baseline", "kl_beta=0.15"], "also give freeze"),
-        (vec!["table", "nowhere"], "is not a results directory"),
+        (vec!["table", "lab", "--baseline", "kl0.12-frozn"], "did you mean `kl0.12-frozen`?"),
+        (vec!["table", "lab", "--metric", "average"], "`--best` ranks by"),
+        (vec!["table", "lab", "--rows", "freeze", "--cols", "freeze"], "two different axes"),
+        (vec!["table", "nowhere"], "`nowhere` does not exist"),
+        (vec!["table", "lab/matrix.csv"], "is a file, not a results directory"),
+        (vec!["table", "."], "results inside: `./lab`"),
+        (vec!["table", "lab/points"], "such as `results/kl_grid`"),
         (vec!["why", "lab", "--point", "kl0.12-frozn", "--shot", "1"], "did you mean `kl0.12-frozen`?"),
         (vec!["why", "lab", "--point", "kl0.12-frozen", "--shot", "7"], "its shot counts are 1, 2, 3, 4"),
         (vec!["table"], "required"),
@@ -185,10 +198,13 @@ fn ten_thousand_points_are_read_in_under_a_second() {
         .map(|index| Row { name: format!("point-{index}"), status: RowStatus::Done, ..row.clone() })
         .collect();
     atomic::write(&root.path().join("large/matrix.csv"), &found.to_csv()).expect("written");
+    let record = root.path().join("large/resolved.json");
+    atomic::write(&record, b"{}").expect("written");
     for index in 0..10_000 {
-        std::fs::create_dir_all(root.path().join(format!("large/points/point-{index}"))).expect("made");
+        let point = root.path().join(format!("large/points/point-{index}"));
+        std::fs::create_dir_all(&point).expect("made");
+        std::fs::hard_link(&record, point.join("point.json")).expect("linked");
     }
-    atomic::write(&root.path().join("large/resolved.json"), b"{}").expect("written");
     std::thread::sleep(std::time::Duration::from_millis(20));
     atomic::write(&root.path().join("large/matrix.csv"), &found.to_csv()).expect("written");
     let start = std::time::Instant::now();
