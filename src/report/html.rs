@@ -9,6 +9,7 @@ use super::matrix::{Matrix, Row, RowStatus};
 use super::notes;
 use super::observations::{Observation, best_row, failures, observations};
 use super::render::html_escape as escape;
+use super::stats::Interval;
 use super::svg::{Figure, page_style, shade};
 use crate::store::{ResolvedRecord, SweepResults};
 
@@ -50,7 +51,11 @@ impl Page<'_> {
             }
         }
         page += " <a href=\"#cost\">Cost</a> <a href=\"#provenance\">Provenance</a></nav>\n<main>\n";
-        page += &list("findings", "Findings", &observations(self.results, self.matrix));
+        // The first finding is the headline.
+        let headline = best_row(self.matrix);
+        let mut findings = observations(self.results, self.matrix);
+        findings.retain(|found| Some(found) != headline.as_ref());
+        page += &list("findings", "Findings", &findings);
         page += &self.table();
         page += &list("warnings", "Warnings", &self.warnings());
         for (section, id, title) in SECTIONS {
@@ -200,53 +205,62 @@ impl Page<'_> {
         text + "</ul>\n" + COLUMNS + "</section>\n"
     }
 
-    /// One table: `rows` and the references, with ticks that switch curves where there are `looks`.
+    /// One table: `rows` and the references, with ticks that switch curves where there are `looks`. Columns in
+    /// which nothing stands are left out.
     fn rows(&self, id: &str, rows: &[Row], looks: Option<&[Curve]>) -> String {
-        let ticks = looks.is_some();
-        let mut text = format!(
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{id}\"><table id=\"{id}\" class=\"results\"><thead><tr>{}",
-            if ticks { "<th scope=\"col\">curve</th>" } else { "" }
-        );
-        for (title, numeric) in self.columns(ticks) {
-            let class = if numeric { " class=\"n\"" } else { "" };
-            let _ = write!(
-                text,
-                "<th scope=\"col\"{class}><button type=\"button\">{}</button></th>",
-                escape(&title)
-            );
-        }
-        text += "</tr></thead>\n<tbody>\n";
         let shades = Shades {
             shots: (0..self.matrix.shots.len())
                 .map(|shot| range(rows.iter().filter_map(|row| row.shots[shot])))
                 .collect(),
             average: range(rows.iter().filter_map(|row| row.average)),
         };
-        for (index, row) in rows.iter().enumerate() {
-            let tick = looks.map(|looks| {
-                format!(
-                    "<input type=\"checkbox\" data-point=\"{index}\"{} aria-label=\"curves of {}\">",
-                    if looks[index].shown { " checked data-first" } else { "" },
-                    escape(&row.name)
-                )
-            });
-            self.row(&mut text, row, tick.as_deref(), Some(&shades));
+        let references = &self.matrix.references;
+        let cells: Vec<Vec<Option<String>>> = rows
+            .iter()
+            .map(|row| self.cells(row, Some(&shades)))
+            .chain(references.iter().map(|row| self.cells(row, None)))
+            .collect();
+        let columns = self.columns(looks.is_some());
+        let used: Vec<usize> =
+            (0..columns.len()).filter(|&column| cells.iter().any(|row| row[column].is_some())).collect();
+        let mut text = format!(
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{id}\"><table id=\"{id}\" class=\"results\"><thead><tr>{}<th scope=\"col\"><button type=\"button\">{}</button></th>",
+            if looks.is_some() { "<th scope=\"col\">curve</th>" } else { "" },
+            if looks.is_some() { "point" } else { "configuration" }
+        );
+        for &column in &used {
+            let (title, numeric) = &columns[column];
+            let class = if *numeric { " class=\"n\"" } else { "" };
+            let _ = write!(
+                text,
+                "<th scope=\"col\"{class}><button type=\"button\">{}</button></th>",
+                escape(title)
+            );
         }
-        for row in &self.matrix.references {
-            self.row(&mut text, row, ticks.then_some(""), None);
+        text += "</tr></thead>\n<tbody>\n";
+        for (index, (row, cells)) in rows.iter().chain(references).zip(&cells).enumerate() {
+            let class = match () {
+                () if row.status == RowStatus::Reference => " class=\"reference\"",
+                () if row.is_baseline => " class=\"baseline\"",
+                () => "",
+            };
+            let tick = looks.map_or_else(String::new, |looks| tick(index, row, looks.get(index).copied()));
+            let _ = write!(text, "<tr{class}>{tick}<th scope=\"row\">{}</th>", escape(&row.name));
+            for &column in &used {
+                text += cells[column].as_deref().unwrap_or("<td></td>");
+            }
+            text += "</tr>\n";
         }
         text + "</tbody></table></div>\n"
     }
 
-    /// What is compared comes first, so that narrow screens show it.
+    /// Titles of [`Page::cells`], and whether they are numbers. What is compared comes first, so that narrow
+    /// screens show it.
     fn columns(&self, points: bool) -> Vec<(String, bool)> {
         let matrix = self.matrix;
-        let own = |titles: &[(&str, bool)]| -> Vec<(String, bool)> {
-            titles.iter().map(|(title, numeric)| ((*title).to_owned(), *numeric)).collect()
-        };
-        let mut columns = own(&[(if points { "point" } else { "configuration" }, false)]);
-        columns.extend(matrix.shots.iter().map(|shot| (shot_title(shot), true)));
-        columns.extend(own(&[
+        let mut columns: Vec<(String, bool)> =
+            matrix.shots.iter().map(|shot| (shot_title(shot), true)).collect();
+        let figures = [
             ("average", true),
             ("95 % interval", true),
             ("vs baseline", true),
@@ -259,7 +273,8 @@ impl Page<'_> {
             ("val_loss", true),
             ("KL", true),
             ("trainable", true),
-        ]));
+        ];
+        columns.extend(figures.map(|(title, numeric)| (title.to_owned(), numeric)));
         columns.extend(matrix.axes.iter().map(|axis| match axis.as_str() {
             "seed" if !points => ("seeds".to_owned(), true),
             _ => (axis.clone(), false),
@@ -267,68 +282,59 @@ impl Page<'_> {
         columns
     }
 
-    fn row(&self, text: &mut String, row: &Row, tick: Option<&str>, shades: Option<&Shades>) {
-        let class = match () {
-            () if row.status == RowStatus::Reference => " class=\"reference\"",
-            () if row.is_baseline => " class=\"baseline\"",
-            () => "",
-        };
-        let tick = tick.map_or_else(String::new, |tick| format!("<td>{tick}</td>"));
-        let _ = write!(text, "<tr{class}>{tick}<th scope=\"row\">{}</th>", escape(&row.name));
-        for (shot, score) in row.shots.iter().enumerate() {
-            let range = shades.map(|shades| shades.shots[shot]);
-            figure(text, *score, &percent(*score, 1).text, range);
-        }
-        figure(text, row.average, &percent(row.average, 2).text, shades.map(|shades| shades.average));
-        let interval = |interval: super::stats::Interval| {
-            format!("{:.1} to {:.1}", 100.0 * interval.low, 100.0 * interval.high)
-        };
-        let width = |interval: super::stats::Interval| interval.high - interval.low;
-        figure(
-            text,
-            row.average_interval.map(width),
-            &row.average_interval.map(interval).unwrap_or_default(),
-            None,
-        );
-        let delta = row.delta.map(|delta| signed(delta, 2)).unwrap_or_default();
-        figure(text, row.delta, if row.is_baseline { "baseline" } else { &delta }, None);
-        let between = |interval: super::stats::Interval| {
-            format!("{} to {}", signed(interval.low, 1), signed(interval.high, 1))
-        };
-        figure(
-            text,
-            row.delta_interval.map(|interval| interval.low),
-            &row.delta_interval.map(between).unwrap_or_default(),
-            None,
-        );
+    /// A row's cells in the order of [`Page::columns`]; `None` where there is nothing to show.
+    fn cells(&self, row: &Row, shades: Option<&Shades>) -> Vec<Option<String>> {
+        let mut cells: Vec<Option<String>> = row
+            .shots
+            .iter()
+            .enumerate()
+            .map(|(shot, score)| {
+                let range = shades.map(|shades| shades.shots[shot]);
+                figure(*score, &percent(*score, 1).text, range)
+            })
+            .collect();
+        let between =
+            |interval: Interval| format!("{:.1} to {:.1}", 100.0 * interval.low, 100.0 * interval.high);
+        let apart =
+            |interval: Interval| format!("{} to {}", signed(interval.low, 1), signed(interval.high, 1));
         let number = |value: Option<f64>, digits: usize| {
             value.map(|value| format!("{value:.digits$}")).unwrap_or_default()
         };
-        figure(text, row.p_holm, &number(row.p_holm, 3), None);
-        let verdict = verdict_text(row);
-        plain(text, &verdict, &verdict);
-        let letter = row.identical.clone().unwrap_or_default();
-        plain(text, &letter, &letter);
-        figure(text, row.changed_share, &percent(row.changed_share, 1).text, None);
-        figure(text, row.movement, &percent(row.movement, 3).text, None);
-        figure(text, row.val_loss, &number(row.val_loss, 4), None);
-        figure(text, row.kl, &number(row.kl, 4), None);
+        let delta = row.delta.map(|delta| signed(delta, 2)).unwrap_or_default();
         let trainable = row.trainable.map(|trainable| trainable as f64);
-        figure(text, trainable, &row.trainable.map(thousands).unwrap_or_default(), None);
-        for (name, axis) in self.matrix.axes.iter().zip(&row.axes) {
-            match row.seeds {
-                seeds if seeds > 1 && name == "seed" => {
-                    figure(text, Some(seeds as f64), &seeds.to_string(), None)
-                }
-                _ => plain(text, axis, axis),
-            }
-        }
-        *text += "</tr>\n";
+        cells.extend([
+            figure(row.average, &percent(row.average, 2).text, shades.map(|shades| shades.average)),
+            figure(
+                row.average_interval.map(|interval| interval.high - interval.low),
+                &row.average_interval.map(between).unwrap_or_default(),
+                None,
+            ),
+            figure(row.delta, if row.is_baseline { "baseline" } else { &delta }, None),
+            figure(
+                row.delta_interval.map(|interval| interval.low),
+                &row.delta_interval.map(apart).unwrap_or_default(),
+                None,
+            ),
+            figure(row.p_holm, &number(row.p_holm, 3), None),
+            plain(&verdict_text(row)),
+            plain(row.identical.as_deref().unwrap_or_default()),
+            figure(row.changed_share, &percent(row.changed_share, 1).text, None),
+            figure(row.movement, &percent(row.movement, 3).text, None),
+            figure(row.val_loss, &number(row.val_loss, 4), None),
+            figure(row.kl, &number(row.kl, 4), None),
+            figure(trainable, &row.trainable.map(thousands).unwrap_or_default(), None),
+        ]);
+        cells.extend(self.matrix.axes.iter().zip(&row.axes).map(|(name, axis)| match row.seeds {
+            seeds if seeds > 1 && name == "seed" => figure(Some(seeds as f64), &seeds.to_string(), None),
+            _ => plain(axis),
+        }));
+        cells
     }
 
     fn cost(&self) -> String {
         let epochs: usize = self.results.points.iter().map(|point| point.metrics.len()).sum();
-        let mut facts = vec![("Epochs behind the points, counted per point".to_owned(), thousands(epochs))];
+        let mut facts =
+            vec![("Epochs behind the points, shared ones counted for each".to_owned(), thousands(epochs))];
         if let (Some(steps), Some(naive)) = (self.cost.steps, self.cost.steps_naive) {
             let saved = if naive > 0 { 100.0 * (1.0 - steps as f64 / naive as f64) } else { 0.0 };
             facts.push(("Training steps of the plan".to_owned(), thousands(steps as usize)));
@@ -458,22 +464,36 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }
 
-fn plain(text: &mut String, sort: &str, shown: &str) {
-    let _ = write!(text, "<td data-v=\"{}\">{}</td>", escape(sort), escape(shown));
+/// The cell of a table that switches a point's curves; a reference has none.
+fn tick(index: usize, row: &Row, look: Option<Curve>) -> String {
+    look.map_or_else(
+        || "<td></td>".to_owned(),
+        |look| {
+            format!(
+                "<td><input type=\"checkbox\" data-point=\"{index}\"{} aria-label=\"curves of {}\"></td>",
+                if look.shown { " checked data-first" } else { "" },
+                escape(&row.name)
+            )
+        },
+    )
+}
+
+fn plain(shown: &str) -> Option<String> {
+    let shown = escape(shown);
+    (!shown.is_empty()).then(|| format!("<td data-v=\"{shown}\">{shown}</td>"))
 }
 
 /// A number: its value for sorting, its text, and its shade where the column has one.
-fn figure(text: &mut String, value: Option<f64>, shown: &str, range: Option<(f64, f64)>) {
-    let sort = value.map(|value| format!("{value}")).unwrap_or_default();
-    let _ = match value.zip(range) {
-        Some((value, range)) => write!(
-            text,
-            "<td class=\"n v\" style=\"--v:{:.2}\" data-v=\"{sort}\">{}</td>",
-            shade(value, range),
-            escape(shown)
+fn figure(value: Option<f64>, shown: &str, range: Option<(f64, f64)>) -> Option<String> {
+    let value = value?;
+    let shown = escape(shown);
+    Some(match range {
+        Some(range) => format!(
+            "<td class=\"n v\" style=\"--v:{:.2}\" data-v=\"{value}\">{shown}</td>",
+            shade(value, range)
         ),
-        None => write!(text, "<td class=\"n\" data-v=\"{sort}\">{}</td>", escape(shown)),
-    };
+        None => format!("<td class=\"n\" data-v=\"{value}\">{shown}</td>"),
+    })
 }
 
 #[cfg(test)]

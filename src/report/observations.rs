@@ -191,7 +191,8 @@ fn axis_effect(
     let interval = bootstrap.intervals(std::slice::from_ref(&gap)).into_iter().next()?;
     // The two values were chosen for their difference, out of so many pairs.
     let pairs = (marginal.len() * (marginal.len() - 1) / 2) as f64;
-    let told = sign_flip(&gap) * pairs <= LEVEL;
+    let p = (sign_flip(&gap) * pairs).min(1.0);
+    let told = p <= LEVEL;
     let name = &matrix.axes[axis];
     let text = if top == low {
         format!("{name} makes no difference on average.")
@@ -203,7 +204,7 @@ fn axis_effect(
     let means: Vec<String> =
         marginal.iter().map(|(value, row)| format!("{value}: {:.2} %", 100.0 * average(row))).collect();
     let evidence = format!(
-        "{}; largest difference {} [{}, {}] points",
+        "{}; largest difference {} [{}, {}] points, p = {p:.3}",
         means.join(", "),
         signed(average(&gap), 2),
         signed(interval.low, 2),

@@ -90,6 +90,26 @@ fn heat_maps_are_there_for_every_pair_of_axes() {
     assert!(!lab.contains("<select"));
 }
 
+#[test]
+fn without_evaluation_no_column_is_empty_and_nothing_is_said_twice() {
+    let root = tempfile::tempdir().expect("a directory");
+    let mut results = rates([80.0, 90.0, 91.0]);
+    results.eval = None;
+    for point in &mut results.points {
+        point.scores.clear();
+    }
+    fixture::write(&results, root.path());
+    stdout(&["report", "rates"], root.path());
+    let page = std::fs::read_to_string(root.path().join("rates/report.html")).expect("written");
+    let head = |title: &str| page.contains(&format!("<button type=\"button\">{title}</button>"));
+    assert!(head("val_loss") && head("moved %") && head("grpo_lr"));
+    for empty in ["average", "95 % interval", "vs baseline", "verdict", "same"] {
+        assert!(!head(empty), "{empty} is empty");
+    }
+    assert_eq!(page.matches("has the lowest validation loss").count(), 1);
+    assert!(!page.contains("Judge"));
+}
+
 /// Three learning rates with the given numbers of right answers out of 200.
 fn rates(right: [f64; 3]) -> SweepResults {
     let mut results = fixture::sweep("rates");
