@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::output;
-use crate::report::{Cost, MatrixOptions, Page, figures, matrix, tensorboard};
+use crate::report::{Cost, Matrix, MatrixOptions, Page, figures, matrix, tensorboard};
 use crate::store::{SweepResults, atomic, read_resolved};
 
 /// Write a report: one self-contained HTML page
@@ -48,13 +48,30 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
         }
     }
     if let Some(dir) = &args.tensorboard {
-        for (name, bytes) in tensorboard::event_files(&results, &found) {
-            let file = dir.join(name);
-            atomic::write(&file, &bytes)?;
+        for file in write_event_files(&results, &found, dir)? {
             output::result(&format!("{}\n", file.display()));
         }
     }
     Ok(0)
+}
+
+/// Writes TensorBoard event files below `dir` and returns their paths. The same results give the same bytes:
+/// files that are there already are replaced.
+///
+/// # Errors
+/// A place that cannot be written.
+pub fn write_event_files(
+    results: &SweepResults,
+    matrix: &Matrix,
+    dir: &Path,
+) -> anyhow::Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    for (name, bytes) in tensorboard::event_files(results, matrix) {
+        let file = dir.join(name);
+        atomic::write(&file, &bytes)?;
+        written.push(file);
+    }
+    Ok(written)
 }
 
 /// What the event log says of the work. A log that is missing or from another version costs only this

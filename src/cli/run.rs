@@ -9,10 +9,12 @@ use super::launch::{LaunchArgs, OnCluster};
 use super::limits::{LimitArgs, end_at};
 use super::output;
 use super::progress::{Progress, duration};
+use super::report::write_event_files;
 use super::sweep_file::{SpecArgs, expand};
 use crate::learn::{Cancel, Device, DeviceRequest};
 use crate::run::{self, RunOptions, RunReport, Stop};
 use crate::spec::SweepSpec;
+use crate::store::SweepResults;
 
 /// Train and evaluate every point of a sweep and print the results matrix
 ///
@@ -30,6 +32,9 @@ pub struct RunArgs {
     limits: LimitArgs,
     #[command(flatten)]
     launch: LaunchArgs,
+    /// At the end, also write TensorBoard event files, one directory per point, into ROOT/<name>/tensorboard/
+    #[arg(long, env = "SWEEP_TENSORBOARD")]
+    tensorboard: bool,
     /// Print a JSON summary instead of the table
     #[arg(long, env = "SWEEP_JSON")]
     json: bool,
@@ -166,6 +171,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
                 return Err(error);
             }
         };
+        if args.tensorboard {
+            write_events(&report)?;
+        }
         let outcome = report.outcome;
         let ended = match outcome.stopped {
             Some(Stop::Interrupted) => Some(signal_code(&signal)),
@@ -259,6 +267,19 @@ fn run_here(spec: SweepSpec, options: &RunOptions, cancel: &Cancel, json: bool) 
         duration(began.elapsed().as_secs_f64())
     ));
     Ok(report)
+}
+
+/// Event files of everything that is done, also where the run was stopped.
+fn write_events(report: &RunReport) -> anyhow::Result<()> {
+    let dir = report.dir.path().join("tensorboard");
+    let results = SweepResults::read(report.dir.path())?;
+    let files = write_event_files(&results, &report.matrix, &dir)?;
+    output::note(&format!(
+        "{} event files; `tensorboard --logdir {}` shows them",
+        files.len(),
+        dir.display()
+    ));
+    Ok(())
 }
 
 /// 130 or 143 after SIGINT or SIGTERM; 5 after SIGUSR1, which is a time limit.

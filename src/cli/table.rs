@@ -10,7 +10,7 @@ use clap::{Parser, ValueEnum};
 use super::output;
 use crate::report::{
     Condition, LayoutOptions, Matrix, MatrixOptions, Metric, Row, Table, check, fitting, layout_rows, load,
-    matrix, merge, pivot, set_baseline,
+    matrix, merge, merged_notes, pivot, set_baseline,
 };
 use crate::store::{SweepResults, atomic};
 
@@ -50,7 +50,7 @@ pub struct TableArgs {
     /// Only the N best rows, and the baseline
     #[arg(long, value_name = "N")]
     best: Option<usize>,
-    /// Compare with another baseline: key=value,... or a point's name
+    /// Compare with another baseline: key=value,... or the name of a configuration or point
     #[arg(long, value_name = "POINT")]
     baseline: Option<String>,
     /// Decimals of accuracies in percent
@@ -113,12 +113,21 @@ pub fn run(args: &TableArgs) -> anyhow::Result<u8> {
 
 /// The table that `args` ask for, directories being relative to `base`.
 fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<String> {
+    anyhow::ensure!(
+        args.metric.is_none() || args.rows.is_some() || args.best.is_some(),
+        "`--metric` is the figure that `--rows` and `--cols` show and `--best` ranks by\nhint: add one of them, or use `--sort`"
+    );
     let mut matrices = Vec::new();
     for dir in &args.dirs {
         let mut found = read(&base.join(dir), args.baseline.as_deref())?;
         let conditions: Vec<Condition> =
             args.conditions.iter().map(|text| Condition::parse(text)).collect::<Result<_, _>>()?;
         found.keep(&conditions)?;
+        // The same sweep from two places is told apart by the places.
+        if let Some(other) = matrices.iter().position(|other: &Matrix| other.name == found.name) {
+            matrices[other].name = args.dirs[other].display().to_string();
+            found.name = dir.display().to_string();
+        }
         matrices.push(found);
     }
     if let (Some(rows), Some(cols)) = (&args.rows, &args.cols) {
@@ -129,13 +138,8 @@ fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<Strin
         }
         return tables.iter().map(|table| one_table(table, format)).collect();
     }
-    let (found, notes) = match matrices.len() {
-        1 => (matrices.remove(0), None),
-        _ => {
-            let (merged, notes) = merge(&matrices, args.points);
-            (merged, Some(notes))
-        }
-    };
+    let several = matrices.len() > 1;
+    let found = if several { merge(&matrices, args.points) } else { matrices[0].clone() };
     let rows = chosen_rows(args, &found)?;
     match format {
         Format::Csv => Ok(String::from_utf8(found.csv_of(&rows))?),
@@ -145,14 +149,14 @@ fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<Strin
                 let options = LayoutOptions {
                     every_point: args.points,
                     axis_columns: args.only_varying,
-                    sweep_column: notes.is_some(),
+                    sweep_column: several,
                     precision: usize::from(args.precision),
                     notes: !args.no_notes,
                     detail,
                 };
                 let mut table = layout_rows(&found, &rows, &options);
-                if let Some(notes) = notes.as_ref().filter(|_| options.notes) {
-                    table.notes.clone_from(notes);
+                if several && options.notes {
+                    table.notes.extend(merged_notes(&matrices, &rows, detail));
                 }
                 table
             };

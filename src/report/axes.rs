@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::spec::FreezeSet;
-use crate::store::SweepResults;
+use crate::spec::{FreezeSet, number_text};
+use crate::store::{PointResult, SweepResults};
 
 /// The axes of one sweep as they appear in tables.
 pub struct AxisLabels {
@@ -49,6 +49,13 @@ impl AxisLabels {
     }
 }
 
+/// The point's name without the part that names its seed.
+pub fn configuration_name(results: &SweepResults, point: &PointResult) -> String {
+    let part = format!("s{}", point.config.train.seed);
+    let left: Vec<&str> = point.name.split('-').filter(|segment| *segment != part).collect();
+    if left.is_empty() { results.name.clone() } else { left.join("-") }
+}
+
 /// One axis value for people and for CSV: `5e-6`, `backbone`, `true`, `none`.
 pub fn axis_text(key: &str, value: &Value) -> String {
     match value {
@@ -56,20 +63,13 @@ pub fn axis_text(key: &str, value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(_) if key.ends_with("freeze") => serde_json::from_value::<FreezeSet>(value.clone())
             .map_or_else(|_| value.to_string(), |freeze| freeze.to_string()),
-        Value::Number(number) => number_text(number),
+        // As in the points' names.
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
+            Some(value) => number_text(value),
+            None => number.to_string(),
+        },
         Value::Array(items) => items.iter().map(|item| axis_text(key, item)).collect::<Vec<_>>().join("/"),
         _ => value.to_string(),
-    }
-}
-
-/// The shorter of the plain and the scientific form: `0.15`, `5e-6`, `100000`.
-fn number_text(number: &serde_json::Number) -> String {
-    match number.as_f64().filter(|_| number.is_f64()) {
-        Some(value) => {
-            let (plain, scientific) = (format!("{value}"), format!("{value:e}"));
-            if scientific.len() < plain.len() { scientific } else { plain }
-        }
-        None => number.to_string(),
     }
 }
 
@@ -95,5 +95,18 @@ fn shorten_paths(texts: &mut [Vec<String>], column: usize) {
             }
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_as_in_the_names_of_points() {
+        let text = |number: f64| axis_text("train.grpo_lr", &serde_json::json!(number));
+        let texts = [1e-3, 2e-5, 5e-6, 0.15, 2e-3, 1.0, 100_000.0].map(text);
+        assert_eq!(texts, ["0.001", "2e-5", "5e-6", "0.15", "0.002", "1", "100000"]);
+        assert_eq!(axis_text("train.kl_target", &serde_json::json!([0.001, 1])), "0.001/1");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::axes::AxisLabels;
+use super::axes::{AxisLabels, configuration_name};
 use super::groups;
 use super::hints;
 use super::matrix::{Comparisons, Matrix, MatrixOptions, Row, RowStatus, Verdict};
@@ -259,7 +259,10 @@ impl<'a> Build<'a> {
             mean(&present)
         };
         let first = &points[members[0]];
-        let mut row = Row::named(&self.configuration_name(members[0]), self.status_of(members));
+        let mut row = Row::named(
+            &configuration_name(self.results, &self.results.points[members[0]]),
+            self.status_of(members),
+        );
         row.axes.clone_from(&first.axes);
         row.axes[seed_axis].clear();
         row.seeds = members.iter().filter(|&&index| points[index].status == RowStatus::Done).count();
@@ -339,14 +342,6 @@ impl<'a> Build<'a> {
         } else {
             RowStatus::Infeasible
         }
-    }
-
-    /// The point's name without the part that names its seed.
-    fn configuration_name(&self, index: usize) -> String {
-        let point = &self.results.points[index];
-        let part = format!("s{}", point.config.train.seed);
-        let left: Vec<&str> = point.name.split('-').filter(|segment| *segment != part).collect();
-        if left.is_empty() { self.results.name.clone() } else { left.join("-") }
     }
 }
 

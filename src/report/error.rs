@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::matrix_csv::MatrixFileError;
-use crate::store::StoreError;
+use crate::store::{StoreError, SweepResults};
 
 /// Errors of the report module; every one is about what was asked for or what lies on disk.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,8 @@ pub enum ReportError {
     NothingSelected(String),
     #[error("`{name}` is not a figure of this table\nhint: choose one of {known}")]
     UnknownMetric { name: String, known: String },
+    #[error("a pivot table needs two different axes, and both are `{0}`")]
+    SameAxis(String),
     #[error("the baseline `{text}` matches {count} points of `{sweep}`\nhint: also give {missing}")]
     AmbiguousBaseline { text: String, sweep: String, count: usize, missing: String },
     #[error("`{sweep}` has no point `{name}`{hint}")]
@@ -36,6 +38,17 @@ pub enum ReportError {
     Unclosed { line: usize },
     #[error("line {line}: only `sweep: table ...` can be regenerated, found `{found}`")]
     NotTable { line: usize, found: String },
+}
+
+impl ReportError {
+    /// `results` have no point called `name`; one may be meant.
+    pub(super) fn unknown_point(results: &SweepResults, name: &str) -> Self {
+        Self::UnknownPoint {
+            sweep: results.name.clone(),
+            name: name.to_owned(),
+            hint: did_you_mean(name, results.points.iter().map(|point| point.name.as_str())),
+        }
+    }
 }
 
 /// "\nhint: did you mean `x`?" for the closest of `known`, or nothing.

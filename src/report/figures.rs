@@ -1,7 +1,8 @@
 //! The report's figures, each a pure function of the results and their matrix.
 
 use super::groups;
-use super::matrix::{Matrix, Row};
+use super::layout::percent;
+use super::matrix::{Matrix, Row, RowStatus};
 use super::panel::Panel;
 use super::stats::{Bootstrap, mean};
 use super::svg::{Figure, HeatMap, LineChart, Series, bars};
@@ -30,7 +31,7 @@ pub fn figures(results: &SweepResults, matrix: &Matrix) -> Vec<(Section, Figure)
     let mut all = Vec::new();
     all.extend(heat_maps(matrix).into_iter().map(|figure| (Section::HeatMaps, figure)));
     all.extend(shots(results, matrix, &looks).map(|figure| (Section::Shots, figure)));
-    all.extend(learning(results, &looks).into_iter().map(|figure| (Section::Learning, figure)));
+    all.extend(learning(results, matrix, &looks).into_iter().map(|figure| (Section::Learning, figure)));
     all.extend(movement(matrix).map(|figure| (Section::Movement, figure)));
     all.extend(overlap(results, matrix).map(|figure| (Section::Overlap, figure)));
     all.extend(signal(results).map(|figure| (Section::Signal, figure)));
@@ -52,13 +53,19 @@ impl Curve {
     }
 }
 
+/// A point's name in legends.
+pub fn curve_name(row: &Row) -> String {
+    format!("{}{}", row.name, if row.is_baseline { " (baseline)" } else { "" })
+}
+
 /// The curves of all points. Those visible at first have the first colours, each its own.
 pub fn curves(matrix: &Matrix) -> Vec<Curve> {
     let mut shown: Vec<usize> =
         (0..matrix.points.len()).filter(|&index| matrix.points[index].is_baseline).collect();
     let letter = |index: usize| matrix.points[index].identical.as_deref();
     let mut left = SHOWN;
-    for index in ranking(matrix) {
+    let finished = (0..matrix.points.len()).filter(|&index| matrix.points[index].status == RowStatus::Done);
+    for index in ranking(matrix).into_iter().chain(finished) {
         let taken = shown
             .iter()
             .any(|&other| other == index || letter(index).is_some_and(|name| letter(other) == Some(name)));
@@ -85,31 +92,34 @@ fn ranking(matrix: &Matrix) -> Vec<usize> {
     order
 }
 
-/// Accuracy (or validation loss) over every pair of axes, one map per freeze setting.
+/// What heat maps show: accuracy, or validation loss where nothing was evaluated.
+pub fn mapped(matrix: &Matrix, row: &Row) -> Option<f64> {
+    if matrix.shots.is_empty() { row.val_loss } else { row.average }
+}
+
+/// The range of [`mapped`] over all points: the colour scale of all maps, so that they can be compared.
+pub fn mapped_range(matrix: &Matrix) -> Option<(f64, f64)> {
+    let figures = || matrix.points.iter().filter_map(|row| mapped(matrix, row));
+    figures().reduce(f64::min).zip(figures().reduce(f64::max))
+}
+
+/// Maps over every pair of axes, one per freeze setting; against the freeze setting where there is only one
+/// other axis.
 fn heat_maps(matrix: &Matrix) -> Vec<Figure> {
-    let freeze = matrix.axes.iter().position(|axis| axis == "freeze");
-    let free: Vec<usize> = (0..matrix.axes.len())
-        .filter(|&axis| Some(axis) != freeze && matrix.axes[axis] != "seed" && matrix.values(axis).len() > 1)
-        .collect();
+    let varies = |axis: &usize| matrix.axes[*axis] != "seed" && matrix.values(*axis).len() > 1;
+    let varying: Vec<usize> = (0..matrix.axes.len()).filter(varies).collect();
+    let freeze = varying.iter().copied().find(|&axis| matrix.axes[axis] == "freeze");
+    let freeze = freeze.filter(|_| varying.len() > 2);
+    let free: Vec<usize> = varying.into_iter().filter(|&axis| Some(axis) != freeze).collect();
     let settings = freeze.map_or(vec![None], |axis| {
         matrix.values(axis).into_iter().map(|value| Some((axis, value))).collect()
     });
-    let evaluated = !matrix.shots.is_empty();
-    let figure = |row: &Row| if evaluated { row.average } else { row.val_loss };
-    // One colour scale for all maps, so that they can be compared.
-    let cells = || matrix.points.iter().filter_map(figure);
-    let range = cells().reduce(f64::min).zip(cells().reduce(f64::max));
     let mut maps = Vec::new();
     for (place, &down) in free.iter().enumerate() {
         for &across in &free[place + 1..] {
-            for setting in &settings {
-                let chosen: Vec<&Row> = matrix
-                    .points
-                    .iter()
-                    .filter(|row| setting.as_ref().is_none_or(|(axis, value)| row.axes[*axis] == *value))
-                    .collect();
-                maps.extend(heat_map(matrix, (down, across), setting.as_ref(), &chosen, range));
-            }
+            maps.extend(
+                settings.iter().filter_map(|setting| heat_map(matrix, (down, across), setting.as_ref())),
+            );
         }
     }
     maps
@@ -119,49 +129,46 @@ fn heat_map(
     matrix: &Matrix,
     (down, across): (usize, usize),
     setting: Option<&(usize, String)>,
-    rows: &[&Row],
-    range: Option<(f64, f64)>,
 ) -> Option<Figure> {
     let evaluated = !matrix.shots.is_empty();
+    let chosen = |row: &&Row| setting.is_none_or(|(axis, value)| row.axes[*axis] == *value);
     let (downs, acrosses) = (matrix.values(down), matrix.values(across));
+    let cell = |down_value: &String, across_value: &String| {
+        let members = matrix
+            .points
+            .iter()
+            .filter(chosen)
+            .filter(|row| row.axes[down] == *down_value && row.axes[across] == *across_value);
+        mean(&members.filter_map(|row| mapped(matrix, row)).collect::<Vec<f64>>())
+    };
     let values = downs
         .iter()
-        .map(|down_value| {
-            acrosses
-                .iter()
-                .map(|across_value| {
-                    let cell: Vec<f64> = rows
-                        .iter()
-                        .filter(|row| row.axes[down] == *down_value && row.axes[across] == *across_value)
-                        .filter_map(|row| if evaluated { row.average } else { row.val_loss })
-                        .collect();
-                    mean(&cell)
-                })
-                .collect()
-        })
+        .map(|down_value| acrosses.iter().map(|across_value| cell(down_value, across_value)).collect())
         .collect();
-    let (down_name, across_name) = (&matrix.axes[down], &matrix.axes[across]);
-    let suffix = setting.map_or_else(String::new, |(_, value)| format!(", freeze {value}"));
+    let axes = [down, across].map(|axis| matrix.axes[axis].clone());
     let id = setting.map_or_else(String::new, |(_, value)| format!("-{value}"));
+    let suffix = setting.map_or_else(String::new, |(_, value)| format!(", freeze = {value}"));
     HeatMap {
-        id: format!("heat-{down_name}-{across_name}{id}"),
-        title: format!("{down_name} (down) by {across_name}{suffix}"),
+        id: format!("heat-{}{id}", axes.join("-")),
+        title: format!("{}{suffix}", if evaluated { "Average accuracy, %" } else { "Validation loss" }),
+        axes: Some(axes),
         rows: downs,
         columns: acrosses,
         values,
         format: if evaluated { percent_cell } else { loss_cell },
-        range,
+        range: mapped_range(matrix),
         cell: 64.0,
     }
     .draw()
 }
 
+/// Decimals as those of averages in tables.
 fn percent_cell(value: f64) -> String {
-    format!("{:.1}", 100.0 * value)
+    percent(Some(value), 2).text
 }
 
 fn loss_cell(value: f64) -> String {
-    format!("{value:.3}")
+    format!("{value:.4}")
 }
 
 fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<Figure> {
@@ -189,8 +196,9 @@ fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<Fig
         .zip(intervals.chunks(panel.shots.len()))
         .enumerate()
         .map(|(place, ((index, name, scores), intervals))| Series {
-            name: (*name).to_owned(),
+            name: index.map_or_else(|| (*name).to_owned(), |index| curve_name(&matrix.points[index])),
             classes: index.map_or("s7 ref".to_owned(), |index| looks[index].classes()),
+            shown: index.is_none_or(|index| looks[index].shown),
             point: *index,
             values: panel
                 .shots
@@ -219,7 +227,7 @@ fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<Fig
 /// A figure of an epoch.
 type EpochFigure = fn(&EpochMetrics) -> Option<f64>;
 
-fn learning(results: &SweepResults, looks: &[Curve]) -> Vec<Figure> {
+fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<Figure> {
     let kinds: [(&str, &str, EpochFigure); 5] = [
         ("rce-loss", "Training loss, RCE", |epoch| (epoch.phase == "rce").then_some(epoch.train_loss)),
         ("grpo-loss", "Training loss, GRPO", |epoch| (epoch.phase == "grpo").then_some(epoch.train_loss)),
@@ -251,8 +259,9 @@ fn learning(results: &SweepResults, looks: &[Curve]) -> Vec<Figure> {
                         .collect();
                     let classes = looks[index].classes();
                     (!values.is_empty()).then(|| Series {
-                        name: point.name.clone(),
+                        name: curve_name(&matrix.points[index]),
                         classes,
+                        shown: looks[index].shown,
                         point: Some(index),
                         values,
                     })
@@ -272,17 +281,21 @@ fn learning(results: &SweepResults, looks: &[Curve]) -> Vec<Figure> {
 }
 
 fn movement(matrix: &Matrix) -> Option<Figure> {
-    let rows: Vec<&Row> = ranking(matrix)
+    let mut rows: Vec<&Row> = ranking(matrix)
         .into_iter()
         .map(|index| &matrix.points[index])
         .filter(|row| row.movement.is_some())
-        .take(LISTED)
         .collect();
+    let all = rows.len();
+    rows.truncate(LISTED);
+    let which =
+        if rows.len() < all { format!(" (the best {LISTED} of {all} points)") } else { String::new() };
     let mut columns: Vec<String> = ParamGroup::ALL.iter().map(|group| group.name().to_owned()).collect();
     columns.push("all".to_owned());
     HeatMap {
         id: "movement".to_owned(),
-        title: "Relative parameter change from the parent, %".to_owned(),
+        title: format!("Relative parameter change in the last phase, %{which}"),
+        axes: None,
         rows: rows.iter().map(|row| row.name.clone()).collect(),
         columns,
         values: rows
@@ -296,13 +309,17 @@ fn movement(matrix: &Matrix) -> Option<Figure> {
     .draw()
 }
 
-/// Share of equal selections between the best points, one per group of identical ones.
+/// Share of equal selections between the baseline and the best points, one per group of identical ones.
 fn overlap(results: &SweepResults, matrix: &Matrix) -> Option<Figure> {
     let mut taken: Vec<&str> = Vec::new();
     let mut chosen: Vec<usize> = Vec::new();
-    for index in ranking(matrix) {
+    let baseline = results.baseline.iter().copied().filter(|&index| matrix.points[index].average.is_some());
+    for index in baseline.chain(ranking(matrix)) {
         let letter = matrix.points[index].identical.as_deref();
-        if chosen.len() == LISTED / 2 || letter.is_some_and(|letter| taken.contains(&letter)) {
+        if chosen.len() == LISTED / 2
+            || chosen.contains(&index)
+            || letter.is_some_and(|letter| taken.contains(&letter))
+        {
             continue;
         }
         taken.extend(letter);
@@ -317,21 +334,28 @@ fn overlap(results: &SweepResults, matrix: &Matrix) -> Option<Figure> {
             chosen.iter().map(share).collect()
         })
         .collect();
-    let name = |&index: &usize| match &matrix.points[index].identical {
-        Some(letter) => format!("{} ({letter})", point(index).name),
-        None => point(index).name.clone(),
+    let name = |&index: &usize| {
+        let name = curve_name(&matrix.points[index]);
+        matrix.points[index]
+            .identical
+            .as_ref()
+            .map_or_else(|| name.clone(), |letter| format!("{letter}: {name}"))
     };
     let names: Vec<String> = chosen.iter().map(name).collect();
     (names.len() > 1).then_some(())?;
     HeatMap {
         id: "overlap".to_owned(),
         title: "Share of equal selections, % (one point per group of identical ones)".to_owned(),
+        axes: None,
         rows: names.clone(),
         columns: names,
         values,
-        format: |value| format!("{:.0}", 100.0 * value),
-        range: Some((0.0, 1.0)),
-        cell: 34.0,
+        // Rounding makes no two points alike.
+        format: |value| {
+            if value == 1.0 { "100".to_owned() } else { format!("{:.1}", 99.9_f64.min(100.0 * value)) }
+        },
+        range: None,
+        cell: 36.0,
     }
     .draw()
 }

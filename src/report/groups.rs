@@ -1,6 +1,6 @@
 //! Points that choose exactly the same demonstrations, and how far the others are from the baseline.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::store::PointResult;
 
@@ -45,6 +45,23 @@ pub fn fingerprint(point: &PointResult) -> Option<[u8; 32]> {
         }
     }
     Some(*hasher.finalize().as_bytes())
+}
+
+/// Questions to a judge: one per (query, demonstrations in order).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Questions {
+    /// What evaluating every point on its own asks.
+    pub asked: usize,
+    /// Those that differ from each other.
+    pub distinct: usize,
+}
+
+/// The questions behind the scores of `points`.
+pub fn questions(points: &[PointResult]) -> Questions {
+    let lines = || points.iter().flat_map(|point| point.scores.values().flatten());
+    let distinct: HashSet<(u64, &[u32])> =
+        lines().map(|line| (line.query_id, line.selection.as_slice())).collect();
+    Questions { asked: lines().count(), distinct: distinct.len() }
 }
 
 /// Share of (query, shot) pairs for which the two points chose differently; `None` when they share none.

@@ -1,5 +1,6 @@
 //! Why a point's parameters may hardly have moved, as far as its own metrics support it.
 
+use crate::spec::number_text;
 use crate::store::{EpochMetrics, PointResult, PointStatus, SignalHealth};
 
 /// Relative change of all parameters below which training is said to have done nothing.
@@ -39,9 +40,12 @@ fn small_rate(point: &PointResult, last: &EpochMetrics, health: Option<&SignalHe
     }
     Some(match steps {
         Some(steps) => {
-            format!("{key} = {rate:e}: {steps} steps can move a weight by about {reach:.1e} at most")
+            format!(
+                "{key} = {}: {steps} steps can move a weight by about {reach:.1e} at most",
+                number_text(rate)
+            )
         }
-        None => format!("{key} = {rate:e} is small"),
+        None => format!("{key} = {} is small", number_text(rate)),
     })
 }
 

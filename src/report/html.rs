@@ -2,12 +2,15 @@
 
 use std::fmt::Write;
 
-use super::figures::{Section, curves};
-use super::layout::{percent, shot_title, signed, thousands, verdict_text};
+use super::figures::{Curve, Section, curve_name, curves, mapped_range};
+use super::groups::questions;
+use super::layout::{Detail, percent, shot_title, signed, thousands, verdict_text};
 use super::matrix::{Matrix, Row, RowStatus};
+use super::notes;
 use super::observations::{Observation, best_row, failures, observations};
 use super::render::html_escape as escape;
-use super::svg::{Figure, STYLE, shade};
+use super::stats::Interval;
+use super::svg::{Figure, page_style, shade};
 use crate::store::{ResolvedRecord, SweepResults};
 
 const PAGE_STYLE: &str = include_str!("html_assets/report.css");
@@ -37,7 +40,8 @@ impl Page<'_> {
     pub fn html(&self) -> String {
         let name = escape(&self.matrix.name);
         let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{name}</title>\n<style>\n{STYLE}{PAGE_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{name}</h1>\n"
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{name}</title>\n<style>\n{}{PAGE_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{name}</h1>\n",
+            page_style()
         );
         page += &self.headline();
         page += "</header>\n<nav aria-label=\"Sections\"><a href=\"#findings\">Findings</a> <a href=\"#matrix\">Matrix</a>";
@@ -47,7 +51,11 @@ impl Page<'_> {
             }
         }
         page += " <a href=\"#cost\">Cost</a> <a href=\"#provenance\">Provenance</a></nav>\n<main>\n";
-        page += &list("findings", "Findings", &observations(self.results, self.matrix));
+        // The first finding is the headline.
+        let headline = best_row(self.matrix);
+        let mut findings = observations(self.results, self.matrix);
+        findings.retain(|found| Some(found) != headline.as_ref());
+        page += &list("findings", "Findings", &findings);
         page += &self.table();
         page += &list("warnings", "Warnings", &self.warnings());
         for (section, id, title) in SECTIONS {
@@ -76,22 +84,24 @@ impl Page<'_> {
         }
     }
 
-    /// Failures, and points that hardly moved, grouped by cause.
+    /// Failures, and points that hardly moved, grouped by their first cause.
     fn warnings(&self) -> Vec<Observation> {
         let mut warnings = failures(self.results);
-        let mut by_cause: Vec<(&str, Vec<&str>)> = Vec::new();
+        let mut by_cause: Vec<(&str, &str, Vec<&str>)> = Vec::new();
         for row in &self.matrix.points {
-            let Some((_, cause)) = row.warning.as_deref().and_then(|warning| warning.split_once(": ")) else {
+            let Some((_, causes)) = row.warning.as_deref().and_then(|warning| warning.split_once(": "))
+            else {
                 continue;
             };
-            match by_cause.iter_mut().find(|(other, _)| *other == cause) {
-                Some((_, names)) => names.push(&row.name),
-                None => by_cause.push((cause, vec![&row.name])),
+            let first = causes.split(';').next().unwrap_or(causes);
+            match by_cause.iter_mut().find(|(other, _, _)| *other == first) {
+                Some((_, _, names)) => names.push(&row.name),
+                None => by_cause.push((first, causes, vec![&row.name])),
             }
         }
-        warnings.extend(by_cause.into_iter().map(|(cause, names)| Observation {
+        warnings.extend(by_cause.into_iter().map(|(_, causes, names)| Observation {
             text: format!("Hardly changed their parameters: {}.", names.join(", ")),
-            evidence: cause.to_owned(),
+            evidence: format!("{}: {causes}", names[0]),
         }));
         warnings
     }
@@ -105,74 +115,151 @@ impl Page<'_> {
             return String::new();
         }
         let mut text = format!("<section id=\"{id}\"><h2>{title}</h2>\n");
-        if matches!(section, Section::Learning | Section::Shots) {
-            text += "<p class=\"soft\">Tick a row of the matrix to show its curve. <button type=\"button\" data-curves=\"none\">Hide all</button> <button type=\"button\" data-curves=\"first\">Best and baseline</button></p>\n";
-            text += &self.legend();
+        match section {
+            Section::Learning | Section::Shots => {
+                text += "<p class=\"soft control\"><span>Tick a point in the <a href=\"#points\">matrix</a> to show its curve.</span> <button type=\"button\" data-curves=\"none\">Hide all</button> <button type=\"button\" data-curves=\"first\">Best and baseline</button></p>\n";
+                text += &self.legend();
+            }
+            Section::HeatMaps => text += &self.axes_choice(),
+            Section::Movement | Section::Overlap | Section::Signal => {}
         }
         text += "<div class=\"figures\">\n";
         for (_, figure) in self.figures.iter().filter(|(other, _)| *other == section) {
-            let _ = writeln!(text, "<figure id=\"fig-{}\">{}</figure>", escape(&figure.id), figure.svg);
+            let axes = figure.axes.as_ref().map_or_else(String::new, |[down, across]| {
+                format!(" data-down=\"{}\" data-across=\"{}\"", escape(down), escape(across))
+            });
+            let _ = writeln!(text, "<figure id=\"fig-{}\"{axes}>{}</figure>", escape(&figure.id), figure.svg);
         }
         text + "</div></section>\n"
+    }
+
+    /// What the maps show, and the choice of their axes. Without scripts, and on paper, all maps are there.
+    fn axes_choice(&self) -> String {
+        let mut text = String::new();
+        if let Some((low, high)) = mapped_range(self.matrix) {
+            let scale = if self.matrix.shots.is_empty() {
+                format!("{low:.4} (faint) to {high:.4} (strong)")
+            } else {
+                format!("{:.2} % (faint) to {:.2} % (strong)", 100.0 * low, 100.0 * high)
+            };
+            text = format!(
+                "<p class=\"soft\">A cell is the mean of all points with its two values. All maps share one colour scale, from the lowest point to the highest: {scale}.</p>\n"
+            );
+        }
+        let mut axes: Vec<&str> = Vec::new();
+        for axis in self.figures.iter().filter_map(|(_, figure)| figure.axes.as_ref()).flatten() {
+            if !axes.contains(&axis.as_str()) {
+                axes.push(axis);
+            }
+        }
+        if axes.len() > 2 {
+            let select = |id: &str, chosen: usize| {
+                let option = |(index, axis): (usize, &&str)| {
+                    let selected = if index == chosen { " selected" } else { "" };
+                    format!("<option{selected}>{}</option>", escape(axis))
+                };
+                let options: String = axes.iter().enumerate().map(option).collect();
+                format!("<select id=\"{id}\">{options}</select>")
+            };
+            let _ = writeln!(
+                text,
+                "<p class=\"control\" id=\"axes\" hidden><label>Axes {}</label> <label>and {}</label></p>",
+                select("axis-one", 0),
+                select("axis-two", 1)
+            );
+        }
+        text
     }
 
     /// Names of the visible curves, in their colours.
     fn legend(&self) -> String {
         let mut text = String::from("<ul class=\"legend\">\n");
         for (index, (look, row)) in curves(self.matrix).iter().zip(&self.matrix.points).enumerate() {
-            let baseline = if row.is_baseline { " (baseline)" } else { "" };
             let _ = writeln!(
                 text,
-                "<li class=\"series {}\" data-point=\"{index}\"><span>{}{baseline}</span></li>",
+                "<li class=\"series {}\" data-point=\"{index}\"><span>{}</span></li>",
                 look.classes(),
-                escape(&row.name)
+                escape(&curve_name(row))
             );
         }
         text + "</ul>\n"
     }
 
-    /// The matrix: every point with every figure, sortable and filterable.
+    /// The matrix: configurations where several seeds were run, and every point with every figure; sortable
+    /// and filterable.
     fn table(&self) -> String {
         let matrix = self.matrix;
-        let looks = curves(matrix);
         let mut text = String::from(
-            "<section id=\"matrix\"><h2>Matrix</h2>\n<p><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"kl0.15 frozen\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span></p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Results matrix\"><table id=\"points\"><thead><tr><th scope=\"col\">curve</th>",
+            "<section id=\"matrix\"><h2>Matrix</h2>\n<p class=\"control\"><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"parts of names, values\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span></p>\n",
         );
-        for (title, numeric) in self.columns() {
-            let class = if numeric { " class=\"n\"" } else { "" };
+        if !matrix.configurations.is_empty() {
+            text += "<h3>Configurations, averaged over seeds</h3>\n";
+            text += &self.rows("configurations", &matrix.configurations, None);
+            text += "<h3>Every point</h3>\n";
+        }
+        text += &self.rows("points", &matrix.points, Some(&curves(matrix)));
+        text += "<ul class=\"soft\">\n";
+        for note in notes::notes(matrix, matrix.main_rows(), Detail::Full) {
+            let _ = writeln!(text, "<li>{}</li>", escape(&note));
+        }
+        text + "</ul>\n" + COLUMNS + "</section>\n"
+    }
+
+    /// One table: `rows` and the references, with ticks that switch curves where there are `looks`. Columns in
+    /// which nothing stands are left out.
+    fn rows(&self, id: &str, rows: &[Row], looks: Option<&[Curve]>) -> String {
+        let shades = Shades {
+            shots: (0..self.matrix.shots.len())
+                .map(|shot| range(rows.iter().filter_map(|row| row.shots[shot])))
+                .collect(),
+            average: range(rows.iter().filter_map(|row| row.average)),
+        };
+        let references = &self.matrix.references;
+        let cells: Vec<Vec<Option<String>>> = rows
+            .iter()
+            .map(|row| self.cells(row, Some(&shades)))
+            .chain(references.iter().map(|row| self.cells(row, None)))
+            .collect();
+        let columns = self.columns(looks.is_some());
+        let used: Vec<usize> =
+            (0..columns.len()).filter(|&column| cells.iter().any(|row| row[column].is_some())).collect();
+        let mut text = format!(
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{id}\"><table id=\"{id}\" class=\"results\"><thead><tr>{}<th scope=\"col\"><button type=\"button\">{}</button></th>",
+            if looks.is_some() { "<th scope=\"col\">curve</th>" } else { "" },
+            if looks.is_some() { "point" } else { "configuration" }
+        );
+        for &column in &used {
+            let (title, numeric) = &columns[column];
+            let class = if *numeric { " class=\"n\"" } else { "" };
             let _ = write!(
                 text,
                 "<th scope=\"col\"{class}><button type=\"button\">{}</button></th>",
-                escape(&title)
+                escape(title)
             );
         }
         text += "</tr></thead>\n<tbody>\n";
-        let shades = Shades {
-            shots: (0..matrix.shots.len())
-                .map(|shot| range(matrix.points.iter().filter_map(|row| row.shots[shot])))
-                .collect(),
-            average: range(matrix.points.iter().filter_map(|row| row.average)),
-        };
-        for (index, row) in matrix.points.iter().enumerate() {
-            let tick = format!(
-                "<input type=\"checkbox\" data-point=\"{index}\"{}{} aria-label=\"curves of {}\">",
-                if looks[index].shown { " checked" } else { "" },
-                if looks[index].shown { " data-first" } else { "" },
-                escape(&row.name)
-            );
-            self.row(&mut text, row, &tick, Some(&shades));
+        for (index, (row, cells)) in rows.iter().chain(references).zip(&cells).enumerate() {
+            let class = match () {
+                () if row.status == RowStatus::Reference => " class=\"reference\"",
+                () if row.is_baseline => " class=\"baseline\"",
+                () => "",
+            };
+            let tick = looks.map_or_else(String::new, |looks| tick(index, row, looks.get(index).copied()));
+            let _ = write!(text, "<tr{class}>{tick}<th scope=\"row\">{}</th>", escape(&row.name));
+            for &column in &used {
+                text += cells[column].as_deref().unwrap_or("<td></td>");
+            }
+            text += "</tr>\n";
         }
-        for row in &matrix.references {
-            self.row(&mut text, row, "", None);
-        }
-        text + "</tbody></table></div></section>\n"
+        text + "</tbody></table></div>\n"
     }
 
-    fn columns(&self) -> Vec<(String, bool)> {
+    /// Titles of [`Page::cells`], and whether they are numbers. What is compared comes first, so that narrow
+    /// screens show it.
+    fn columns(&self, points: bool) -> Vec<(String, bool)> {
         let matrix = self.matrix;
-        let mut columns = vec![("point".to_owned(), false)];
-        columns.extend(matrix.axes.iter().map(|axis| (axis.clone(), false)));
-        columns.extend(matrix.shots.iter().map(|shot| (shot_title(shot), true)));
+        let mut columns: Vec<(String, bool)> =
+            matrix.shots.iter().map(|shot| (shot_title(shot), true)).collect();
         let figures = [
             ("average", true),
             ("95 % interval", true),
@@ -180,79 +267,100 @@ impl Page<'_> {
             ("its interval", true),
             ("p (Holm)", true),
             ("verdict", false),
+            ("same", false),
+            ("changed %", true),
+            ("moved %", true),
             ("val_loss", true),
             ("KL", true),
-            ("moved %", true),
-            ("changed %", true),
-            ("same", false),
             ("trainable", true),
         ];
         columns.extend(figures.map(|(title, numeric)| (title.to_owned(), numeric)));
+        columns.extend(matrix.axes.iter().map(|axis| match axis.as_str() {
+            "seed" if !points => ("seeds".to_owned(), true),
+            _ => (axis.clone(), false),
+        }));
         columns
     }
 
-    fn row(&self, text: &mut String, row: &Row, tick: &str, shades: Option<&Shades>) {
-        let class = match () {
-            () if row.status == RowStatus::Reference => " class=\"reference\"",
-            () if row.is_baseline => " class=\"baseline\"",
-            () => "",
-        };
-        let _ = write!(text, "<tr{class}><td>{tick}</td><th scope=\"row\">{}</th>", escape(&row.name));
-        for axis in &row.axes {
-            plain(text, axis, axis);
-        }
-        for (shot, score) in row.shots.iter().enumerate() {
-            let range = shades.map(|shades| shades.shots[shot]);
-            figure(text, *score, &percent(*score, 1).text, range);
-        }
-        figure(text, row.average, &percent(row.average, 2).text, shades.map(|shades| shades.average));
-        let interval = |interval: super::stats::Interval| {
-            format!("{:.1} to {:.1}", 100.0 * interval.low, 100.0 * interval.high)
-        };
-        let width = |interval: super::stats::Interval| interval.high - interval.low;
-        figure(
-            text,
-            row.average_interval.map(width),
-            &row.average_interval.map(interval).unwrap_or_default(),
-            None,
-        );
-        let delta = row.delta.map(|delta| signed(delta, 2)).unwrap_or_default();
-        figure(text, row.delta, if row.is_baseline { "baseline" } else { &delta }, None);
-        let between = |interval: super::stats::Interval| {
-            format!("{} to {}", signed(interval.low, 1), signed(interval.high, 1))
-        };
-        figure(
-            text,
-            row.delta_interval.map(|interval| interval.low),
-            &row.delta_interval.map(between).unwrap_or_default(),
-            None,
-        );
+    /// A row's cells in the order of [`Page::columns`]; `None` where there is nothing to show.
+    fn cells(&self, row: &Row, shades: Option<&Shades>) -> Vec<Option<String>> {
+        let mut cells: Vec<Option<String>> = row
+            .shots
+            .iter()
+            .enumerate()
+            .map(|(shot, score)| {
+                let range = shades.map(|shades| shades.shots[shot]);
+                figure(*score, &percent(*score, 1).text, range)
+            })
+            .collect();
+        let between =
+            |interval: Interval| format!("{:.1} to {:.1}", 100.0 * interval.low, 100.0 * interval.high);
+        let apart =
+            |interval: Interval| format!("{} to {}", signed(interval.low, 1), signed(interval.high, 1));
         let number = |value: Option<f64>, digits: usize| {
             value.map(|value| format!("{value:.digits$}")).unwrap_or_default()
         };
-        figure(text, row.p_holm, &number(row.p_holm, 3), None);
-        let verdict = verdict_text(row);
-        plain(text, &verdict, &verdict);
-        figure(text, row.val_loss, &number(row.val_loss, 4), None);
-        figure(text, row.kl, &number(row.kl, 4), None);
-        figure(text, row.movement, &percent(row.movement, 3).text, None);
-        figure(text, row.changed_share, &percent(row.changed_share, 1).text, None);
-        let letter = row.identical.clone().unwrap_or_default();
-        plain(text, &letter, &letter);
+        let delta = row.delta.map(|delta| signed(delta, 2)).unwrap_or_default();
         let trainable = row.trainable.map(|trainable| trainable as f64);
-        figure(text, trainable, &row.trainable.map(thousands).unwrap_or_default(), None);
-        *text += "</tr>\n";
+        cells.extend([
+            figure(row.average, &percent(row.average, 2).text, shades.map(|shades| shades.average)),
+            figure(
+                row.average_interval.map(|interval| interval.high - interval.low),
+                &row.average_interval.map(between).unwrap_or_default(),
+                None,
+            ),
+            figure(row.delta, if row.is_baseline { "baseline" } else { &delta }, None),
+            figure(
+                row.delta_interval.map(|interval| interval.low),
+                &row.delta_interval.map(apart).unwrap_or_default(),
+                None,
+            ),
+            figure(row.p_holm, &number(row.p_holm, 3), None),
+            plain(&verdict_text(row)),
+            plain(row.identical.as_deref().unwrap_or_default()),
+            figure(row.changed_share, &percent(row.changed_share, 1).text, None),
+            figure(row.movement, &percent(row.movement, 3).text, None),
+            figure(row.val_loss, &number(row.val_loss, 4), None),
+            figure(row.kl, &number(row.kl, 4), None),
+            figure(trainable, &row.trainable.map(thousands).unwrap_or_default(), None),
+        ]);
+        cells.extend(self.matrix.axes.iter().zip(&row.axes).map(|(name, axis)| match row.seeds {
+            seeds if seeds > 1 && name == "seed" => figure(Some(seeds as f64), &seeds.to_string(), None),
+            _ => plain(axis),
+        }));
+        cells
     }
 
     fn cost(&self) -> String {
         let epochs: usize = self.results.points.iter().map(|point| point.metrics.len()).sum();
-        let mut facts = vec![("Epochs behind the points, counted per point".to_owned(), thousands(epochs))];
+        let mut facts =
+            vec![("Epochs behind the points, shared ones counted for each".to_owned(), thousands(epochs))];
         if let (Some(steps), Some(naive)) = (self.cost.steps, self.cost.steps_naive) {
             let saved = if naive > 0 { 100.0 * (1.0 - steps as f64 / naive as f64) } else { 0.0 };
             facts.push(("Training steps of the plan".to_owned(), thousands(steps as usize)));
             facts.push((
                 "Training steps without sharing".to_owned(),
                 format!("{} ({saved:.0} % saved)", thousands(naive as usize)),
+            ));
+        }
+        let judge = questions(&self.results.points);
+        if judge.asked > 0 {
+            let saved = 100.0 * (1.0 - judge.distinct as f64 / judge.asked as f64);
+            facts.push((
+                "Judge's answers, every point evaluated on its own".to_owned(),
+                format!("{} (points × queries × shots)", thousands(judge.asked)),
+            ));
+            facts.push((
+                "Judge's answers needed".to_owned(),
+                format!(
+                    "{} different (query, demonstrations) ({saved:.0} % saved)",
+                    thousands(judge.distinct)
+                ),
+            ));
+            // `eval.logged` is the only kind of evaluation so far.
+            facts.push((
+                "Judge calls made".to_owned(),
+                "0 (all answers are in the file of `eval.logged`)".to_owned(),
             ));
         }
         if let Some(seconds) = self.cost.seconds {
@@ -265,7 +373,12 @@ impl Page<'_> {
         let resolved = self.resolved;
         let mut facts = vec![("sweep version".to_owned(), resolved.version.clone())];
         facts.extend(resolved.inputs.iter().map(|(key, hash)| (format!("{key} (blake3)"), hash.clone())));
-        facts.extend(resolved.provenance.iter().map(|(key, value)| (key.clone(), value.clone())));
+        // Who held the directory matters only while a run goes on.
+        let known = resolved.provenance.iter().filter(|(key, _)| *key != "holder");
+        facts.extend(known.map(|(key, value)| match value.parse() {
+            Ok(seconds) if key == "started" => (key.clone(), utc(seconds)),
+            _ => (key.clone(), value.clone()),
+        }));
         let mut text = section_of_facts("provenance", "Provenance", &facts);
         if let Some(point) = resolved.points.first() {
             let config = serde_json::to_string_pretty(&point.config).unwrap_or_default();
@@ -278,6 +391,20 @@ impl Page<'_> {
         text
     }
 }
+
+/// Explains the columns to those who see such a table for the first time.
+const COLUMNS: &str = "<details><summary>What the columns mean</summary><dl>
+<dt>Shot n, average</dt><dd>accuracy in percent with n demonstrations, and the mean of these</dd>
+<dt>95 % interval</dt><dd>of the average, by bootstrap over the queries (and seeds)</dd>
+<dt>vs baseline, its interval</dt><dd>difference to the baseline in points, query by query; an interval that holds 0 means that it may be noise</dd>
+<dt>p (Holm)</dt><dd>probability of a difference at least as large without any true one, corrected for the number of rows</dd>
+<dt>same</dt><dd>rows of a table with the same letter choose exactly the same demonstrations: they are one result</dd>
+<dt>changed %</dt><dd>share of queries and shot counts whose selection differs from the baseline's</dd>
+<dt>moved %</dt><dd>relative change of all parameters in the last phase of training</dd>
+<dt>val_loss, KL</dt><dd>of the last epoch</dd>
+<dt>trainable</dt><dd>parameters that were not frozen in the last phase</dd>
+</dl></details>
+";
 
 /// Ranges over which cells are shaded.
 struct Shades {
@@ -318,24 +445,66 @@ fn section_of_facts(id: &str, title: &str, facts: &[(String, String)]) -> String
     text + "</dl></section>\n"
 }
 
+/// Seconds since 1970 as `2026-01-31 23:59:59 UTC`.
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant's `civil_from_days`: years begin in March, so that leap days are at their ends.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (era * 400 + year + month / 10, if month < 10 { month + 3 } else { month - 9 });
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
 }
 
-fn plain(text: &mut String, sort: &str, shown: &str) {
-    let _ = write!(text, "<td data-v=\"{}\">{}</td>", escape(sort), escape(shown));
+/// The cell of a table that switches a point's curves; a reference has none.
+fn tick(index: usize, row: &Row, look: Option<Curve>) -> String {
+    look.map_or_else(
+        || "<td></td>".to_owned(),
+        |look| {
+            format!(
+                "<td><input type=\"checkbox\" data-point=\"{index}\"{} aria-label=\"curves of {}\"></td>",
+                if look.shown { " checked data-first" } else { "" },
+                escape(&row.name)
+            )
+        },
+    )
+}
+
+fn plain(shown: &str) -> Option<String> {
+    let shown = escape(shown);
+    (!shown.is_empty()).then(|| format!("<td data-v=\"{shown}\">{shown}</td>"))
 }
 
 /// A number: its value for sorting, its text, and its shade where the column has one.
-fn figure(text: &mut String, value: Option<f64>, shown: &str, range: Option<(f64, f64)>) {
-    let sort = value.map(|value| format!("{value}")).unwrap_or_default();
-    let _ = match value.zip(range) {
-        Some((value, range)) => write!(
-            text,
-            "<td class=\"n v\" style=\"--v:{:.2}\" data-v=\"{sort}\">{}</td>",
-            shade(value, range),
-            escape(shown)
+fn figure(value: Option<f64>, shown: &str, range: Option<(f64, f64)>) -> Option<String> {
+    let value = value?;
+    let shown = escape(shown);
+    Some(match range {
+        Some(range) => format!(
+            "<td class=\"n v\" style=\"--v:{:.2}\" data-v=\"{value}\">{shown}</td>",
+            shade(value, range)
         ),
-        None => write!(text, "<td class=\"n\" data-v=\"{sort}\">{}</td>", escape(shown)),
-    };
+        None => format!("<td class=\"n\" data-v=\"{value}\">{shown}</td>"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::utc;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(951_782_399), "2000-02-28 23:59:59 UTC");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(utc(1_795_244_316), "2026-11-21 06:58:36 UTC");
+    }
 }

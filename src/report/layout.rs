@@ -81,7 +81,7 @@ pub enum Detail {
     Full,
     /// Verdicts as one character.
     Signs,
-    /// And no interval of the difference.
+    /// And no interval of the difference; shot counts as `S1`.
     Short,
     /// And neither seeds nor interval of the average.
     Narrow,
@@ -118,7 +118,12 @@ pub fn layout_rows(matrix: &Matrix, rows: &[Row], options: &LayoutOptions) -> Ta
                 reference: row.status == RowStatus::Reference,
             })
             .collect(),
-        notes: if options.notes { notes::notes(matrix, rows) } else { Vec::new() },
+        // Those of several sweeps are told one by one, see `merged_notes`.
+        notes: if options.notes && !options.sweep_column {
+            notes::notes(matrix, rows, options.detail)
+        } else {
+            Vec::new()
+        },
     };
     for (index, column) in columns.iter().enumerate() {
         if let Some(larger) = column.larger_is_better() {
@@ -194,10 +199,11 @@ impl Kind {
             Self::Name => "configuration".to_owned(),
             Self::Axis(axis) => matrix.axes[axis].clone(),
             Self::Seeds => "seeds".to_owned(),
-            Self::Shot(shot) if detail == Detail::Narrow => {
+            Self::Shot(shot) if detail >= Detail::Short => {
                 shot_title(&matrix.shots[shot]).replacen("Shot ", "S", 1)
             }
             Self::Shot(shot) => shot_title(&matrix.shots[shot]),
+            Self::Average if detail == Detail::Narrow => "avg".to_owned(),
             Self::Average => "average".to_owned(),
             Self::Delta if detail == Detail::Narrow => "vs base".to_owned(),
             Self::Delta => "vs baseline".to_owned(),

@@ -1,12 +1,13 @@
 //! Several sweeps in one table.
 
+use super::layout::Detail;
 use super::matrix::{Comparisons, Matrix, Row};
 use super::notes;
 
 /// Lays the matrices over one another: a first axis `sweep`, then the union of their axes and shots. Every
 /// row keeps the difference to its own sweep's baseline; group letters are told apart by the sweep's number.
-/// Returns the matrix and the notes of every sweep.
-pub fn merge(matrices: &[Matrix], every_point: bool) -> (Matrix, Vec<String>) {
+/// The matrices' names must differ.
+pub fn merge(matrices: &[Matrix], every_point: bool) -> Matrix {
     let mut axes = vec!["sweep".to_owned()];
     let mut shots = Vec::new();
     for matrix in matrices {
@@ -22,20 +23,30 @@ pub fn merge(matrices: &[Matrix], every_point: bool) -> (Matrix, Vec<String>) {
         references: Vec::new(),
         comparisons: Comparisons::default(),
     };
-    let mut sentences = Vec::new();
     for (number, matrix) in matrices.iter().enumerate() {
         let rows = if every_point { &matrix.points } else { matrix.main_rows() };
         let translated: Vec<Row> =
             rows.iter().map(|row| translate(row, matrix, &merged, number + 1)).collect();
-        sentences.extend(
-            notes::notes(matrix, &translated).into_iter().map(|note| format!("{}: {note}", matrix.name)),
-        );
         let references: Vec<Row> =
             matrix.references.iter().map(|row| translate(row, matrix, &merged, number + 1)).collect();
         merged.points.extend(translated);
         merged.references.extend(references);
     }
-    (merged, sentences)
+    merged
+}
+
+/// The notes for `rows` of the [`merge`] of `matrices`, sweep by sweep.
+pub fn merged_notes(matrices: &[Matrix], rows: &[Row], detail: Detail) -> Vec<String> {
+    let of_sweep = |matrix: &Matrix| -> Vec<String> {
+        let own: Vec<Row> = rows.iter().filter(|row| row.axes[0] == matrix.name).cloned().collect();
+        let named = |note| format!("{}: {note}", matrix.name);
+        if own.is_empty() {
+            Vec::new()
+        } else {
+            notes::notes(matrix, &own, detail).into_iter().map(named).collect()
+        }
+    };
+    matrices.iter().flat_map(of_sweep).collect()
 }
 
 fn add_missing(all: &mut Vec<String>, some: &[String]) {

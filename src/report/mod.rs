@@ -37,7 +37,7 @@ pub use layout::{Cell, Column, Detail, LayoutOptions, Line, Table, fitting, layo
 pub use load::load;
 pub use matrix::{LEVEL, Matrix, MatrixOptions, Row, RowStatus, Verdict};
 pub use matrix_csv::MatrixFileError;
-pub use merge::merge;
+pub use merge::{merge, merged_notes};
 pub use observations::{Observation, observations};
 pub use pivot::pivot;
 pub use select::{Condition, Metric, set_baseline};

@@ -1,16 +1,16 @@
 //! The sentences below a table: what its numbers can and cannot bear.
 
-use super::layout::{signed, thousands};
+use super::layout::{Detail, signed, thousands};
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
 
 /// Names that are listed before "and n more".
 const LISTED: usize = 4;
 
-/// The notes for `rows` of `matrix`. A function of the matrix alone, so that tables read from `matrix.csv`
-/// say the same as the run did.
-pub fn notes(matrix: &Matrix, rows: &[Row]) -> Vec<String> {
+/// The notes for `rows` of `matrix`, shown with as much `detail`. A function of the matrix alone, so that tables
+/// read from `matrix.csv` say the same as the run did.
+pub fn notes(matrix: &Matrix, rows: &[Row], detail: Detail) -> Vec<String> {
     let mut notes = Vec::new();
-    notes.extend(explanation(matrix, rows));
+    notes.extend(explanation(matrix, rows, detail));
     notes.extend(verdicts(rows, matrix.comparisons_of(rows)));
     notes.extend(identical(rows));
     notes.extend(unfinished(rows));
@@ -18,22 +18,30 @@ pub fn notes(matrix: &Matrix, rows: &[Row]) -> Vec<String> {
     notes
 }
 
-/// What the columns mean.
-fn explanation(matrix: &Matrix, rows: &[Row]) -> Option<String> {
+/// What the columns mean, and only those that are there.
+fn explanation(matrix: &Matrix, rows: &[Row], detail: Detail) -> Option<String> {
     let queries = matrix.queries()?;
     let baseline: Vec<&str> =
         rows.iter().filter(|row| row.is_baseline).map(|row| row.name.as_str()).collect();
     let mut text = format!("Accuracy in percent on {} evaluation queries", thousands(queries));
     if rows.iter().any(|row| row.seeds > 1) {
-        text += ", averaged over seeds (± half the 95 % interval)";
+        text += ", averaged over seeds";
+        if detail < Detail::Narrow {
+            text += " (± half the 95 % interval)";
+        }
     }
     if !baseline.is_empty() {
-        text += &format!(
-            "; differences to the baseline ({}) in points, their 95 % intervals by paired bootstrap",
-            list(&baseline)
-        );
+        text += &format!("; differences to the baseline ({}) in points", list(&baseline));
+        if detail < Detail::Short {
+            text += ", their 95 % intervals by paired bootstrap";
+        }
     }
-    Some(text + ".")
+    text += ".";
+    if detail >= Detail::Short {
+        let which = if detail == Detail::Narrow { "Intervals" } else { "Intervals of the differences" };
+        text += &format!(" {which} need a wider terminal, or `--format md`.");
+    }
+    Some(text)
 }
 
 fn verdicts(rows: &[Row], compared: usize) -> Option<String> {

@@ -1,5 +1,8 @@
 //! Sentences that the data supports, each with its evidence: what a person would otherwise write by hand.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::hints::kl_weight;
@@ -29,8 +32,9 @@ pub fn observations(results: &SweepResults, matrix: &Matrix) -> Vec<Observation>
     found.extend(best_row(matrix));
     found.extend(best_per_shot(matrix));
     found.extend(against_references(matrix));
-    found.extend(axis_effects(results, matrix));
-    found.extend(best_on_edge(matrix));
+    let scores = PointScores::of(results);
+    found.extend(axis_effects(matrix, scores.as_ref()));
+    found.extend(best_on_edge(matrix, scores.as_ref()));
     found.extend(identical_share(matrix));
     found.extend(overfitting(results));
     found.extend(kl_dominates(results));
@@ -96,10 +100,10 @@ fn best_per_shot(matrix: &Matrix) -> Option<Observation> {
                 .collect();
             let others =
                 if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
-            Some(format!("{}: {} ({:.1} %){others}", shot_title(column), names[0], 100.0 * top))
+            Some(format!("{}: {}{others} ({:.1} %)", shot_title(column), names[0], 100.0 * top))
         })
         .collect();
-    (!parts.is_empty()).then(|| Observation::new("Best at every shot count.", parts.join("; ")))
+    (!parts.is_empty()).then(|| Observation::new("Highest accuracy at every shot count.", parts.join("; ")))
 }
 
 fn against_references(matrix: &Matrix) -> Option<Observation> {
@@ -110,51 +114,74 @@ fn against_references(matrix: &Matrix) -> Option<Observation> {
         .iter()
         .filter_map(|row| Some(format!("{} {:.1} %", row.name, 100.0 * row.average?)))
         .collect();
-    let beaten = matrix.references.iter().filter(|row| row.average.is_some_and(|other| average > other));
-    let names: Vec<&str> = beaten.map(|row| row.name.as_str()).collect();
-    let text = if names.is_empty() {
-        "No trained point beats any policy that needs no training.".to_owned()
-    } else {
-        format!("The best point is above {}.", list(&names))
+    let (beaten, others): (Vec<&Row>, Vec<&Row>) = matrix
+        .references
+        .iter()
+        .filter(|row| row.average.is_some())
+        .partition(|row| row.average.is_some_and(|other| average > other));
+    let names = |rows: &[&Row]| list(&rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>());
+    let text = match (beaten.len(), others.len()) {
+        (0, _) => "Nothing that was trained beats a policy that needs no training.".to_owned(),
+        (_, 0) => format!("{} is above {}.", best.name, names(&beaten)),
+        _ => format!("{} is above {}, but not above {}.", best.name, names(&beaten), names(&others)),
     };
     (!parts.is_empty()).then(|| Observation::new(text, parts.join(", ")))
 }
 
+/// The scores of every point, laid over the same queries.
+struct PointScores {
+    queries: usize,
+    /// By point, one figure per query.
+    rows: Vec<Option<Vec<f64>>>,
+}
+
+impl PointScores {
+    fn of(results: &SweepResults) -> Option<Self> {
+        let panel = Panel::of(results)?;
+        let queries = panel.widest();
+        let by_query = |point| panel.point(point).map(|scores| scores.by_query(queries));
+        Some(Self { queries, rows: results.points.iter().map(by_query).collect() })
+    }
+
+    /// Mean over the points that `chosen` keeps.
+    fn mean(&self, matrix: &Matrix, chosen: impl Fn(&Row) -> bool) -> Option<Vec<f64>> {
+        let members: Vec<&[f64]> = matrix
+            .points
+            .iter()
+            .zip(&self.rows)
+            .filter(|(row, _)| chosen(row))
+            .filter_map(|(_, scores)| scores.as_deref())
+            .collect();
+        mean_row(&members)
+    }
+}
+
+fn average(row: &[f64]) -> f64 {
+    row.iter().sum::<f64>() / row.len().max(1) as f64
+}
+
 /// Largest difference between two values of each axis, averaged over everything else.
-fn axis_effects(results: &SweepResults, matrix: &Matrix) -> Vec<Observation> {
-    let Some(panel) = Panel::of(results) else { return Vec::new() };
-    let queries = panel.widest();
-    let rows: Vec<Option<Vec<f64>>> = results
-        .points
-        .iter()
-        .map(|point| panel.point(point).map(|scores| scores.by_query(queries)))
-        .collect();
-    let bootstrap = Bootstrap::new(queries, 2_000, 7);
+fn axis_effects(matrix: &Matrix, scores: Option<&PointScores>) -> Vec<Observation> {
+    let Some(scores) = scores else { return Vec::new() };
+    let bootstrap = Bootstrap::new(scores.queries, 2_000, 7);
     let axes = (0..matrix.axes.len()).filter(|&axis| matrix.axes[axis] != "seed");
-    axes.filter_map(|axis| axis_effect(matrix, axis, &rows, &bootstrap)).collect()
+    axes.filter_map(|axis| axis_effect(matrix, axis, scores, &bootstrap)).collect()
 }
 
 fn axis_effect(
     matrix: &Matrix,
     axis: usize,
-    rows: &[Option<Vec<f64>>],
+    scores: &PointScores,
     bootstrap: &Bootstrap,
 ) -> Option<Observation> {
-    let values = matrix.values(axis);
-    let marginal: Vec<(String, Vec<f64>)> = values
+    let marginal: Vec<(String, Vec<f64>)> = matrix
+        .values(axis)
         .into_iter()
         .filter_map(|value| {
-            let members: Vec<&[f64]> = matrix
-                .points
-                .iter()
-                .zip(rows)
-                .filter(|(row, _)| row.axes[axis] == value)
-                .filter_map(|(_, scores)| scores.as_deref())
-                .collect();
-            Some((value, mean_row(&members)?))
+            let mean = scores.mean(matrix, |row| row.axes[axis] == value)?;
+            Some((value, mean))
         })
         .collect();
-    let average = |row: &[f64]| row.iter().sum::<f64>() / row.len().max(1) as f64;
     let (top, top_row) = marginal.iter().max_by(|a, b| average(&a.1).total_cmp(&average(&b.1)))?;
     let (low, low_row) = marginal.iter().min_by(|a, b| average(&a.1).total_cmp(&average(&b.1)))?;
     if marginal.len() < 2 {
@@ -164,7 +191,8 @@ fn axis_effect(
     let interval = bootstrap.intervals(std::slice::from_ref(&gap)).into_iter().next()?;
     // The two values were chosen for their difference, out of so many pairs.
     let pairs = (marginal.len() * (marginal.len() - 1) / 2) as f64;
-    let told = sign_flip(&gap) * pairs <= LEVEL;
+    let p = (sign_flip(&gap) * pairs).min(1.0);
+    let told = p <= LEVEL;
     let name = &matrix.axes[axis];
     let text = if top == low {
         format!("{name} makes no difference on average.")
@@ -176,7 +204,7 @@ fn axis_effect(
     let means: Vec<String> =
         marginal.iter().map(|(value, row)| format!("{value}: {:.2} %", 100.0 * average(row))).collect();
     let evidence = format!(
-        "{}; largest difference {} [{}, {}] points",
+        "{}; largest difference {} [{}, {}] points, p = {p:.3}",
         means.join(", "),
         signed(average(&gap), 2),
         signed(interval.low, 2),
@@ -185,50 +213,107 @@ fn axis_effect(
     Some(Observation::new(text, evidence))
 }
 
-/// A numeric axis whose best value is its smallest or largest: the optimum may lie outside the grid.
-fn best_on_edge(matrix: &Matrix) -> Vec<Observation> {
+/// Numeric axes whose best value is their smallest or largest: the optimum may lie outside the grid.
+fn best_on_edge(matrix: &Matrix, scores: Option<&PointScores>) -> Vec<Observation> {
     let Some(best) = best(matrix) else { return Vec::new() };
     (0..matrix.axes.len())
         .filter(|&axis| matrix.axes[axis] != "seed")
-        .filter_map(|axis| {
-            let numbers: Option<Vec<f64>> =
-                matrix.values(axis).iter().map(|value| value.parse().ok()).collect();
-            let numbers = numbers.filter(|numbers| numbers.len() >= 3)?;
-            let value: f64 = best.axes[axis].parse().ok()?;
-            let smallest = numbers.iter().copied().reduce(f64::min)?;
-            let largest = numbers.iter().copied().reduce(f64::max)?;
-            let (edge, direction) = match value {
-                _ if value == smallest => ("smallest", "smaller"),
-                _ if value == largest => ("largest", "larger"),
-                _ => return None,
-            };
-            let name = &matrix.axes[axis];
-            Some(Observation::new(
-                format!("The best {name} is the {edge} on the grid: try {direction} values."),
-                format!(
-                    "{} has {name} = {}; values {}",
-                    best.name,
-                    best.axes[axis],
-                    matrix.values(axis).join(", ")
-                ),
-            ))
-        })
+        .filter_map(|axis| on_edge(matrix, best, axis, scores))
         .collect()
+}
+
+fn on_edge(matrix: &Matrix, best: &Row, axis: usize, scores: Option<&PointScores>) -> Option<Observation> {
+    let values = matrix.values(axis);
+    let numbers: Option<Vec<f64>> = values.iter().map(|value| value.parse().ok()).collect();
+    let numbers = numbers.filter(|numbers| numbers.len() >= 3)?;
+    let value: f64 = best.axes[axis].parse().ok()?;
+    let (edge, direction) = match value {
+        _ if numbers.iter().all(|other| value <= *other) => ("smallest", "smaller"),
+        _ if numbers.iter().all(|other| value >= *other) => ("largest", "larger"),
+        _ => return None,
+    };
+    let next = next_best(matrix, best, axis);
+    let noise = match next {
+        // Another value does as well: the edge is not where the best is.
+        Some(next) if !exceeds(best, next) => return None,
+        Some(next) => scores.and_then(|scores| noise(matrix, (best, next), axis, scores)),
+        None => None,
+    };
+    let name = &matrix.axes[axis];
+    let text = match &noise {
+        Some(_) => format!(
+            "The best {name} is the {edge} on the grid, but within noise of the next: {direction} values may be no better."
+        ),
+        None => format!("The best {name} is the {edge} on the grid: try {direction} values."),
+    };
+    let evidence = format!(
+        "{} has {name} = {}; values {}{}",
+        best.name,
+        best.axes[axis],
+        values.join(", "),
+        noise.unwrap_or_default()
+    );
+    Some(Observation::new(text, evidence))
+}
+
+/// The best row that differs from `best` in the value of `axis` alone.
+fn next_best<'a>(matrix: &'a Matrix, best: &Row, axis: usize) -> Option<&'a Row> {
+    let alike = |row: &&Row| {
+        (0..matrix.axes.len()).all(|other| (row.axes[other] == best.axes[other]) == (other != axis))
+    };
+    let with_figure = |row: &&Row| row.average.or(row.val_loss).is_some();
+    let rows = matrix.main_rows().iter().filter(alike).filter(with_figure);
+    rows.reduce(|next, row| if exceeds(row, next) { row } else { next })
+}
+
+/// Whether `row` is better than `other` in what [`best`] ranks by.
+fn exceeds(row: &Row, other: &Row) -> bool {
+    match (row.average, other.average) {
+        (Some(average), Some(next)) => average - next > 1e-12,
+        _ => row.val_loss.zip(other.val_loss).is_some_and(|(loss, next)| loss < next),
+    }
+}
+
+/// By how much `best` is ahead of `next`, if that cannot be told from noise.
+fn noise(matrix: &Matrix, (best, next): (&Row, &Row), axis: usize, scores: &PointScores) -> Option<String> {
+    // A configuration stands for all its seeds, and has no seed of its own.
+    let of = |row: &Row| {
+        scores.mean(matrix, |point| {
+            row.axes.iter().zip(&point.axes).all(|(text, other)| text.is_empty() || text == other)
+        })
+    };
+    let gap = difference(&of(best)?, &of(next)?);
+    let interval =
+        Bootstrap::new(scores.queries, 2_000, 7).intervals(std::slice::from_ref(&gap)).into_iter().next()?;
+    (sign_flip(&gap) > LEVEL).then(|| {
+        format!(
+            "; {} points ahead of {} [{}, {}]",
+            signed(average(&gap), 2),
+            next.axes[axis],
+            signed(interval.low, 2),
+            signed(interval.high, 2)
+        )
+    })
 }
 
 fn identical_share(matrix: &Matrix) -> Option<Observation> {
     let rows: Vec<&Row> = matrix.points.iter().filter(|row| row.average.is_some()).collect();
     let alike = rows.iter().filter(|row| row.identical.is_some()).count();
-    let mut letters: Vec<&str> = rows.iter().filter_map(|row| row.identical.as_deref()).collect();
-    letters.sort_unstable();
-    letters.dedup();
+    let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
+    for letter in rows.iter().filter_map(|row| row.identical.as_deref()) {
+        *groups.entry(letter).or_default() += 1;
+    }
+    let (largest, members) = groups.iter().max_by_key(|(letter, members)| (**members, Reverse(*letter)))?;
     (alike > 0).then(|| {
         Observation::new(
             format!(
                 "{alike} of {} points choose exactly the same demonstrations as another point: they are one result, not several.",
                 rows.len()
             ),
-            format!("groups {}", letters.join(", ")),
+            match groups.len() {
+                1 => format!("one group, {largest}"),
+                count => format!("{count} groups; the largest, {largest}, has {members} points"),
+            },
         )
     })
 }

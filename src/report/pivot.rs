@@ -9,7 +9,7 @@ use super::stats::mean;
 /// The table of `metric` over two axes. Cells average over the points that share both values.
 ///
 /// # Errors
-/// Keys that are no axes.
+/// Keys that are no axes, or the same one.
 pub fn pivot(
     matrix: &Matrix,
     rows: &str,
@@ -18,6 +18,9 @@ pub fn pivot(
     precision: usize,
 ) -> Result<Table, ReportError> {
     let (down, across) = (matrix.axis(rows)?, matrix.axis(columns)?);
+    if down == across {
+        return Err(ReportError::SameAxis(matrix.axes[down].clone()));
+    }
     let (down_values, across_values) = (matrix.values(down), matrix.values(across));
     let corner = format!("{} \\ {}", matrix.axes[down], matrix.axes[across]);
     let mut head = vec![Column { title: corner, numeric: false }];

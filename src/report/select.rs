@@ -1,6 +1,6 @@
 //! Choosing rows and figures by name: conditions, metrics, another baseline.
 
-use super::axes::{AxisLabels, axis_text};
+use super::axes::{AxisLabels, axis_text, configuration_name};
 use super::error::{ReportError, did_you_mean};
 use super::layout::{Cell, percent, signed};
 use super::matrix::{Matrix, Row};
@@ -198,14 +198,24 @@ impl Metric {
     }
 }
 
-/// Makes the points that satisfy `text` (`key=value,...`, or a point's name) the baseline of `results`.
+/// Makes the points that satisfy `text` (`key=value,...`, or the name of a point or configuration) the baseline of
+/// `results`.
 /// The seed may be left open: every seed is then compared with its own.
 ///
 /// # Errors
-/// Unknown keys or values, conditions that leave more than the seed open.
+/// Unknown names, keys or values, conditions that leave more than the seed open.
 pub fn set_baseline(results: &mut SweepResults, text: &str) -> Result<(), ReportError> {
-    if let Some(index) = results.points.iter().position(|point| point.name == text) {
-        results.baseline = vec![index];
+    if !text.contains('=') {
+        let named: Vec<usize> = (0..results.points.len())
+            .filter(|&index| {
+                results.points[index].name == text
+                    || configuration_name(results, &results.points[index]) == text
+            })
+            .collect();
+        if named.is_empty() {
+            return Err(ReportError::unknown_point(results, text));
+        }
+        results.baseline = named;
         return Ok(());
     }
     let names = AxisLabels::of(results).names;

@@ -11,21 +11,61 @@ pub struct Figure {
     /// For file names and anchors.
     pub id: String,
     pub title: String,
-    /// The `<svg>` element.
+    /// The `<svg>` element of a page, which has [`page_style`].
     pub svg: String,
+    /// The `<svg>` element of a file of its own: what is visible at first, with a legend.
+    paper: String,
+    /// The two axes that a heat map is over.
+    pub axes: Option<[String; 2]>,
 }
 
-/// Style of figures outside a page.
-pub const STYLE: &str = include_str!("html_assets/figure.css");
+/// Rules that figures have on pages and on paper.
+const STYLE: &str = include_str!("html_assets/figure.css");
+
+/// Colours on white, by the name of the custom property that a page may change.
+const LIGHT: [(&str, &str); 13] = [
+    ("ink", "#1c2430"),
+    ("soft", "#5b6676"),
+    ("line", "#dde2e9"),
+    ("back", "#ffffff"),
+    ("hot", "#2563a8"),
+    ("c0", "#2563a8"),
+    ("c1", "#c2541b"),
+    ("c2", "#2c8a4b"),
+    ("c3", "#8a3ea8"),
+    ("c4", "#a8812a"),
+    ("c5", "#b03060"),
+    ("c6", "#2a8f96"),
+    ("c7", "#5a5f6b"),
+];
+
+/// Style of the figures of a page: the light colours as custom properties, and the rules that use them.
+pub fn page_style() -> String {
+    let colours: Vec<String> = LIGHT.iter().map(|(name, colour)| format!("--{name}:{colour}")).collect();
+    format!(":root{{{}}}\n{STYLE}", colours.join(";"))
+}
+
+/// Style of a file of its own. Programs that put figures into papers know no custom properties.
+fn paper_style() -> String {
+    LIGHT
+        .iter()
+        .fold(STYLE.to_owned(), |style, (name, colour)| style.replace(&format!("var(--{name})"), colour))
+}
 
 impl Figure {
-    /// The figure as a file of its own.
+    /// A figure that is the same on a page and on paper.
+    fn same(id: &str, title: &str, svg: String) -> Self {
+        Self { id: id.to_owned(), title: title.to_owned(), paper: svg.clone(), svg, axes: None }
+    }
+
+    /// The figure as a file of its own, on white.
     pub fn standalone(&self) -> String {
-        let open = self.svg.find('>').map_or(0, |end| end + 1);
-        let (head, body) = self.svg.split_at(open);
+        let open = self.paper.find('>').map_or(0, |end| end + 1);
+        let (head, body) = self.paper.split_at(open);
         format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}<style>{STYLE}</style>{body}\n",
-            head.replace("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ")
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}<style>{}</style><rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>{body}\n",
+            head.replace("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" "),
+            paper_style()
         )
     }
 }
@@ -38,7 +78,9 @@ pub struct Series {
     pub name: String,
     /// Classes of the group: `s0`..`s7` give colours, `ref` is a reference, `off` is hidden.
     pub classes: String,
-    /// Number of the point, for switching it on and off.
+    /// Visible at first.
+    pub shown: bool,
+    /// Number of the point, for switching it on and off; a reference has none.
     pub point: Option<usize>,
     pub values: Vec<Mark>,
 }
@@ -59,41 +101,59 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 28.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 42.0;
+/// Height of a line of a legend.
+const ENTRY: f64 = 17.0;
+/// Width of a character of a tick or legend, about.
+const LETTER: f64 = 7.0;
 
 impl LineChart {
     /// Draws the chart; `None` without a finite value.
     pub fn draw(&self) -> Option<Figure> {
-        let values = || self.series.iter().flat_map(|series| &series.values);
+        let all: Vec<&Series> = self.series.iter().collect();
+        let shown: Vec<&Series> = self.series.iter().filter(|series| series.shown).collect();
+        let svg = self.chart(&all, &[])?;
+        let legend: Vec<&Series> = shown.iter().copied().filter(|series| series.point.is_some()).collect();
+        let paper = self.chart(&shown, &legend).unwrap_or_else(|| svg.clone());
+        Some(Figure { id: self.id.clone(), title: self.title.clone(), svg, paper, axes: None })
+    }
+
+    /// The chart of `series`, with those of `legend` named below it.
+    fn chart(&self, series: &[&Series], legend: &[&Series]) -> Option<String> {
+        let values = || series.iter().flat_map(|series| &series.values);
         let ys = values().flat_map(|(_, y, interval)| {
             let (low, high) = interval.unwrap_or((*y, *y));
             [*y, low, high]
         });
         let y = Scale::around(ys)?;
         let x = Scale::exact(values().map(|(x, _, _)| *x))?;
-        let mut svg = open(WIDTH, HEIGHT, &self.title);
-        let place_x = |value: f64| LEFT + x.share(value) * (WIDTH - LEFT - RIGHT);
+        // References have no entry in the legend: their names stand where their lines end.
+        let references = series.iter().filter(|series| series.point.is_none());
+        let right = references.map(|series| LETTER * letters(&series.name) + 10.0).fold(RIGHT, f64::max);
+        let mut svg = open("figure chart", WIDTH, HEIGHT + ENTRY * legend.len() as f64 + 4.0, &self.title);
+        let place_x = |value: f64| LEFT + x.share(value) * (WIDTH - LEFT - right);
         let place_y = |value: f64| HEIGHT - BOTTOM - y.share(value) * (HEIGHT - TOP - BOTTOM);
         for tick in y.ticks() {
             let at = place_y(tick);
             let _ = write!(
                 svg,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/><text class=\"tick\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                WIDTH - RIGHT,
-                LEFT - 6.0,
-                at + 4.0,
-                short(tick)
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>",
+                WIDTH - right
             );
+            text(&mut svg, "tick", LEFT - 6.0, at + 4.0, "end", &short(tick));
         }
         for (value, label) in self.ticks.iter().filter(|(value, _)| (x.low..=x.high).contains(value)) {
             text(&mut svg, "tick", place_x(*value), HEIGHT - BOTTOM + 16.0, "middle", label);
         }
         text(&mut svg, "title", LEFT, 18.0, "start", &self.title);
-        text(&mut svg, "label", (LEFT + WIDTH) / 2.0, HEIGHT - 8.0, "middle", &self.x_label);
-        for series in &self.series {
+        text(&mut svg, "label", (LEFT + WIDTH - right) / 2.0, HEIGHT - 8.0, "middle", &self.x_label);
+        for series in series {
             series.draw(&mut svg, &place_x, &place_y);
         }
+        for (place, series) in legend.iter().enumerate() {
+            series.draw_entry(&mut svg, HEIGHT + ENTRY * (place as f64 + 0.5));
+        }
         svg += "</svg>";
-        Some(Figure { id: self.id.clone(), title: self.title.clone(), svg })
+        Some(svg)
     }
 }
 
@@ -122,20 +182,37 @@ impl Series {
             }
             let _ = write!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.6\"/>", place_x(*x), place_y(*y));
         }
-        // References have no entry in the legend: their lines are named where they end.
         if self.point.is_none()
-            && let Some((x, y, _)) = self.values.last()
+            && let Some((x, y, _)) = finite().next_back()
         {
-            text(svg, "label", place_x(*x), place_y(*y) - 5.0, "end", &self.name);
+            text(svg, "label", place_x(*x) + 7.0, place_y(*y) + 4.0, "start", &self.name);
         }
         *svg += "</g>";
     }
+
+    /// The series' entry in a legend, at height `y`.
+    fn draw_entry(&self, svg: &mut String, y: f64) {
+        let _ = write!(
+            svg,
+            "<g class=\"series {}\"><polyline points=\"{LEFT},{y:.1} {},{y:.1}\"/><circle cx=\"{}\" cy=\"{y:.1}\" r=\"2.6\"/></g>",
+            self.classes,
+            LEFT + 20.0,
+            LEFT + 10.0
+        );
+        text(svg, "tick", LEFT + 28.0, y + 4.0, "start", &self.name);
+    }
+}
+
+fn letters(text: &str) -> f64 {
+    text.chars().count() as f64
 }
 
 /// A value per cell of a grid.
 pub struct HeatMap {
     pub id: String,
     pub title: String,
+    /// The axes that run down and across, where the map is over two axes.
+    pub axes: Option<[String; 2]>,
     pub rows: Vec<String>,
     pub columns: Vec<String>,
     /// `[row][column]`
@@ -148,21 +225,30 @@ pub struct HeatMap {
     pub cell: f64,
 }
 
+/// Height of a cell.
+const CELL: f64 = 26.0;
+
 impl HeatMap {
     /// Draws the map; `None` without a value.
     pub fn draw(&self) -> Option<Figure> {
         let all = || self.values.iter().flatten().flatten().copied();
         let range = self.range.or_else(|| Some((all().reduce(f64::min)?, all().reduce(f64::max)?)))?;
         all().next()?;
-        let longest = |texts: &[String]| texts.iter().map(|text| text.chars().count()).max().unwrap_or(0);
-        let left = 7.0 * longest(&self.rows) as f64 + 14.0;
-        let height = 26.0;
-        let turned = 7.0 * longest(&self.columns) as f64 > self.cell;
-        let top = if turned { 40.0 + 6.2 * longest(&self.columns) as f64 } else { 50.0 };
-        let width = (left + self.cell * self.columns.len() as f64 + 10.0)
-            .max(8.4 * self.title.chars().count() as f64);
-        let mut svg = open(width, top + height * self.rows.len() as f64 + 8.0, &self.title);
+        let longest = |texts: &[String]| texts.iter().map(|text| letters(text)).fold(0.0, f64::max);
+        let corner = self.axes.as_ref().map_or(0.0, |[down, _]| letters(down));
+        let left = LETTER * longest(&self.rows).max(corner) + 14.0;
+        let turned = LETTER * longest(&self.columns) > self.cell;
+        let top = if turned { 40.0 + 6.2 * longest(&self.columns) } else { 50.0 }
+            + if self.axes.is_some() { 18.0 } else { 0.0 };
+        let across = self.cell * self.columns.len() as f64;
+        let name = self.axes.as_ref().map_or(0.0, |[_, across]| LETTER * letters(across));
+        let width = (left + across.max(name) + 10.0).max(8.4 * letters(&self.title));
+        let mut svg = open("figure", width, top + CELL * self.rows.len() as f64 + 8.0, &self.title);
         text(&mut svg, "title", 4.0, 18.0, "start", &self.title);
+        if let Some([down, across]) = &self.axes {
+            text(&mut svg, "axis", left - 8.0, top - 8.0, "end", down);
+            text(&mut svg, "axis", left, 40.0, "start", across);
+        }
         for (index, column) in self.columns.iter().enumerate() {
             let x = left + self.cell * (index as f64 + 0.5);
             if turned {
@@ -174,36 +260,29 @@ impl HeatMap {
                     html_escape(column)
                 );
             } else {
-                text(&mut svg, "tick", x, top - 8.0, "middle", column);
+                text(&mut svg, "tick", x - 1.0, top - 8.0, "middle", column);
             }
         }
         for (index, (row, values)) in self.rows.iter().zip(&self.values).enumerate() {
-            let y = top + height * index as f64;
+            let y = top + CELL * index as f64;
             text(&mut svg, "tick", left - 8.0, y + 17.0, "end", row);
             for (column, value) in values.iter().enumerate() {
-                self.draw_cell(&mut svg, left + self.cell * column as f64, y, height, *value, range);
+                if let Some(value) = value {
+                    self.draw_cell(&mut svg, (left + self.cell * column as f64, y), *value, range);
+                }
             }
         }
         svg += "</svg>";
-        Some(Figure { id: self.id.clone(), title: self.title.clone(), svg })
+        Some(Figure { axes: self.axes.clone(), ..Figure::same(&self.id, &self.title, svg) })
     }
 
-    fn draw_cell(
-        &self,
-        svg: &mut String,
-        x: f64,
-        y: f64,
-        height: f64,
-        value: Option<f64>,
-        range: (f64, f64),
-    ) {
-        let Some(value) = value else { return };
-        let shade = shade(value, range);
+    fn draw_cell(&self, svg: &mut String, (x, y): (f64, f64), value: f64, range: (f64, f64)) {
         let _ = write!(
             svg,
-            "<rect class=\"cell\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" style=\"--v:{shade:.2}\"/>",
+            "<rect class=\"cell\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill-opacity=\"{:.2}\"/>",
             self.cell - 2.0,
-            height - 2.0
+            CELL - 2.0,
+            0.04 + 0.62 * shade(value, range)
         );
         text(svg, "value", x + self.cell / 2.0 - 1.0, y + 16.5, "middle", &(self.format)(value));
     }
@@ -214,16 +293,20 @@ pub fn shade(value: f64, range: (f64, f64)) -> f64 {
     if range.1 > range.0 { ((value - range.0) / (range.1 - range.0)).clamp(0.0, 1.0) } else { 0.5 }
 }
 
+/// Widest bar: a single one is not to fill the figure.
+const BAR: f64 = 80.0;
+
 /// Labelled bars of counts.
 pub fn bars(id: &str, title: &str, x_label: &str, counts: &[(String, usize)]) -> Option<Figure> {
     let most = counts.iter().map(|(_, count)| *count).max().filter(|most| *most > 0)?;
-    let mut svg = open(WIDTH, HEIGHT, title);
+    let mut svg = open("figure chart", WIDTH, HEIGHT, title);
     text(&mut svg, "title", 4.0, 18.0, "start", title);
     text(&mut svg, "label", WIDTH / 2.0, HEIGHT - 8.0, "middle", x_label);
-    let width = (WIDTH - 20.0) / counts.len() as f64;
+    let width = ((WIDTH - 20.0) / counts.len() as f64).min(BAR);
+    let left = (WIDTH - width * counts.len() as f64) / 2.0;
     for (index, (label, count)) in counts.iter().enumerate() {
         let height = (HEIGHT - TOP - BOTTOM - 16.0) * *count as f64 / most as f64;
-        let x = 10.0 + width * index as f64;
+        let x = left + width * index as f64;
         let _ = write!(
             svg,
             "<rect class=\"bar\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"/>",
@@ -235,12 +318,12 @@ pub fn bars(id: &str, title: &str, x_label: &str, counts: &[(String, usize)]) ->
         text(&mut svg, "tick", x + width / 2.0, HEIGHT - BOTTOM + 16.0, "middle", label);
     }
     svg += "</svg>";
-    Some(Figure { id: id.to_owned(), title: title.to_owned(), svg })
+    Some(Figure::same(id, title, svg))
 }
 
-fn open(width: f64, height: f64, title: &str) -> String {
+fn open(classes: &str, width: f64, height: f64, title: &str) -> String {
     format!(
-        "<svg class=\"figure\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" role=\"img\" aria-label=\"{}\">",
+        "<svg class=\"{classes}\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" role=\"img\" aria-label=\"{}\">",
         html_escape(title)
     )
 }

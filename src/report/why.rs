@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::axes::axis_text;
-use super::error::{ReportError, did_you_mean};
+use super::error::ReportError;
 use super::stats::mcnemar;
 use crate::store::{EpochMetrics, PointResult, PointStatus, QueryScore, SweepResults};
 
@@ -61,8 +61,11 @@ pub struct Comparison {
 /// # Errors
 /// An unknown point (with the closest name), a shot count that was not evaluated, a point without results.
 pub fn why(results: &SweepResults, name: &str, shot: usize) -> Result<Why, ReportError> {
-    let point =
-        results.points.iter().find(|point| point.name == name).ok_or_else(|| unknown(results, name))?;
+    let point = results
+        .points
+        .iter()
+        .find(|point| point.name == name)
+        .ok_or_else(|| ReportError::unknown_point(results, name))?;
     let shots = results.eval.as_ref().map(|eval| eval.shots.clone()).unwrap_or_default();
     if !shots.contains(&shot) {
         let known: Vec<String> = shots.iter().map(usize::to_string).collect();
@@ -104,14 +107,6 @@ pub fn why(results: &SweepResults, name: &str, shot: usize) -> Result<Why, Repor
         comparison: baseline.map(|baseline| compare(&baseline.name, &answers)),
         answers,
     })
-}
-
-fn unknown(results: &SweepResults, name: &str) -> ReportError {
-    ReportError::UnknownPoint {
-        sweep: results.name.clone(),
-        name: name.to_owned(),
-        hint: did_you_mean(name, results.points.iter().map(|point| point.name.as_str())),
-    }
 }
 
 /// The baseline of the point's seed, or the only one; none for the baseline itself.

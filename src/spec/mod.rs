@@ -169,9 +169,10 @@ fn read_file(path: &Path) -> Result<String, SpecError> {
         let siblings = check::files_beside(path);
         let meant = keys::closest(&wanted, siblings.iter().map(String::as_str));
         let hint = match cause.kind() {
-            std::io::ErrorKind::NotFound => {
-                meant.map(|meant| format!("did you mean `{}`?", path.with_file_name(meant).display()))
-            }
+            std::io::ErrorKind::NotFound => match meant {
+                Some(meant) => Some(format!("did you mean `{}`?", path.with_file_name(meant).display())),
+                None => Some(other_files(path)),
+            },
             _ if path.is_dir() => Some("name the file itself, such as `sweeps/kl_grid.toml`".to_owned()),
             _ => None,
         };
@@ -182,4 +183,32 @@ fn read_file(path: &Path) -> Result<String, SpecError> {
         let line = cause.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
         error(format!("it is not UTF-8 text (line {line})"), Some("save it as UTF-8".to_owned()))
     })
+}
+
+/// Sweep files that are listed where one is missing.
+const LISTED: usize = 5;
+
+/// What to do where `path` does not exist and no file beside it has a name like it: the sweep files that lie
+/// there, or in `sweeps/`.
+fn other_files(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let sweep_files = |folder: PathBuf| -> Vec<String> {
+        let place = folder.strip_prefix(".").unwrap_or(&folder);
+        check::files_beside(&folder.join("any"))
+            .iter()
+            .filter(|name| name.ends_with(".toml"))
+            .take(LISTED)
+            .map(|name| format!("`{}`", place.join(name).display()))
+            .collect()
+    };
+    let beside = sweep_files(folder.to_owned());
+    let files = if beside.is_empty() { sweep_files(folder.join("sweeps")) } else { beside };
+    match () {
+        () if !files.is_empty() => format!("sweep files nearby: {}", files.join(", ")),
+        () if folder.is_dir() => format!(
+            "`{}` has no sweep files; the README shows how to write one, `sweep schema` lists its keys",
+            folder.display()
+        ),
+        () => format!("there is no directory `{}` either", folder.display()),
+    }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong with a results directory.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::checkpoint::CheckpointError;
 
@@ -28,6 +28,46 @@ pub enum StoreError {
     #[error("`{}` was removed or moved while the run was writing to it; nothing more is written", .0.display())]
     Gone(PathBuf),
     /// Not a results directory at all.
-    #[error("`{}` is not a results directory: it has no `resolved.json`\nhint: name the directory that `sweep run` wrote, such as `results/kl_grid`", .0.display())]
-    NotResults(PathBuf),
+    #[error("`{}` {what}\nhint: {hint}", .dir.display())]
+    NotResults { dir: PathBuf, what: &'static str, hint: String },
+}
+
+impl StoreError {
+    /// What `dir` is instead of a results directory, and which one may have been meant.
+    pub(super) fn not_results(dir: &Path) -> Self {
+        let plain = || "name the directory that `sweep run` wrote, such as `results/kl_grid`".to_owned();
+        let (what, hint) = match () {
+            () if dir.is_file() => ("is a file, not a results directory", plain()),
+            () if !dir.is_dir() => ("does not exist", plain()),
+            () if dir.join("matrix.csv").is_file() => (
+                "keeps only the matrix, not the points behind it",
+                "`sweep run` makes them; `sweep table` needs the matrix alone unless `--baseline` asks for another"
+                    .to_owned(),
+            ),
+            () => {
+                let inside = results_inside(dir);
+                let hint = if inside.is_empty() { plain() } else { format!("results inside: {}", inside.join(", ")) };
+                ("is not a results directory: it has no `resolved.json`", hint)
+            }
+        };
+        Self::NotResults { dir: dir.to_owned(), what, hint }
+    }
+}
+
+/// Results directories that a hint names.
+const LISTED: usize = 5;
+
+/// The results directories in `root`, as far as they fit into a hint.
+fn results_inside(root: &Path) -> Vec<String> {
+    let is_results =
+        |dir: &PathBuf| ["resolved.json", "matrix.csv"].iter().any(|name| dir.join(name).is_file());
+    let mut found: Vec<PathBuf> = std::fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(is_results)
+        .collect();
+    found.sort();
+    found.iter().take(LISTED).map(|dir| format!("`{}`", dir.display())).collect()
 }

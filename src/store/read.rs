@@ -22,7 +22,7 @@ impl SweepResults {
     pub fn read(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join("resolved.json");
         if !path.is_file() {
-            return Err(StoreError::NotResults(dir.to_owned()));
+            return Err(StoreError::not_results(dir));
         }
         let resolved: ResolvedRecord = read_record(&path)?;
         let evaluated = resolved.eval.is_some();
@@ -56,7 +56,7 @@ impl SweepResults {
 /// As [`SweepResults::read`].
 pub fn read_resolved(dir: &Path) -> Result<ResolvedRecord, StoreError> {
     let path = dir.join("resolved.json");
-    if path.is_file() { read_record(&path) } else { Err(StoreError::NotResults(dir.to_owned())) }
+    if path.is_file() { read_record(&path) } else { Err(StoreError::not_results(dir)) }
 }
 
 fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, StoreError> {

@@ -122,7 +122,7 @@ struct Named {
 fn read_request(sweep: &SweepDir) -> Result<Request, StoreError> {
     let path = sweep.resolved();
     if !path.is_file() {
-        return Err(StoreError::NotResults(sweep.path().to_owned()));
+        return Err(StoreError::not_results(sweep.path()));
     }
     let corrupt =
         |cause: serde_json::Error| StoreError::Corrupt { path: path.clone(), cause: cause.to_string() };

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Loads a report in headless Chromium, sorts and filters the matrix, toggles a curve, and fails on any
-console error, failed assertion or request to the network.
+"""Loads a report in headless Chromium, sorts and filters the matrix, toggles a curve, chooses the heat maps' axes,
+walks through with the Tab key, and fails on any console error, failed assertion or request to the network.
 
     tests/browser/report_test.py REPORT.html [--screenshots DIR]
 
@@ -57,7 +57,7 @@ def check(condition, message):
 
 HEAD = "return [...document.querySelectorAll('#points thead th')].findIndex(h => h.textContent.trim() === arguments[0])"
 COLUMN = """const rows = [...document.querySelectorAll('#points tbody tr:not(.reference)')];
-return rows.map(r => r.cells[arguments[0]].dataset.v).filter(v => v !== '').map(Number)"""
+return rows.map(r => r.cells[arguments[0]].dataset.v).filter(v => v !== undefined).map(Number)"""
 CLICK = "document.querySelectorAll('#points thead th')[arguments[0]].querySelector('button').click()"
 
 
@@ -75,11 +75,59 @@ def sorts(browser, title):
 
 
 def filters(browser):
-    browser.js("const f = document.getElementById('filter'); f.value = 'no such point'; f.dispatchEvent(new Event('input'))")
-    visible = "return [...document.querySelectorAll('#points tbody tr:not(.reference)')].filter(r => !r.hidden).length"
-    check(browser.js(visible) == 0, "the filter leaves rows")
-    browser.js("const f = document.getElementById('filter'); f.value = ''; f.dispatchEvent(new Event('input'))")
-    check(browser.js(visible) > 0, "an empty filter hides rows")
+    fill = "const f = document.getElementById('filter'); f.value = arguments[0]; f.dispatchEvent(new Event('input'))"
+    visible = """return [...document.querySelectorAll('#points tbody tr:not(.reference)')]
+        .filter(r => !r.hidden).map(r => r.querySelector('th').textContent)"""
+    browser.js(fill, "no such point")
+    check(browser.js(visible) == [], "the filter leaves rows")
+    browser.js(fill, "frozen")
+    check(not [name for name in browser.js(visible) if "unfrozen" in name], "frozen finds unfrozen")
+    browser.js(fill, "")
+    check(len(browser.js(visible)) > 0, "an empty filter hides rows")
+
+
+def chooses_axes(browser):
+    """Every choice shows the maps of exactly these two axes; taking the other one's axis swaps the two."""
+    options = browser.js("return [...document.querySelectorAll('#axis-one option')].map(o => o.value)")
+    if not options:
+        return 0
+    check(browser.js("return !document.getElementById('axes').hidden"), "the choice of axes is hidden")
+    choose = """const select = document.getElementById(arguments[0]); select.value = arguments[1];
+        select.dispatchEvent(new Event('change'));
+        return ['axis-one', 'axis-two'].map(id => document.getElementById(id).value)"""
+    shown = """return [...document.querySelectorAll('figure[data-down]')]
+        .filter(f => getComputedStyle(f).display !== 'none').map(f => [f.dataset.down, f.dataset.across])"""
+    for one in options:
+        for two in options:
+            before = browser.js(choose, "axis-one", one)
+            chosen = browser.js(choose, "axis-two", two)
+            check(chosen == ([one, two] if one != two else [before[1], two]), f"{one}, {two}: {chosen} is chosen")
+            maps = browser.js(shown)
+            check(maps and all(set(pair) == set(chosen) for pair in maps), f"{chosen} shows {maps}")
+    browser.js(choose, "axis-one", options[0])
+    browser.js(choose, "axis-two", options[1])
+    return len(options)
+
+
+def has_visible_focus(browser):
+    """Tab visits links, filter, column heads and ticks in the order of the page, each with an outline."""
+    # The first Tab goes to the first link of the page, wherever the focus was.
+    browser.js("document.activeElement.blur(); window.scrollTo(0, 0)")
+    visited = []
+    for _ in range(40):
+        for kind in ("keyDown", "keyUp"):
+            event = {"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+            browser.post("/goog/cdp/execute", {"cmd": "Input.dispatchKeyEvent", "params": event})
+        visited.append(browser.js("""const e = document.activeElement;
+            return [e.tagName, getComputedStyle(e).outlineStyle, [...document.querySelectorAll('*')].indexOf(e)]"""))
+    # After the last element of a short page comes the window itself.
+    end = next((place for place, (name, _, _) in enumerate(visited) if name == "BODY"), len(visited))
+    visited = visited[:end]
+    check(all(outline != "none" for _, outline, _ in visited), f"focus cannot be seen: {visited}")
+    names = [name for name, _, _ in visited]
+    check(names[:1] == ["A"] and "INPUT" in names and "BUTTON" in names, f"Tab visits {names}")
+    order = [place for _, _, place in visited]
+    check(order == sorted(order), f"Tab jumps: {visited}")
 
 
 def toggles(browser):
@@ -111,6 +159,8 @@ def load(browser, page, width, screenshot):
     sorts(browser, "val_loss")
     filters(browser)
     toggles(browser)
+    chooses_axes(browser)
+    has_visible_focus(browser)
     check(time.monotonic() - started < 20, "the page is slow")
     if screenshot:
         shot = browser.post("/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": {"captureBeyondViewport": True}})
@@ -146,7 +196,7 @@ def main():
     finally:
         driver.terminate()
         driver.wait()
-    print(f"{page}: matrix sorts and filters, curves switch, no console errors (1400 and 390 pixels, light and dark)")
+    print(f"{page}: matrix sorts and filters, curves switch, axes can be chosen, focus is seen, no console errors (1400 and 390 pixels, light and dark)")
     return 0
 
 

@@ -12,6 +12,7 @@ mod invariants;
 mod kill;
 mod matrix;
 mod overnight;
+mod report;
 mod sandbox;
 mod schema;
 mod slurm;

@@ -1,7 +1,7 @@
 //! The results matrix: what its numbers say, and that they are the same wherever they are computed.
 
 use serde_json::json;
-use sweep::report::{LayoutOptions, Matrix, MatrixOptions, RowStatus, Verdict, layout, matrix};
+use sweep::report::{Detail, LayoutOptions, Matrix, MatrixOptions, RowStatus, Verdict, layout, matrix};
 use sweep::store::{PointStatus, SweepResults};
 
 use crate::fixture;
@@ -228,6 +228,14 @@ fn the_terminal_table_fits() {
     for width in [80, 100] {
         let text = found.to_terminal(width, false);
         assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{text}");
+    }
+    // Notes explain what is there, and only that.
+    for detail in Detail::ALL {
+        let table = layout(&found, &LayoutOptions { detail, ..LayoutOptions::default() });
+        let cells = table.rows.iter().flat_map(|line| &line.cells).map(|cell| cell.text.as_str());
+        let (cells, notes) = (cells.collect::<Vec<_>>().concat(), table.notes.concat());
+        assert_eq!(cells.contains('±'), notes.contains('±'), "{detail:?}: {notes}");
+        assert_eq!(cells.contains('['), notes.contains("paired bootstrap"), "{detail:?}: {notes}");
     }
     let wide = layout(&found, &LayoutOptions { axis_columns: true, ..LayoutOptions::default() });
     assert_eq!(wide.columns[0].title, "kl_beta");

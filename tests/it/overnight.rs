@@ -2,17 +2,11 @@
 //! sweeps in one command.
 
 use std::path::Path;
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::sweeps::{Place, assert_same, events, facts, said, wait_for};
+use crate::sweeps::{Place, assert_same, events, facts, said, signal, wait_for};
 
 const ENDLESS: (&str, &str) = ("grpo_epochs = [1, 2]", "grpo_epochs = [1, 5000]");
-
-fn signal(child: &Child, name: &str) {
-    let status = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
-    assert!(status.expect("kill").success());
-}
 
 #[test]
 fn the_first_signal_keeps_what_is_done_and_names_the_command() {

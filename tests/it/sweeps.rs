@@ -160,3 +160,9 @@ pub fn wait_for(ready: impl Fn() -> bool) {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
+
+/// Sends the signal `name` to `child`.
+pub fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+    assert!(status.expect("kill").success());
+}

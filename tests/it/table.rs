@@ -1,4 +1,4 @@
-//! `sweep table`, `sweep why` and `sweep report` as a user runs them.
+//! `sweep table` and `sweep why` as a user runs them.
 
 use std::path::Path;
 use std::process::Output;
@@ -14,7 +14,8 @@ fn sweep(arguments: &[&str], root: &Path) -> Output {
     Command::cargo_bin("sweep").expect("built").current_dir(root).args(arguments).output().expect("ran")
 }
 
-fn stdout(arguments: &[&str], root: &Path) -> String {
+/// What a `sweep` that must succeed prints.
+pub fn stdout(arguments: &[&str], root: &Path) -> String {
     let output = sweep(arguments, root);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("utf-8")
@@ -26,12 +27,13 @@ fn stderr(arguments: &[&str], root: &Path) -> String {
     String::from_utf8(output.stderr).expect("utf-8")
 }
 
-/// The lab's table in a directory, with its matrix as a run leaves it.
-fn lab(root: &Path) {
+/// The lab's table in a directory.
+pub fn lab(root: &Path) {
     finish(&lab_table(), root);
 }
 
-fn finish(results: &SweepResults, root: &Path) {
+/// The results in a directory, with their matrix as a run leaves it.
+pub fn finish(results: &SweepResults, root: &Path) {
     let dir = fixture::write(results, root);
     for (name, bytes) in matrix(results, &MatrixOptions::default()).files() {
         atomic::write(&dir.join(name), &bytes).expect("written");
@@ -117,10 +119,34 @@ fn pivots_conditions_and_other_baselines() {
     );
     assert!(kept.starts_with("| grpo_lr | grpo_epochs | seeds |"), "{kept}");
     assert!(kept.contains("correction over 71 comparisons"), "filtering does not make tests fewer: {kept}");
-    let baseline = "kl_beta=0.18,grpo_lr=2e-5,grpo_epochs=3,freeze=none";
-    let other = stdout(&["table", "grid", "--baseline", baseline, "--best", "1"], root.path());
-    let lines = other.lines().filter(|line| line.contains("baseline |") || line.contains("| baseline"));
-    assert!(lines.into_iter().any(|line| line.contains("kl0.18-lr2e-5-ep3-unfrozen")), "{other}");
+    // By its values, or by the name of its row.
+    for baseline in ["kl_beta=0.18,grpo_lr=2e-5,grpo_epochs=3,freeze=none", "kl0.18-lr2e-5-ep3-unfrozen"] {
+        let other = stdout(&["table", "grid", "--baseline", baseline, "--best", "1"], root.path());
+        let lines = other.lines().filter(|line| line.contains("baseline |") || line.contains("| baseline"));
+        assert!(lines.into_iter().any(|line| line.contains("kl0.18-lr2e-5-ep3-unfrozen")), "{other}");
+    }
+    let matrix_alone = root.path().join("alone");
+    std::fs::create_dir_all(&matrix_alone).expect("made");
+    std::fs::copy(root.path().join("grid/matrix.csv"), matrix_alone.join("matrix.csv")).expect("copied");
+    let said = stderr(&["table", "alone", "--baseline", "kl_beta=0.18"], root.path());
+    assert!(said.contains("keeps only the matrix"), "{said}");
+}
+
+#[test]
+fn several_sweeps_have_the_notes_of_the_rows_shown() {
+    let root = tempfile::tempdir().expect("a directory");
+    lab(root.path());
+    finish(&fixture::grid("grid", 1, 40), root.path());
+    finish(&lab_table(), &root.path().join("again"));
+    let both = stdout(&["table", "lab", "grid", "--best", "2", "--format", "text"], root.path());
+    assert!(both.contains("cannot be told apart, ="), "the signs are not explained: {both}");
+    assert!(both.contains("- grid: ") && !both.contains("rows cannot be told apart"), "{both}");
+    // The same sweep twice, as before and after a change.
+    let twice = stdout(&["table", "lab", "again/lab", "--no-notes"], root.path());
+    assert!(
+        twice.contains("| again/lab | kl0.15-frozen |") && twice.contains("| lab | kl0.15-frozen |"),
+        "{twice}"
+    );
 }
 
 #[test]
@@ -133,7 +159,13 @@ fn mistakes_are_named_with_a_way_out() {
         (vec!["table", "lab", "--where", "kl_beta=7"], "its values are 0.12, 0.145"),
         (vec!["table", "lab", "--sort", "shot_9"], "choose one of shot_1"),
         (vec!["table", "lab", "--baseline", "kl_beta=0.15"], "also give freeze"),
-        (vec!["table", "nowhere"], "is not a results directory"),
+        (vec!["table", "lab", "--baseline", "kl0.12-frozn"], "did you mean `kl0.12-frozen`?"),
+        (vec!["table", "lab", "--metric", "average"], "`--best` ranks by"),
+        (vec!["table", "lab", "--rows", "freeze", "--cols", "freeze"], "two different axes"),
+        (vec!["table", "nowhere"], "`nowhere` does not exist"),
+        (vec!["table", "lab/matrix.csv"], "is a file, not a results directory"),
+        (vec!["table", "."], "results inside: `./lab`"),
+        (vec!["table", "lab/points"], "such as `results/kl_grid`"),
         (vec!["why", "lab", "--point", "kl0.12-frozn", "--shot", "1"], "did you mean `kl0.12-frozen`?"),
         (vec!["why", "lab", "--point", "kl0.12-frozen", "--shot", "7"], "its shot counts are 1, 2, 3, 4"),
         (vec!["table"], "required"),
@@ -166,10 +198,13 @@ fn ten_thousand_points_are_read_in_under_a_second() {
         .map(|index| Row { name: format!("point-{index}"), status: RowStatus::Done, ..row.clone() })
         .collect();
     atomic::write(&root.path().join("large/matrix.csv"), &found.to_csv()).expect("written");
+    let record = root.path().join("large/resolved.json");
+    atomic::write(&record, b"{}").expect("written");
     for index in 0..10_000 {
-        std::fs::create_dir_all(root.path().join(format!("large/points/point-{index}"))).expect("made");
+        let point = root.path().join(format!("large/points/point-{index}"));
+        std::fs::create_dir_all(&point).expect("made");
+        std::fs::hard_link(&record, point.join("point.json")).expect("linked");
     }
-    atomic::write(&root.path().join("large/resolved.json"), b"{}").expect("written");
     std::thread::sleep(std::time::Duration::from_millis(20));
     atomic::write(&root.path().join("large/matrix.csv"), &found.to_csv()).expect("written");
     let start = std::time::Instant::now();
@@ -177,34 +212,4 @@ fn ten_thousand_points_are_read_in_under_a_second() {
     let elapsed = start.elapsed();
     assert!(text.lines().count() > 5);
     assert!(elapsed.as_secs_f64() < 1.0, "{elapsed:?}");
-}
-
-#[test]
-fn the_report_is_one_file_and_the_same_every_time() {
-    let root = tempfile::tempdir().expect("a directory");
-    finish(&fixture::grid("grid", 1, 40), root.path());
-    stdout(&["report", "grid", "-o", "a.html", "--svg", "figures", "--tensorboard", "tb"], root.path());
-    stdout(&["report", "grid", "-o", "b.html"], root.path());
-    let page = std::fs::read_to_string(root.path().join("a.html")).expect("written");
-    assert_eq!(page, std::fs::read_to_string(root.path().join("b.html")).expect("written"));
-    for part in ["id=\"matrix\"", "id=\"heat\"", "id=\"learning\"", "id=\"overlap\"", "id=\"provenance\""] {
-        assert!(page.contains(part), "no {part}");
-    }
-    for outside in ["http://", "https://", "src=", "@import"] {
-        assert!(!page.contains(outside), "the page refers to {outside}");
-    }
-    assert_eq!(page.matches("<tr").count(), 1 + 72 + 3);
-    assert!(root.path().join("figures/heat-kl_beta-grpo_lr-none.svg").is_file());
-    let events = "tb/kl0.15-lr5e-6-ep1-frozen/events.out.tfevents.0000000000.sweep";
-    assert!(root.path().join(events).is_file());
-}
-
-#[test]
-fn five_hundred_points_make_a_report_quickly() {
-    let root = tempfile::tempdir().expect("a directory");
-    fixture::write(&fixture::grid("grid", 7, 115), root.path());
-    let start = std::time::Instant::now();
-    stdout(&["report", "grid", "-o", "a.html"], root.path());
-    let elapsed = start.elapsed();
-    assert!(elapsed.as_secs_f64() < 8.0, "{elapsed:?}");
 }

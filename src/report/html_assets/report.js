@@ -1,10 +1,9 @@
 "use strict";
 (() => {
-  const table = document.getElementById("points");
-  const body = table.tBodies[0];
-  const heads = [...table.tHead.rows[0].cells];
+  const tables = [...document.querySelectorAll("table.results")];
   // Reference rows frame the range: they stay last, whatever the order.
-  const rows = () => [...body.rows].filter((row) => !row.classList.contains("reference"));
+  const isReference = (row) => row.classList.contains("reference");
+  const rows = (table) => [...table.tBodies[0].rows].filter((row) => !isReference(row));
 
   const value = (row, column) => {
     const cell = row.cells[column];
@@ -15,32 +14,62 @@
   const compare = (a, b) =>
     typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
 
-  const sortBy = (column) => {
+  const sortBy = (table, heads, column) => {
     const first = heads[column].classList.contains("n") ? "descending" : "ascending";
     const other = first === "descending" ? "ascending" : "descending";
     const order = heads[column].getAttribute("aria-sort") === first ? other : first;
     heads.forEach((head) => head.removeAttribute("aria-sort"));
     heads[column].setAttribute("aria-sort", order);
     const sign = order === "ascending" ? 1 : -1;
-    const keyed = rows().map((row) => [value(row, column), row]);
+    const keyed = rows(table).map((row) => [value(row, column), row]);
     keyed.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : sign * compare(a, b)));
-    const references = [...body.rows].filter((row) => row.classList.contains("reference"));
-    body.append(...keyed.map(([, row]) => row), ...references);
+    const references = [...table.tBodies[0].rows].filter(isReference);
+    table.tBodies[0].append(...keyed.map(([, row]) => row), ...references);
   };
-  heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => sortBy(column)));
+  for (const table of tables) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, column) =>
+      head.querySelector("button")?.addEventListener("click", () => sortBy(table, heads, column)),
+    );
+  }
 
   const count = document.getElementById("count");
   const filter = document.getElementById("filter");
   filter.addEventListener("input", () => {
+    // A word counts from its beginning, so that "frozen" does not find "unfrozen".
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const patterns = words.map((word) => new RegExp(`(^|[^a-z0-9])${word.replace(/[^\w]/g, "\\$&")}`));
+    const all = tables.flatMap(rows);
     let shown = 0;
-    for (const row of rows()) {
-      const text = row.textContent.toLowerCase();
-      row.hidden = !words.every((word) => text.includes(word));
+    for (const row of all) {
+      const text = [...row.cells].map((cell) => cell.textContent.toLowerCase()).join(" ");
+      row.hidden = !patterns.every((pattern) => pattern.test(text));
       shown += !row.hidden;
     }
-    count.textContent = words.length ? `${shown} of ${rows().length} points` : "";
+    count.textContent = words.length ? `${shown} of ${all.length} rows` : "";
   });
+
+  // One pair of axes at a time; taking the other one's axis swaps the two.
+  const maps = [...document.querySelectorAll("figure[data-down]")];
+  const selects = ["axis-one", "axis-two"].map((id) => document.getElementById(id));
+  if (selects.every(Boolean)) {
+    let chosen = selects.map((select) => select.value);
+    const showMaps = () => {
+      for (const map of maps) {
+        const axes = [map.dataset.down, map.dataset.across];
+        map.classList.toggle("other", !chosen.every((axis) => axes.includes(axis)));
+      }
+    };
+    selects.forEach((select, index) =>
+      select.addEventListener("change", () => {
+        if (selects[1 - index].value === select.value) selects[1 - index].value = chosen[index];
+        chosen = selects.map((one) => one.value);
+        showMaps();
+      }),
+    );
+    document.getElementById("axes").hidden = false;
+    showMaps();
+  }
 
   const curves = new Map();
   for (const series of document.querySelectorAll(".series[data-point]")) {
@@ -51,8 +80,8 @@
   const show = (box) => {
     for (const series of curves.get(box.dataset.point) ?? []) series.classList.toggle("off", !box.checked);
   };
-  const boxes = [...body.querySelectorAll("input[data-point]")];
-  body.addEventListener("change", (event) => {
+  const boxes = [...document.querySelectorAll("input[data-point]")];
+  document.getElementById("points").addEventListener("change", (event) => {
     if (event.target.dataset.point !== undefined) show(event.target);
   });
   for (const button of document.querySelectorAll("button[data-curves]")) {

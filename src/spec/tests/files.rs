@@ -102,6 +102,27 @@ fn the_sweep_file_itself() {
 }
 
 #[test]
+fn a_missing_sweep_file_comes_with_those_that_are_there() {
+    let dir = sweep_dir(&[("sweeps/kl_grid.toml", b""), ("sweeps/quick.toml", b""), ("empty/notes.md", b"")]);
+    insta::assert_snapshot!(message(&dir, "nofile.toml"), @r"
+    cannot read sweep file `DIR/nofile.toml`: No such file or directory (os error 2)
+    hint: sweep files nearby: `DIR/sweeps/kl_grid.toml`, `DIR/sweeps/quick.toml`
+    ");
+    insta::assert_snapshot!(message(&dir, "sweeps/other.toml"), @r"
+    cannot read sweep file `DIR/sweeps/other.toml`: No such file or directory (os error 2)
+    hint: sweep files nearby: `DIR/sweeps/kl_grid.toml`, `DIR/sweeps/quick.toml`
+    ");
+    insta::assert_snapshot!(message(&dir, "empty/kl_grid.toml"), @r"
+    cannot read sweep file `DIR/empty/kl_grid.toml`: No such file or directory (os error 2)
+    hint: `DIR/empty` has no sweep files; the README shows how to write one, `sweep schema` lists its keys
+    ");
+    insta::assert_snapshot!(message(&dir, "nowhere/kl_grid.toml"), @r"
+    cannot read sweep file `DIR/nowhere/kl_grid.toml`: No such file or directory (os error 2)
+    hint: there is no directory `DIR/nowhere` either
+    ");
+}
+
+#[test]
 fn only_what_points_use_must_exist() {
     let body = "[train]\ninit = \"unused.pt\"\n[grid]\ninit = [\"none\", \"a.json\"]\n";
     let dir = sweep_dir(&[
