@@ -174,6 +174,10 @@ pub fn close(
     runner.finish_ready(None, &mut |event| logged(store, event, sink))?;
     let outcome = runner.points.outcome(stopped);
     store.check_in_place()?;
+    // Whoever wants it to end does not wait for it: the next run does it.
+    if stopped.is_none() {
+        runner.points.export(runner.session, store, &runner.stages)?;
+    }
     let matrix = write_matrix(store, store.dir().path())?;
     logged(store, &finished(&outcome, began), sink);
     Ok(RunReport { outcome, matrix, dir: store.dir().clone() })

@@ -286,6 +286,7 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
         points: spec.points.clone(),
         baseline: spec.baseline.clone(),
         eval: spec.eval.clone(),
+        export: spec.export.clone(),
         inputs: session.inputs.clone(),
         health: session.health(),
         provenance,

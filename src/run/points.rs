@@ -138,6 +138,8 @@ impl PointTable {
             match reached(session, stages, planned.stage, planned.epoch) {
                 Reach::Epoch(epoch) => {
                     let (record, scores, metrics) = evaluate(session, stages, index, epoch, device)?;
+                    // Before the point counts as finished: an interrupted export is made again with it.
+                    export(session, store, planned.stage, epoch)?;
                     write(session, store, &record, &scores, &metrics)?;
                     let average = average(session, &scores);
                     let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
@@ -154,6 +156,19 @@ impl PointTable {
             }
         }
         Ok(())
+    }
+
+    /// Exports every finished point: also those whose exports were damaged since or not asked for at the time.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written.
+    pub fn export(&self, session: &Session, store: &Store, stages: &StageTable) -> Result<(), RunError> {
+        let points = session.plan.points.par_iter().zip(&self.ended);
+        let done = points.filter(|(_, ended)| **ended == Some(PointStatus::Done));
+        done.try_for_each(|(point, _)| match reached(session, stages, point.stage, point.epoch) {
+            Reach::Epoch(epoch) => export(session, store, point.stage, epoch),
+            Reach::Never(_) | Reach::Failed(_) | Reach::NotYet => Ok(()),
+        })
     }
 
     fn give_up(
@@ -302,6 +317,16 @@ fn write(
 ) -> Result<(), RunError> {
     let samples = session.spec.eval.as_ref().map_or(&[][..], |eval| &eval.samples);
     Ok(store.write_point(PointFiles { record, metrics, scores, samples })?)
+}
+
+/// Writes a stage's checkpoint in the formats of `[export]`.
+fn export(session: &Session, store: &Store, stage: usize, epoch: u32) -> Result<(), RunError> {
+    let formats = &session.spec.export;
+    if formats.is_empty() {
+        return Ok(());
+    }
+    let stage = &session.plan.stages[stage];
+    Ok(store.export(&StageStore::checkpoint_path(&stage.key, phase_of(&stage.kind), epoch), formats)?)
 }
 
 fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Option<f64> {

@@ -111,7 +111,7 @@ pub fn spec_of(resolved: ResolvedRecord, dir: &Path) -> SweepSpec {
         points: resolved.points,
         baseline: resolved.baseline,
         eval: resolved.eval,
-        export: Vec::new(),
+        export: resolved.export,
         slurm: None,
         warnings: Vec::new(),
     }

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::claim::{self, Claim};
 use super::fault::{self, Passage};
+use super::layout::export_path;
 use super::lock::{self, Lock};
+use crate::checkpoint;
 use crate::plan::StageKey;
+use crate::spec::ExportFormat;
 
 use super::{
     EpochMetrics, FORMAT, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord, StageStore, StoreError,
@@ -167,6 +170,20 @@ impl Store {
     /// I/O errors.
     pub fn write_point_record(&self, record: &PointRecord) -> Result<(), StoreError> {
         write_json(&self.dir.point_record(&record.name), record)
+    }
+
+    /// Writes `checkpoint` (relative to the directory) in other formats, beside it. Files that are whole stay as they
+    /// are.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read, I/O errors.
+    pub fn export(&self, checkpoint: &Path, formats: &[ExportFormat]) -> Result<(), StoreError> {
+        let path = self.dir.path().join(checkpoint);
+        let checkpoint = checkpoint::read(&path)?;
+        for &format in formats {
+            checkpoint::export(&export_path(&path, format), &checkpoint, format)?;
+        }
+        Ok(())
     }
 
     /// Moves a point out of the way, to `set_aside/<name>.<why><n>`; returns where it went. Nothing is deleted.
