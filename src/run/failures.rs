@@ -64,10 +64,11 @@ impl Failures {
     }
 }
 
-/// Whether a message is about memory: then wide cohorts are no use for other stages either.
+/// Whether a message is about memory: then wide cohorts are no use for other stages either. The driver calls it
+/// `CUDA_ERROR_OUT_OF_MEMORY`, "out of memory"; what cubecl makes of it when it allocates is the last one.
 fn is_out_of_memory(cause: &str) -> bool {
     let cause = cause.to_lowercase();
-    ["out of memory", "out_of_memory", "outofmemory", "memory allocation"]
+    ["out of memory", "out_of_memory", "outofmemory", "memory allocation", "can't allocate buffer of size"]
         .iter()
         .any(|words| cause.contains(words))
 }
@@ -108,5 +109,23 @@ mod tests {
         assert_eq!(failures.width(), 2);
         assert_eq!(failures.note(&[7], "CUDA_ERROR_OUT_OF_MEMORY"), Verdict::Again);
         assert_eq!(failures.note(&[7], "CUDA_ERROR_OUT_OF_MEMORY"), Verdict::GiveUp);
+    }
+
+    /// The texts of burn 0.21's CUDA backend (cubecl 0.10, cudarc 0.19) and of Rust's allocator.
+    #[test]
+    fn messages_about_memory_are_known() {
+        for cause in [
+            "called `Result::unwrap()` on an `Err` value: The server is in an invalid state\nCaused by:\n  [An io error happened during launch\nCaused by:\n  can't allocate buffer of size: 8589934592\n]",
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "memory allocation of 34359738368 bytes failed",
+        ] {
+            assert!(is_out_of_memory(cause), "{cause}");
+        }
+        for cause in [
+            "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access was encountered\")",
+            "index out of bounds",
+        ] {
+            assert!(!is_out_of_memory(cause), "{cause}");
+        }
     }
 }

@@ -105,6 +105,13 @@ impl PointTable {
         self.new_failures
     }
 
+    /// Points that will not get results, as far as `stages` tell: whoever trained them.
+    pub fn lost(&self, session: &Session, stages: &StageTable) -> usize {
+        let points = session.plan.points.iter();
+        let reach = points.map(|point| reached(session, stages, point.stage, point.epoch));
+        reach.filter(|reach| matches!(reach, Reach::Never(_) | Reach::Failed(_))).count()
+    }
+
     /// Number of points that need nothing any more.
     pub fn ended(&self) -> usize {
         self.ended.iter().flatten().count()
@@ -143,7 +150,7 @@ impl PointTable {
                     write(session, store, &record, &scores, &metrics)?;
                     let average = average(session, &scores);
                     let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
-                    log(&Event::PointDone { point: record.name, average, val_loss });
+                    log(&Event::PointDone { point: record.name, stage: record.stage, average, val_loss });
                     self.ended[index] = Some(PointStatus::Done);
                 }
                 Reach::Never(cause) => {
@@ -182,7 +189,7 @@ impl PointTable {
         let record = record(session, index, None, status, Some(cause.clone()));
         let metrics = chain_metrics(session, stages, index, session.plan.points[index].epoch);
         write(session, store, &record, &BTreeMap::new(), &metrics)?;
-        log(&Event::PointFailed { point: record.name, error: cause });
+        log(&Event::PointFailed { point: record.name, stage: record.stage, error: cause });
         self.ended[index] = Some(status);
         self.new_failures += 1;
         Ok(())

@@ -28,8 +28,10 @@ pub struct WorkerOptions {
     pub retries: u32,
     /// Number of workers that share the work.
     pub crew: usize,
-    /// Every point's first seed before any second one.
-    pub by_seed: bool,
+    /// End in time for this moment; every point's first seed comes before any second one.
+    pub deadline: Option<Instant>,
+    /// Stop when so many points are without results, those of earlier runs counted in.
+    pub max_failures: Option<usize>,
     /// A run has started it and finishes what it leaves.
     pub attached: bool,
 }
@@ -54,11 +56,13 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<Option<Stop>, Ru
     let stages = StageTable::join(&session, store.stages(), options.device.kind())?;
     let tables = (stages, PointTable::join(&session));
     let both = (&run_options, cancel);
-    let mut runner = Runner::new((&session, &store), both, tables, Some((options.crew, options.by_seed)));
+    let mut runner = Runner::new((&session, &store), both, tables, Some(options.crew));
     let stopped = runner.work(&mut |event| logged(&store, event, &mut |_| {}))?;
     if options.attached {
         return Ok(stopped);
     }
+    // What others noted is gone when the directory is opened again.
+    runner.refresh()?;
     let stages = runner.into_stages();
     drop(store);
     match Store::open(dir, "the last task of a cluster job") {
@@ -93,10 +97,10 @@ fn run_options(options: &WorkerOptions) -> RunOptions {
         share: options.share,
         width: options.width,
         fresh: false,
-        deadline: None,
+        deadline: options.deadline,
         retries: options.retries,
         retry_infeasible: false,
-        max_failures: None,
+        max_failures: options.max_failures,
         provenance: BTreeMap::new(),
     }
 }

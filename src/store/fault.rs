@@ -151,7 +151,7 @@ fn suffer(fault: &Fault, members: u64) -> io::Result<()> {
         Action::Panic if passed == fault.at => panic!("planted fault"),
         Action::Panic => Ok(()),
         Action::OutOfMemory { members: most } if members > most => {
-            panic!("planted fault: CUDA_ERROR_OUT_OF_MEMORY")
+            panic!("planted fault: can't allocate buffer of size: 1073741824")
         }
         Action::OutOfMemory { .. } => Ok(()),
         Action::Hang => loop {

@@ -130,8 +130,8 @@ fn the_status_follows_a_run() {
         }
         let status = sandbox.json(&["status", "results/long"]);
         assert_eq!(status["points"], 2);
-        let stages = status["training"]["stages"].as_array().map_or(0, Vec::len);
-        if status["training"]["phase"] == "grpo" && stages == 2 {
+        let stages = status["training"][0]["stages"].as_array().map_or(0, Vec::len);
+        if status["training"][0]["phase"] == "grpo" && stages == 2 {
             break status;
         }
     };
