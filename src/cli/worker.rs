@@ -70,7 +70,14 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<u8> {
         max_failures: args.max_fail,
         attached: args.attached,
     };
-    match run::work(&options, &cancel)? {
+    let report = run::work(&options, &cancel)?;
+    match report.stopped {
+        Some(Stop::Interrupted) if signal_code(&signal) == 5 && report.too_slow => {
+            output::note(
+                "the time limit came before one epoch was finished: not put back into the queue\nhint: a longer `time` in `[slurm]`",
+            );
+            Ok(1)
+        }
         Some(Stop::Interrupted) => Ok(signal_code(&signal)),
         // Limits of the run, not of the task: it is not to be put back into a queue, nor to be started again.
         Some(stop @ (Stop::Budget | Stop::Failures)) => {

@@ -38,7 +38,7 @@ pub use launch::{ClusterOptions, Launched, launch, preview};
 pub use session::{Session, phase_of, thousands};
 pub use slurm::SlurmError;
 pub use verify::{PointCheck, Verification, VerifyError, verify};
-pub use worker::{WorkerOptions, work};
+pub use worker::{WorkerOptions, WorkerReport, work};
 
 use crew::supervise;
 use launch::{close, close_after_workers};

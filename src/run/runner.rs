@@ -32,6 +32,9 @@ pub struct Runner<'a> {
     budget: Option<Budget>,
     pace: Pace,
     estimated: bool,
+    /// When this process began to train, and how many epochs of its stages it has finished.
+    began: Option<Instant>,
+    epochs: u64,
     /// Number of worker processes that share the stages; `None` = this process works alone.
     crew: Option<usize>,
 }
@@ -66,6 +69,8 @@ impl<'a> Runner<'a> {
             budget,
             pace,
             estimated: false,
+            began: None,
+            epochs: 0,
             crew,
         }
     }
@@ -92,6 +97,12 @@ impl<'a> Runner<'a> {
             self.train(&cohort, log)?;
             drop(claims);
         }
+    }
+
+    /// Whether half of the time since `start` was not enough for one epoch: whoever has as much time again will not
+    /// finish it either.
+    pub fn is_too_slow(&self, start: Instant) -> bool {
+        self.epochs == 0 && self.began.is_some_and(|began| 2 * began.elapsed() >= start.elapsed())
     }
 
     /// Why to stop, if there is a reason.
@@ -236,6 +247,7 @@ impl<'a> Runner<'a> {
     /// Trains one cohort; every epoch is on disk before the next begins, and every point is finished as soon
     /// as its epoch is there.
     fn train(&mut self, cohort: &Cohort, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
+        self.began.get_or_insert_with(Instant::now);
         let session = self.session;
         let plan = &session.plan;
         let (model, freeze, jobs) = self.stages.jobs(session, cohort)?;
@@ -297,6 +309,7 @@ impl<'a> Runner<'a> {
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         self.store.check_in_place()?;
+        self.epochs += 1;
         let only = self.crew.is_some().then_some(cohort);
         let written = self.stages.record_event(self.session, event, log);
         // Whatever could not be written: that the directory is gone is the cause to name.

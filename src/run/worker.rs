@@ -36,13 +36,22 @@ pub struct WorkerOptions {
     pub attached: bool,
 }
 
+/// How a worker ended.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerReport {
+    /// Why it ended before everything was done.
+    pub stopped: Option<Stop>,
+    /// It had no time to finish a single epoch, and would not have another time.
+    pub too_slow: bool,
+}
+
 /// Works until nothing is left to do, or until `cancel` is raised. The last task of a cluster job to end writes
 /// the matrix.
 ///
 /// # Errors
 /// A directory that was not prepared or that another run holds, inputs that have changed since, a store that
 /// cannot be read or written.
-pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<Option<Stop>, RunError> {
+pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<WorkerReport, RunError> {
     let began = Instant::now();
     let resolved = read_resolved(&options.dir)?;
     let inputs = resolved.inputs.clone();
@@ -58,8 +67,9 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<Option<Stop>, Ru
     let both = (&run_options, cancel);
     let mut runner = Runner::new((&session, &store), both, tables, Some(options.crew));
     let stopped = runner.work(&mut |event| logged(&store, event, &mut |_| {}))?;
+    let report = WorkerReport { stopped, too_slow: runner.is_too_slow(began) };
     if options.attached {
-        return Ok(stopped);
+        return Ok(report);
     }
     // What others noted is gone when the directory is opened again.
     runner.refresh()?;
@@ -68,10 +78,10 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<Option<Stop>, Ru
     match Store::open(dir, "the last task of a cluster job") {
         Ok(store) => {
             close_after_workers((&session, &store), both, stages, stopped, (began, &mut |_| {}))?;
-            Ok(stopped)
+            Ok(report)
         }
         // Others are still at work.
-        Err(StoreError::Held { .. }) => Ok(stopped),
+        Err(StoreError::Held { .. }) => Ok(report),
         Err(error) => Err(error.into()),
     }
 }

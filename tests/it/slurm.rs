@@ -149,11 +149,12 @@ fn jobs_of_a_real_cluster() {
 fn a_job_that_meets_its_time_limit_goes_on_in_the_queue() {
     let Some(cluster) = Cluster::start() else { return };
     let limit = ("time = \"10\"", "time = \"1\"");
-    let notice = ("\"--cpus-per-task=1\"", "\"--cpus-per-task=1\", \"--signal=B:USR1@15\"");
-    let longer = ("grpo_epochs = [1, 2]", "grpo_epochs = [1, 300]");
-    let straight = Place::with(&[longer]);
+    // Much to compute and little to write.
+    let deeper = ("hidden = 32", "hidden = 32\nheads = 8\nlayers = 16");
+    let longer = ("grpo_epochs = [1, 2]", "grpo_epochs = [1, 120]");
+    let straight = Place::with(&[longer, deeper]);
     assert_eq!(said(&straight.run(&[], "")).0, Some(0));
-    let place = Place::with(&[SLURM, limit, notice, longer]);
+    let place = Place::with(&[SLURM, limit, longer, deeper]);
     assert_eq!(said(&cluster.run(&place, &["--tasks", "2"])).0, Some(0));
     let results = place.results("small");
     let job = std::fs::read_to_string(results.join("workers/job")).expect("a number").trim().to_owned();

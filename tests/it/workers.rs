@@ -1,6 +1,6 @@
 //! Several worker processes give what one gives, whatever becomes of one of them.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sweep::store::{Status, Training};
@@ -183,4 +183,31 @@ fn without_a_gpu_a_list_of_them_says_what_to_do() {
     let (code, text) = said(&place.run(&["--device", "cpu,gpu"], ""));
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("`gpu` is no device"), "{text}");
+}
+
+/// What Slurm sends near the time limit, in the middle of an epoch that would not end within another time limit.
+#[test]
+fn a_task_that_can_finish_no_epoch_does_not_ask_for_more_time() {
+    let signalled = |changes: &[(&str, &str)], epochs: usize| {
+        let place = Place::with(changes);
+        assert_eq!(place.run(&[], "step:1:kill").status.code(), None);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sweep"));
+        command.current_dir(place.dir.path()).args(["worker", "results/small", "--device", "cpu"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let before = events(&place.results("small"), "cohort_started");
+        let child = command.spawn().expect("it starts");
+        wait_for(|| {
+            let seen = |kind| events(&place.results("small"), kind);
+            seen("cohort_started") > before && seen("epoch_done") >= epochs
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        kill("USR1", child.id());
+        said(&child.wait_with_output().expect("it ends"))
+    };
+    let large = ("hidden = 32", "hidden = 256\nheads = 8\nlayers = 24");
+    let (code, text) = signalled(&[large], 0);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("before one epoch was finished: not put back into the queue\nhint: "), "{text}");
+    let (code, text) = signalled(&[("grpo_epochs = [1, 2]", "grpo_epochs = [1, 5000]")], 1);
+    assert_eq!(code, Some(5), "{text}");
 }
