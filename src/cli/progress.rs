@@ -1,11 +1,13 @@
 //! What a run says on stderr while it goes: a bar with the remaining time on a terminal, one line per finished
 //! item otherwise.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 
 use super::output::{self, ProgressStyle};
+use super::plan_text::plural;
 use crate::event::Event;
 use crate::learn::Cancel;
 use crate::run::thousands;
@@ -19,6 +21,8 @@ pub struct Progress {
     points: usize,
     ended: usize,
     steps: u64,
+    /// Stages taken over so far, by the sweep that had them.
+    adopted: BTreeMap<String, usize>,
     /// Whether the bar's clock is to go on.
     ticking: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
@@ -34,6 +38,7 @@ impl Progress {
             points: 0,
             ended: 0,
             steps: 0,
+            adopted: BTreeMap::new(),
             ticking: std::sync::Arc::default(),
         }
     }
@@ -47,9 +52,7 @@ impl Progress {
                 self.steps = *steps_left;
                 self.plan_ready((*stages, *steps, *steps_naive), notices);
             }
-            Event::StageAdopted { stage, from } => {
-                self.say(&format!("stage {stage} taken over from `{from}`"))
-            }
+            Event::StageAdopted { from, .. } => *self.adopted.entry(from.clone()).or_default() += 1,
             Event::StageDamaged { stage, cause, moved_to } => self.say(&format!(
                 "warning: stage {stage} cannot be used: {cause}\n  moved to `{moved_to}`; it is trained again"
             )),
@@ -103,6 +106,9 @@ impl Progress {
     }
 
     fn plan_ready(&mut self, (stages, steps, steps_naive): (usize, u64, u64), notices: &[String]) {
+        for (from, count) in std::mem::take(&mut self.adopted) {
+            self.say(&format!("taken over: {} from `{from}`", plural(count, "stage")));
+        }
         for notice in notices {
             self.say(notice);
         }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Pace};
-use super::failures::{Failures, Verdict, message_of};
+use super::failures::{Failures, Verdict, cause_of, forget_panics};
 use super::points::PointTable;
 use super::session::{Session, phase_of};
 use super::stages::StageTable;
@@ -272,6 +272,7 @@ impl<'a> Runner<'a> {
         let (mut began, steps) = (Instant::now(), session.dataset.train.len() as u64);
         let (cancel, device) = (self.cancel, self.options.device);
         let (mut error, mut reported) = (None, 0);
+        forget_panics();
         let end = catch_unwind(AssertUnwindSafe(|| {
             let mut report = |event: MemberEvent| {
                 self.pace.add(steps, began.elapsed());
@@ -289,7 +290,7 @@ impl<'a> Runner<'a> {
         match (error, end) {
             (Some(error), _) => Err(error),
             (None, Ok(CohortEnd::Finished | CohortEnd::Cancelled)) => Ok(()),
-            (None, Err(payload)) => self.failed(cohort, &message_of(payload.as_ref()), log),
+            (None, Err(payload)) => self.failed(cohort, &cause_of(payload.as_ref()), log),
         }
     }
 

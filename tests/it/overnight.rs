@@ -118,7 +118,8 @@ fn fresh_starts_anew_beside_the_old_results() {
     };
     assert_same(&place.results("small-2"), &named("small-2"));
     let (_, text) = said(&place.run(&["--name", "other"], ""));
-    assert!(text.contains("taken over from"), "{text}");
+    // Two starts, two warm-ups and four GRPO runs, in one line.
+    assert!(text.contains("taken over: 8 stages from `results/small`"), "{text}");
     assert_same(&place.results("other"), &named("other"));
     let output = place.run(&["--fresh", "--fail-fast"], "step:1:oom:0");
     let text = said(&output).1;
