@@ -48,10 +48,18 @@ pub enum Event {
         last_epoch: u32,
         /// Member-steps to make.
         steps: u64,
-        /// Points that end in one of its stages.
+        /// Points that are still to end in one of its stages.
         #[serde(default)]
         points: usize,
+        /// The keys of its stages: what tells it from the cohorts of other workers. Empty in old logs.
+        #[serde(default)]
+        stages: Vec<String>,
+        /// For each of them, the last point that ends in it; empty where none does.
+        #[serde(default)]
+        names: Vec<String>,
     },
+    /// A cohort has ended; `complete`: each of its stages made the steps it was to make, or ended earlier by itself.
+    CohortFinished { stages: Vec<String>, complete: bool },
     /// An epoch of one stage is on disk.
     EpochDone {
         stage: String,
@@ -64,9 +72,21 @@ pub enum Event {
     /// A stage ended by a number that is not finite.
     StageDiverged { stage: String, epoch: u32, cause: String },
     /// A point has its results.
-    PointDone { point: String, average: Option<f64>, val_loss: Option<f64> },
+    PointDone {
+        point: String,
+        /// The key of its last stage; empty in old logs, here and below.
+        #[serde(default)]
+        stage: String,
+        average: Option<f64>,
+        val_loss: Option<f64>,
+    },
     /// A point will not get results.
-    PointFailed { point: String, error: String },
+    PointFailed {
+        point: String,
+        #[serde(default)]
+        stage: String,
+        error: String,
+    },
     /// The end: everything that could be done is done, or the run was stopped.
     Finished { done: usize, failed: usize, pending: usize, interrupted: bool, seconds: f64 },
 }

@@ -5,7 +5,7 @@
 //! whose order changes from run to run.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -43,13 +43,21 @@ pub fn write_tensors(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let header = header(path, tensors, metadata)?;
-    atomic::write_with(path, |writer| {
-        use std::io::Write;
-        writer.write_all(&(header.len() as u64).to_le_bytes())?;
-        writer.write_all(&header)?;
-        tensors.values().try_for_each(|array| writer.write_all(&encode(&array.values)))
-    })
-    .map_err(CheckpointError::Io)
+    atomic::write_with(path, |writer| fill(writer, &header, tensors)).map_err(CheckpointError::Io)
+}
+
+/// The bytes of a file `path` with weights and nothing else.
+pub(super) fn encode_plain(path: &Path, weights: &Weights) -> Result<Vec<u8>, CheckpointError> {
+    let header = header(path, weights, &BTreeMap::new())?;
+    let mut bytes = Vec::new();
+    fill(&mut bytes, &header, weights).map_err(CheckpointError::Io)?;
+    Ok(bytes)
+}
+
+fn fill(writer: &mut impl Write, header: &[u8], tensors: &Weights) -> std::io::Result<()> {
+    writer.write_all(&(header.len() as u64).to_le_bytes())?;
+    writer.write_all(header)?;
+    tensors.values().try_for_each(|array| writer.write_all(&encode(&array.values)))
 }
 
 /// The JSON header, padded so that the tensors begin at a multiple of 8 bytes.

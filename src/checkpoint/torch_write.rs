@@ -14,24 +14,36 @@ use zip::{CompressionMethod, ZipWriter};
 use super::bytes::encode;
 use super::error::CheckpointError;
 use super::facts::{Facts, Phase};
+use super::safetensors_file::encode_plain;
 use super::torch_read::{FACTS_KEY, V2_LAYER, V2_PREFIX};
 use super::{Array, Checkpoint, Weights};
 use crate::spec::ExportFormat;
 use crate::store::atomic;
 
-/// Writes `checkpoint` in a format of the lab's scripts: [`ExportFormat::V2`] `{epoch, global_step, state_dict,
+/// Writes `checkpoint` in a format of other programs: [`ExportFormat::V2`] `{epoch, global_step, state_dict,
 /// hyper_parameters}` with Lightning's names, [`ExportFormat::Pt`] `{epoch, phase, model_state_dict, kl_beta,
-/// metrics}`. Epochs count from 0 there. What is not known is `None`.
+/// metrics}`; epochs count from 0 there, what is not known is `None`. [`ExportFormat::Safetensors`]: the weights
+/// alone. A file that has just these bytes already is left as it is.
 ///
 /// # Errors
 /// I/O errors, and arrays whose shape and number of values disagree.
 pub fn export(path: &Path, checkpoint: &Checkpoint, format: ExportFormat) -> Result<(), CheckpointError> {
-    let bytes = encode_torch(checkpoint, format)
-        .map_err(|what| CheckpointError::Unwritable { path: path.to_path_buf(), what })?;
+    let torch = |fields| {
+        encode_torch(checkpoint, fields)
+            .map_err(|what| CheckpointError::Unwritable { path: path.to_path_buf(), what })
+    };
+    let bytes = match format {
+        ExportFormat::V2 => torch(v2_fields)?,
+        ExportFormat::Pt => torch(training_fields)?,
+        ExportFormat::Safetensors => encode_plain(path, &checkpoint.weights)?,
+    };
+    if fs_err::read(path).is_ok_and(|present| present == bytes) {
+        return Ok(());
+    }
     atomic::write(path, &bytes).map_err(CheckpointError::Io)
 }
 
-fn encode_torch(checkpoint: &Checkpoint, format: ExportFormat) -> Result<Vec<u8>, String> {
+fn encode_torch(checkpoint: &Checkpoint, fields: fn(&mut Pickler, &Checkpoint)) -> Result<Vec<u8>, String> {
     let Checkpoint { weights, facts } = checkpoint;
     for (name, array) in weights {
         if array.shape.iter().product::<usize>() != array.values.len() {
@@ -42,26 +54,26 @@ fn encode_torch(checkpoint: &Checkpoint, format: ExportFormat) -> Result<Vec<u8>
             ));
         }
     }
-    let epoch = facts.stored_epoch.or(facts.epoch.map(|epoch| i64::from(epoch) - 1));
     let mut pickle = Pickler::new();
-    match format {
-        ExportFormat::V2 => {
-            pickle.key_json("epoch", &json!(epoch));
-            pickle.key_json("global_step", &json!(facts.global_step.unwrap_or(0)));
-            let names = weights.iter().map(|(name, array)| (their_name(name), array));
-            pickle.state_dict("state_dict", names);
-            pickle.key_json("hyper_parameters", &hyper_parameters(weights, facts));
-        }
-        ExportFormat::Pt => {
-            pickle.key_json("epoch", &json!(epoch));
-            pickle.key_json("phase", &json!(facts.phase));
-            pickle.state_dict("model_state_dict", weights.iter().map(|(name, array)| (name.clone(), array)));
-            pickle.key_number("kl_beta", facts.kl_beta);
-            pickle.metrics(&facts.metrics);
-        }
-    }
+    let epoch = facts.stored_epoch.or(facts.epoch.map(|epoch| i64::from(epoch) - 1));
+    pickle.key_json("epoch", &json!(epoch));
+    fields(&mut pickle, checkpoint);
     pickle.key_json(FACTS_KEY, &json!(facts.to_header()));
     archive(pickle.finish(), weights).map_err(|error| error.to_string())
+}
+
+fn v2_fields(pickle: &mut Pickler, Checkpoint { weights, facts }: &Checkpoint) {
+    pickle.key_json("global_step", &json!(facts.global_step.unwrap_or(0)));
+    let names = weights.iter().map(|(name, array)| (their_name(name), array));
+    pickle.state_dict("state_dict", names);
+    pickle.key_json("hyper_parameters", &hyper_parameters(weights, facts));
+}
+
+fn training_fields(pickle: &mut Pickler, Checkpoint { weights, facts }: &Checkpoint) {
+    pickle.key_json("phase", &json!(facts.phase));
+    pickle.state_dict("model_state_dict", weights.iter().map(|(name, array)| (name.clone(), array)));
+    pickle.key_number("kl_beta", facts.kl_beta);
+    pickle.metrics(&facts.metrics);
 }
 
 /// What Lightning would have been constructed with, as far as weights and configuration say; what the file had

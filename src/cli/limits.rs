@@ -63,6 +63,15 @@ impl LimitArgs {
         options.max_failures = if self.fail_fast { Some(1) } else { self.max_fail.map(|most| most as usize) };
     }
 
+    /// Says that nobody will be there to run the command of `--on-finish`.
+    pub fn not_waited_for(&self) {
+        if self.on_finish.is_some() {
+            output::note(
+                "warning: the command of `--on-finish` is not run: nobody waits for the job (`--wait`)",
+            );
+        }
+    }
+
     /// Runs the command of `--on-finish`. That it fails is worth a line and changes nothing.
     pub fn finished(&self, code: u8, outcome: Option<&Outcome>, dir: &Path) {
         let Some(text) = &self.on_finish else { return };

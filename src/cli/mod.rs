@@ -97,7 +97,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return 3;
     }
     match error.downcast_ref::<RunError>() {
-        Some(RunError::Broken(_)) => 1,
+        Some(RunError::Broken { .. }) => 1,
         Some(RunError::Store(store)) if held(store) => 3,
         Some(RunError::Slurm(SlurmError::Queued(_))) => 3,
         _ if error.downcast_ref::<StoreError>().is_some_and(held) => 3,

@@ -28,7 +28,7 @@ fn number(count: u64) -> String {
     thousands(count as usize)
 }
 
-fn plural(count: usize, what: &str) -> String {
+pub fn plural(count: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 

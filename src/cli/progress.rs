@@ -1,11 +1,13 @@
 //! What a run says on stderr while it goes: a bar with the remaining time on a terminal, one line per finished
 //! item otherwise.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 
 use super::output::{self, ProgressStyle};
+use super::plan_text::plural;
 use crate::event::Event;
 use crate::learn::Cancel;
 use crate::run::thousands;
@@ -19,6 +21,8 @@ pub struct Progress {
     points: usize,
     ended: usize,
     steps: u64,
+    /// Stages taken over so far, by the sweep that had them.
+    adopted: BTreeMap<String, usize>,
     /// Whether the bar's clock is to go on.
     ticking: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
@@ -34,6 +38,7 @@ impl Progress {
             points: 0,
             ended: 0,
             steps: 0,
+            adopted: BTreeMap::new(),
             ticking: std::sync::Arc::default(),
         }
     }
@@ -47,9 +52,7 @@ impl Progress {
                 self.steps = *steps_left;
                 self.plan_ready((*stages, *steps, *steps_naive), notices);
             }
-            Event::StageAdopted { stage, from } => {
-                self.say(&format!("stage {stage} taken over from `{from}`"))
-            }
+            Event::StageAdopted { from, .. } => *self.adopted.entry(from.clone()).or_default() += 1,
             Event::StageDamaged { stage, cause, moved_to } => self.say(&format!(
                 "warning: stage {stage} cannot be used: {cause}\n  moved to `{moved_to}`; it is trained again"
             )),
@@ -62,7 +65,10 @@ impl Progress {
                     if *members == 1 { "one run".to_owned() } else { format!("{members} runs together") };
                 self.bar.set_message(format!("{phase} {epochs}, {together}"));
             }
-            Event::EpochDone { .. } | Event::StageDiverged { .. } | Event::StageFailed { .. } => {}
+            Event::CohortFinished { .. }
+            | Event::EpochDone { .. }
+            | Event::StageDiverged { .. }
+            | Event::StageFailed { .. } => {}
             Event::PointDamaged { point, cause, moved_to } => self.say(&format!(
                 "warning: point {point} cannot be used: {cause}\n  moved to `{moved_to}`; it is made again"
             )),
@@ -82,7 +88,7 @@ impl Progress {
                     duration(*seconds_left)
                 ));
             }
-            Event::PointDone { point, average, val_loss } => {
+            Event::PointDone { point, average, val_loss, .. } => {
                 self.ended += 1;
                 let figure = match (average, val_loss) {
                     (Some(average), _) => format!("average {:.1} %", 100.0 * average),
@@ -91,7 +97,7 @@ impl Progress {
                 };
                 self.item(&format!("{point}  {figure}"));
             }
-            Event::PointFailed { point, error } => {
+            Event::PointFailed { point, error, .. } => {
                 self.ended += 1;
                 self.say(&format!("[{}/{}] {point}  FAILED: {error}", self.ended, self.points));
             }
@@ -100,6 +106,9 @@ impl Progress {
     }
 
     fn plan_ready(&mut self, (stages, steps, steps_naive): (usize, u64, u64), notices: &[String]) {
+        for (from, count) in std::mem::take(&mut self.adopted) {
+            self.say(&format!("taken over: {} from `{from}`", plural(count, "stage")));
+        }
         for notice in notices {
             self.say(notice);
         }
@@ -178,5 +187,41 @@ pub fn duration(seconds: f64) -> String {
         0..60 => format!("{whole}s"),
         60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
         _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Seconds since 1970 as `2026-11-21 07:05 UTC`.
+pub fn moment(unix: u64) -> String {
+    let (days, minutes) = (unix / 86_400, unix % 86_400 / 60);
+    // Years that begin in March, in eras of 400 years: the leap day comes last.
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = 400 * era + year + next;
+    format!("{year}-{month:02}-{date:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_dates() {
+        // As `date -u -d @N` prints them.
+        for (unix, text) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (951_868_800, "2000-03-01 00:00 UTC"),
+            (1_795_245_804, "2026-11-21 07:23 UTC"),
+            (4_107_542_399, "2100-02-28 23:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ] {
+            assert_eq!(moment(unix), text);
+        }
     }
 }

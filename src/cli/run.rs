@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::launch::{LaunchArgs, OnCluster};
 use super::limits::{LimitArgs, end_at};
 use super::output;
-use super::progress::{Progress, duration};
+use super::progress::{Progress, duration, moment};
 use super::report::write_event_files;
 use super::sweep_file::{SpecArgs, expand};
 use crate::learn::{Cancel, Device, DeviceRequest};
@@ -70,7 +70,9 @@ impl HowArgs {
             self.device
         );
         self.device.parse::<DeviceRequest>()?;
-        Self { device: Device::Cpu.to_string(), ..self.clone() }.options(file)
+        let mut options = Self { device: Device::Cpu.to_string(), ..self.clone() }.options(file)?;
+        options.provenance.insert("device".to_owned(), format!("{} (cluster)", self.device));
+        Ok(options)
     }
 
     fn device(&self) -> &str {
@@ -89,6 +91,7 @@ impl HowArgs {
         anyhow::ensure!(self.cohort != Some(0), "`--cohort 0`: a cohort has at least one member");
         let mut workers = devices(&self.device)?;
         let device = workers.first().copied().unwrap_or(Device::Cpu);
+        let names: Vec<String> = workers.iter().map(Device::to_string).collect();
         if workers.len() == 1 {
             workers.clear();
         }
@@ -103,7 +106,7 @@ impl HowArgs {
             retries: 0,
             retry_infeasible: false,
             max_failures: None,
-            provenance: provenance(file, device),
+            provenance: provenance(file, &names.join(",")),
         })
     }
 }
@@ -118,15 +121,15 @@ fn devices(text: &str) -> anyhow::Result<Vec<Device>> {
 }
 
 /// What determines no result but is good to know later.
-fn provenance(file: &Path, device: Device) -> BTreeMap<String, String> {
+fn provenance(file: &Path, device: &str) -> BTreeMap<String, String> {
     let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let started = since.map_or(0, |since| since.as_secs()).to_string();
-    let holder = format!("process {} on {}, started at {started}", std::process::id(), host.trim());
+    let started = since.map_or(0, |since| since.as_secs());
+    let holder = format!("process {} on {}, started {}", std::process::id(), host.trim(), moment(started));
     let mut facts = BTreeMap::from([
         ("host".to_owned(), host.trim().to_owned()),
-        ("device".to_owned(), device.to_string()),
-        ("started".to_owned(), started),
+        ("device".to_owned(), device.to_owned()),
+        ("started".to_owned(), started.to_string()),
         ("holder".to_owned(), holder),
         ("sweep_file".to_owned(), file.display().to_string()),
     ]);
@@ -165,7 +168,10 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         let (name, dir) = (spec.name.clone(), options.root.join(&spec.name));
         let report = match start(args, spec, &options, &cancel) {
             Ok(Some(report)) => report,
-            Ok(None) => continue,
+            Ok(None) => {
+                args.limits.not_waited_for();
+                continue;
+            }
             Err(error) => {
                 args.limits.finished(super::exit_code(&error), None, &dir);
                 return Err(error);
@@ -290,7 +296,8 @@ pub fn signal_code(signal: &AtomicI32) -> u8 {
     }
 }
 
-fn reason(stop: Stop) -> &'static str {
+/// Why a run ended, in a few words.
+pub fn reason(stop: Stop) -> &'static str {
     match stop {
         Stop::Interrupted => "interrupted",
         Stop::Budget => "the time is up",

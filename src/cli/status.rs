@@ -86,7 +86,7 @@ fn text(status: &Status) -> String {
         (None, _) if done + failed == *points => {}
         (None, _) => text += "  no run is going on; `sweep run` with the same file goes on\n",
     }
-    if let Some(training) = &status.training {
+    for training in &status.training {
         let together = match training.members {
             1 => "one run".to_owned(),
             members => format!("{members} runs together"),

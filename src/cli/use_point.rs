@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::output;
+use crate::spec::ExportFormat;
 use crate::store;
 
 /// Points DIR/current at a point's checkpoint and prints how to use it
@@ -48,12 +49,12 @@ pub fn run(args: &UseArgs) -> anyhow::Result<u8> {
     };
     let path = fs_err::canonicalize(directory)?.join(&in_use.checkpoint);
     output::note(&format!("in use: {}", in_use.point));
-    // The lab's inference script reads the v2 format; take its export where `run` or `ckpt export` made one.
-    let exported = path.with_extension("ckpt");
+    // The lab's inference script reads the v2 format; take its export where `run` ([export]) or `ckpt export` made one.
+    let exported = store::export_path(&path, ExportFormat::V2);
     let script = if exported.is_file() { &exported } else { &path };
     if script == &path {
         output::note(&format!(
-            "hint: scripts that want the v2 format: sweep ckpt export {} --to v2, then this again",
+            "hint: scripts that want the v2 format: sweep ckpt export {} --to v2, then this again (for every point: `[export] formats = [\"v2\"]` in the sweep file)",
             path.display()
         ));
     }

@@ -7,8 +7,7 @@ use super::stages::StageTable;
 
 /// When a run has to end, and the order that makes its matrix fill evenly.
 pub struct Budget {
-    /// `None`: only the order matters, somebody else minds the time.
-    deadline: Option<Instant>,
+    deadline: Instant,
     /// Per stage: 0 if a first seed needs it, 1 if only second seeds do, ...
     ranks: Vec<usize>,
     /// Per point, the rank of its seed.
@@ -30,7 +29,7 @@ pub struct Estimate {
 
 impl Budget {
     /// Until `deadline`.
-    pub fn new(session: &Session, deadline: Option<Instant>) -> Self {
+    pub fn new(session: &Session, deadline: Instant) -> Self {
         let seeds = |index: usize| session.spec.points[index].config.train.seed;
         let mut known: Vec<u64> = Vec::new();
         let mut ranks = vec![usize::MAX; session.plan.stages.len()];
@@ -56,8 +55,7 @@ impl Budget {
 
     /// Time left.
     pub fn left(&self) -> Duration {
-        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-        self.deadline.map_or(Duration::MAX, left)
+        self.deadline.saturating_duration_since(Instant::now())
     }
 
     /// How many of `members` can train one epoch of `steps` in the time that is left, at `speed` member-steps
@@ -68,9 +66,8 @@ impl Budget {
         members.min(fit as usize)
     }
 
-    /// What fits at `speed`, in the order in which it is trained; `None` without a deadline.
-    pub fn estimate(&self, session: &Session, stages: &StageTable, speed: f64) -> Option<Estimate> {
-        self.deadline?;
+    /// What fits at `speed`, in the order in which it is trained.
+    pub fn estimate(&self, session: &Session, stages: &StageTable, speed: f64) -> Estimate {
         let per_epoch = session.dataset.train.len() as u64;
         let seconds = self.left().as_secs_f64();
         let fit = (seconds * speed) as u64;
@@ -88,7 +85,7 @@ impl Budget {
             points_left += 1;
             points += usize::from(steps_left <= fit);
         }
-        Some(Estimate { speed, seconds, steps: fit.min(steps_left), steps_left, points, points_left })
+        Estimate { speed, seconds, steps: fit.min(steps_left), steps_left, points, points_left }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What becomes of a cohort whose training fails: narrower cohorts, further attempts, at last one failed stage.
 
 use std::any::Any;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use crate::plan::Cohort;
 
@@ -64,16 +65,47 @@ impl Failures {
     }
 }
 
-/// Whether a message is about memory: then wide cohorts are no use for other stages either.
+/// Whether a message is about memory: then wide cohorts are no use for other stages either. The driver calls it
+/// `CUDA_ERROR_OUT_OF_MEMORY`, "out of memory"; what cubecl makes of it when it allocates is the last one.
 fn is_out_of_memory(cause: &str) -> bool {
     let cause = cause.to_lowercase();
-    ["out of memory", "out_of_memory", "outofmemory", "memory allocation"]
+    ["out of memory", "out_of_memory", "outofmemory", "memory allocation", "can't allocate buffer of size"]
         .iter()
         .any(|words| cause.contains(words))
 }
 
+/// Messages of the panics on all threads since [`forget_panics`], in order.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn panics() -> MutexGuard<'static, Vec<String>> {
+    PANICS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins to note panics anew. A GPU's own thread survives its panics, and the thread that waits for it only learns
+/// that there is no answer: the cause is what the other one said before.
+pub fn forget_panics() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            panics().push(message_of(info.payload()));
+            before(info);
+        }));
+    });
+    panics().clear();
+}
+
+/// Why a cohort failed whose training panicked with `payload`: what was said first, and what followed from it.
+pub fn cause_of(payload: &(dyn Any + Send)) -> String {
+    let own = message_of(payload);
+    match panics().first().filter(|first| **first != own) {
+        Some(first) => format!("{first} (then: {own})"),
+        None => own,
+    }
+}
+
 /// The message of a panic.
-pub fn message_of(payload: &(dyn Any + Send)) -> String {
+fn message_of(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "a defect without a message".to_owned())
@@ -108,5 +140,23 @@ mod tests {
         assert_eq!(failures.width(), 2);
         assert_eq!(failures.note(&[7], "CUDA_ERROR_OUT_OF_MEMORY"), Verdict::Again);
         assert_eq!(failures.note(&[7], "CUDA_ERROR_OUT_OF_MEMORY"), Verdict::GiveUp);
+    }
+
+    /// The texts of burn 0.21's CUDA backend (cubecl 0.10, cudarc 0.19) and of Rust's allocator.
+    #[test]
+    fn messages_about_memory_are_known() {
+        for cause in [
+            "called `Result::unwrap()` on an `Err` value: The server is in an invalid state\nCaused by:\n  [An io error happened during launch\nCaused by:\n  can't allocate buffer of size: 8589934592\n]",
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "memory allocation of 34359738368 bytes failed",
+        ] {
+            assert!(is_out_of_memory(cause), "{cause}");
+        }
+        for cause in [
+            "DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"an illegal memory access was encountered\")",
+            "index out of bounds",
+        ] {
+            assert!(!is_out_of_memory(cause), "{cause}");
+        }
     }
 }

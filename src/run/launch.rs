@@ -21,6 +21,9 @@ use crate::store::{StageStore, Store, SweepDir, read_job, write_job};
 /// How often a waiting run looks at the queue.
 const POLL: Duration = Duration::from_millis(500);
 
+/// How long after its deadline a job may still be closing what it did.
+const GRACE: Duration = Duration::from_secs(60);
+
 /// Tasks of a job unless told otherwise; never more than there are stages to train.
 const TASKS: usize = 4;
 
@@ -53,7 +56,7 @@ pub fn preview(spec: SweepSpec, options: &RunOptions, cluster: &ClusterOptions) 
     let session = Session::load(spec, options.share)?;
     let trained = session.plan.stages.iter().filter(|stage| stage.epochs > 0).count();
     let dir = SweepDir::new(&options.root, &session.spec.name);
-    Ok(slurm::script(&job(&session, dir.path(), (options, cluster), &params, trained)?))
+    Ok(slurm::script(&job(&session, dir.path(), (options, cluster), &params, (trained, 0))?))
 }
 
 fn job<'a>(
@@ -61,7 +64,7 @@ fn job<'a>(
     dir: &Path,
     (options, cluster): (&RunOptions, &ClusterOptions),
     params: &'a SlurmParams,
-    outstanding: usize,
+    (outstanding, lost): (usize, usize),
 ) -> Result<Job<'a>, RunError> {
     let tasks = cluster.tasks.unwrap_or(TASKS.min(outstanding)).max(1);
     Ok(Job {
@@ -71,7 +74,7 @@ fn job<'a>(
         name: &session.spec.name,
         tasks,
         params,
-        arguments: super::crew::arguments(options, &cluster.device, tasks),
+        arguments: super::crew::arguments(options, &cluster.device, tasks, lost),
     })
 }
 
@@ -89,16 +92,15 @@ pub fn launch(
     let params = spec.slurm.clone().unwrap_or_default();
     let session = Session::load(spec, options.share)?;
     let dir = SweepDir::new(&options.root, &session.spec.name);
-    let number = match read_job(&dir) {
+    let (number, lost) = match read_job(&dir) {
         Some(number) if slurm::in_queue(&number)? => {
             if !cluster.wait {
                 return Err(SlurmError::Queued(number).into());
             }
-            sink(&glance(&session, &dir, options)?);
-            number
+            (number, glance(&session, &dir, options, sink)?)
         }
         _ => match submit(&session, (options, cluster), &params, cancel, sink)? {
-            Submission::Job(number) => number,
+            Submission::Job(number, lost) => (number, lost),
             Submission::NothingToDo(report) => return Ok(Launched::Ended(report)),
         },
     };
@@ -108,7 +110,9 @@ pub fn launch(
     let (began, steps) = (Instant::now(), session.dataset.train.len() as u64);
     let mut tail = Tail::from_end(dir.events());
     while slurm::in_queue(&number)? {
-        if cancel.is_raised() {
+        // The tasks know the deadline themselves; those that the cluster has not started yet are not waited for.
+        let late = |deadline: Instant| Instant::now() > deadline + GRACE;
+        if options.deadline.map_or_else(|| cancel.is_raised(), late) {
             return Ok(Launched::Submitted { number, dir: dir.path().to_owned() });
         }
         tail.relay((cancel, steps), sink);
@@ -118,17 +122,26 @@ pub fn launch(
     let (store, launch) = open_store(&session, options)?;
     let (stages, points) = open_tables(&session, &store, options, (launch, Failed::Stay), &mut |_| {})?;
     let runner = Runner::new((&session, &store), (options, cancel), (stages, points), None);
-    close(&store, runner, None, began, sink).map(|report| Launched::Ended(Box::new(report)))
+    let stopped = runner.stopped_by(lost);
+    close(&store, runner, stopped, began, sink).map(|report| Launched::Ended(Box::new(report)))
 }
 
-/// How far a job is that others have submitted.
-fn glance(session: &Session, dir: &SweepDir, options: &RunOptions) -> Result<Event, RunError> {
+/// Says how far a job is that others have submitted; returns how many points will not get results.
+fn glance(
+    session: &Session,
+    dir: &SweepDir,
+    options: &RunOptions,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<usize, RunError> {
     let stages = StageTable::join(session, StageStore::new(dir.clone()), options.device.kind())?;
-    Ok(plan_ready(session, &stages, &PointTable::glance(session, dir), Vec::new()))
+    let points = PointTable::glance(session, dir);
+    sink(&plan_ready(session, &stages, &points, Vec::new()));
+    Ok(points.lost(session, &stages))
 }
 
 enum Submission {
-    Job(String),
+    /// Its number, and how many points will not get results whatever it does.
+    Job(String, usize),
     NothingToDo(Box<RunReport>),
 }
 
@@ -150,14 +163,15 @@ fn submit(
         return Ok(Submission::NothingToDo(Box::new(report)));
     }
     let dir = store.dir().clone();
-    let job = job(session, dir.path(), (options, cluster), params, outstanding)?;
+    let lost = runner.lost();
+    let job = job(session, dir.path(), (options, cluster), params, (outstanding, lost))?;
     store.write_job_script(&slurm::script(&job))?;
     // The tasks may start at once, and they do not start in a directory that is held.
     drop(runner);
     drop(store);
     let number = slurm::submit(&dir.job_script())?;
     write_job(&dir, &number)?;
-    Ok(Submission::Job(number))
+    Ok(Submission::Job(number, lost))
 }
 
 /// Finishes the points that nobody has finished and writes the matrix.
@@ -174,6 +188,10 @@ pub fn close(
     runner.finish_ready(None, &mut |event| logged(store, event, sink))?;
     let outcome = runner.points.outcome(stopped);
     store.check_in_place()?;
+    // Whoever wants it to end does not wait for it: the next run does it.
+    if stopped.is_none() {
+        runner.points.export(runner.session, store, &runner.stages)?;
+    }
     let matrix = write_matrix(store, store.dir().path())?;
     logged(store, &finished(&outcome, began), sink);
     Ok(RunReport { outcome, matrix, dir: store.dir().clone() })

@@ -38,7 +38,7 @@ pub use launch::{ClusterOptions, Launched, launch, preview};
 pub use session::{Session, phase_of, thousands};
 pub use slurm::SlurmError;
 pub use verify::{PointCheck, Verification, VerifyError, verify};
-pub use worker::{WorkerOptions, work};
+pub use worker::{WorkerOptions, WorkerReport, work};
 
 use crew::supervise;
 use launch::{close, close_after_workers};
@@ -69,8 +69,17 @@ pub enum RunError {
     #[error("`{0}` is not what it was when the run began\nhint: start the sweep again with `sweep run`")]
     InputChanged(String),
     /// The run had begun; what it finished is kept.
-    #[error("{0}\nhint: every finished epoch is kept; once the cause is gone, the same command goes on")]
-    Broken(Box<RunError>),
+    #[error("{cause}\nhint: {}", way_out(.cause))]
+    Broken { cause: Box<RunError> },
+}
+
+fn way_out(cause: &RunError) -> &'static str {
+    match cause {
+        RunError::Store(StoreError::Gone(_)) => {
+            "if it was moved, move it back, or say where it is with `--out`; the same command then goes on"
+        }
+        _ => "every finished epoch is kept; once the cause is gone, the same command goes on",
+    }
 }
 
 /// How a run is to be made; none of it changes a result.
@@ -143,7 +152,7 @@ pub fn run(
     let session = Session::load(spec, options.share)?;
     fault::pass(Passage::DataLoaded)?;
     let (store, launch) = open_store(&session, options)?;
-    let broken = |error| RunError::Broken(Box::new(error));
+    let broken = |error| RunError::Broken { cause: Box::new(error) };
     train(&session, &store, (options, cancel), launch, sink).map_err(broken)
 }
 
@@ -286,6 +295,7 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
         points: spec.points.clone(),
         baseline: spec.baseline.clone(),
         eval: spec.eval.clone(),
+        export: spec.export.clone(),
         inputs: session.inputs.clone(),
         health: session.health(),
         provenance,

@@ -105,6 +105,13 @@ impl PointTable {
         self.new_failures
     }
 
+    /// Points that will not get results, as far as `stages` tell: whoever trained them.
+    pub fn lost(&self, session: &Session, stages: &StageTable) -> usize {
+        let points = session.plan.points.iter();
+        let reach = points.map(|point| reached(session, stages, point.stage, point.epoch));
+        reach.filter(|reach| matches!(reach, Reach::Never(_) | Reach::Failed(_))).count()
+    }
+
     /// Number of points that need nothing any more.
     pub fn ended(&self) -> usize {
         self.ended.iter().flatten().count()
@@ -150,10 +157,12 @@ impl PointTable {
         let stages = &*stages;
         let one = |&(index, epoch): &(usize, u32)| -> Result<Event, RunError> {
             let (record, scores, metrics) = evaluate(session, stages, index, epoch, device)?;
+            // Before the point counts as finished: an interrupted export is made again with it.
+            export(session, store, session.plan.points[index].stage, epoch)?;
             write(session, store, &record, &scores, &metrics)?;
             let average = average(session, &scores);
             let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
-            Ok(Event::PointDone { point: record.name, average, val_loss })
+            Ok(Event::PointDone { point: record.name, stage: record.stage, average, val_loss })
         };
         // A GPU evaluates one model at a time; cores share the models among them.
         let finished: Vec<Result<Event, RunError>> = match device {
@@ -173,6 +182,19 @@ impl PointTable {
         first_error
     }
 
+    /// Exports every finished point: also those whose exports were damaged since or not asked for at the time.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written.
+    pub fn export(&self, session: &Session, store: &Store, stages: &StageTable) -> Result<(), RunError> {
+        let points = session.plan.points.par_iter().zip(&self.ended);
+        let done = points.filter(|(_, ended)| **ended == Some(PointStatus::Done));
+        done.try_for_each(|(point, _)| match reached(session, stages, point.stage, point.epoch) {
+            Reach::Epoch(epoch) => export(session, store, point.stage, epoch),
+            Reach::Never(_) | Reach::Failed(_) | Reach::NotYet => Ok(()),
+        })
+    }
+
     fn give_up(
         &mut self,
         session: &Session,
@@ -184,7 +206,7 @@ impl PointTable {
         let record = record(session, index, None, status, Some(cause.clone()));
         let metrics = chain_metrics(session, stages, index, session.plan.points[index].epoch);
         write(session, store, &record, &BTreeMap::new(), &metrics)?;
-        log(&Event::PointFailed { point: record.name, error: cause });
+        log(&Event::PointFailed { point: record.name, stage: record.stage, error: cause });
         self.ended[index] = Some(status);
         self.new_failures += 1;
         Ok(())
@@ -319,6 +341,16 @@ fn write(
 ) -> Result<(), RunError> {
     let samples = session.spec.eval.as_ref().map_or(&[][..], |eval| &eval.samples);
     Ok(store.write_point(PointFiles { record, metrics, scores, samples })?)
+}
+
+/// Writes a stage's checkpoint in the formats of `[export]`.
+fn export(session: &Session, store: &Store, stage: usize, epoch: u32) -> Result<(), RunError> {
+    let formats = &session.spec.export;
+    if formats.is_empty() {
+        return Ok(());
+    }
+    let stage = &session.plan.stages[stage];
+    Ok(store.export(&StageStore::checkpoint_path(&stage.key, phase_of(&stage.kind), epoch), formats)?)
 }
 
 fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Option<f64> {

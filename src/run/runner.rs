@@ -4,14 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Pace};
-use super::failures::{Failures, Verdict, message_of};
+use super::failures::{Failures, Verdict, cause_of, forget_panics};
 use super::points::PointTable;
 use super::session::{Session, phase_of};
 use super::stages::StageTable;
 use super::{RunError, RunOptions, Stop};
 use crate::event::Event;
 use crate::learn::{Cancel, CohortEnd, MemberEvent, train_cohort};
-use crate::plan::{Cohort, StageProgress, next_cohort, outstanding};
+use crate::plan::{Cohort, PointPlan, StageProgress, next_cohort, outstanding};
 use crate::store::{Claim, Store};
 
 /// How often a worker looks whether another one has finished what it waits for.
@@ -32,6 +32,9 @@ pub struct Runner<'a> {
     budget: Option<Budget>,
     pace: Pace,
     estimated: bool,
+    /// When this process began to train, and how many epochs of its stages it has finished.
+    began: Option<Instant>,
+    epochs: u64,
     /// Number of worker processes that share the stages; `None` = this process works alone.
     crew: Option<usize>,
 }
@@ -40,18 +43,16 @@ pub struct Runner<'a> {
 type Work = (Cohort, Vec<Claim>);
 
 impl<'a> Runner<'a> {
-    /// Over what `stages` and `points` say. `crew`: the number of worker processes that share the stages and
-    /// whether they train first seeds first; `None` = this process works alone.
+    /// Over what `stages` and `points` say. `crew`: the number of worker processes that share the stages; `None` =
+    /// this process works alone.
     pub fn new(
         (session, store): (&'a Session, &'a Store),
         (options, cancel): (&'a RunOptions, &'a Cancel),
         (stages, points): (StageTable, PointTable),
-        crew: Option<(usize, bool)>,
+        crew: Option<usize>,
     ) -> Self {
         let failures = Failures::new(session.plan.stages.len(), options.retries);
-        let by_seed = crew.is_some_and(|(_, by_seed)| by_seed) || options.deadline.is_some();
-        let budget = by_seed.then(|| Budget::new(session, options.deadline));
-        let crew = crew.map(|(crew, _)| crew);
+        let budget = options.deadline.map(|deadline| Budget::new(session, deadline));
         let pace = Pace::default();
         Self {
             session,
@@ -64,6 +65,8 @@ impl<'a> Runner<'a> {
             budget,
             pace,
             estimated: false,
+            began: None,
+            epochs: 0,
             crew,
         }
     }
@@ -92,9 +95,20 @@ impl<'a> Runner<'a> {
         }
     }
 
+    /// Whether half of the time since `start` was not enough for one epoch: whoever has as much time again will not
+    /// finish it either.
+    pub fn is_too_slow(&self, start: Instant) -> bool {
+        self.epochs == 0 && self.began.is_some_and(|began| 2 * began.elapsed() >= start.elapsed())
+    }
+
     /// Why to stop, if there is a reason.
     pub fn stop(&self) -> Option<Stop> {
-        if self.options.max_failures.is_some_and(|most| self.points.new_failures() >= most) {
+        // A worker counts for all: its limit is that of the whole directory.
+        let failures = || match self.crew {
+            Some(_) => self.lost(),
+            None => self.points.new_failures(),
+        };
+        if self.options.max_failures.is_some_and(|most| failures() >= most) {
             return Some(Stop::Failures);
         }
         if self.budget.as_ref().is_some_and(|budget| budget.left().is_zero()) {
@@ -103,15 +117,30 @@ impl<'a> Runner<'a> {
         self.cancel.is_raised().then_some(Stop::Interrupted)
     }
 
+    /// Points that will not get results, as far as the stages tell.
+    pub fn lost(&self) -> usize {
+        self.points.lost(self.session, &self.stages)
+    }
+
+    /// Why worker processes that ended in order have left something undone; `lost_before`: [`Runner::lost`] when
+    /// they started.
+    pub fn stopped_by(&self, lost_before: usize) -> Option<Stop> {
+        if self.options.max_failures.is_some_and(|most| self.lost() >= lost_before + most) {
+            return Some(Stop::Failures);
+        }
+        let limited = self.options.deadline.is_some() && !self.outstanding().is_empty();
+        limited.then_some(Stop::Budget)
+    }
+
     /// The next cohort; waits for other workers where only they can make something ready.
     fn next(&mut self, log: &mut dyn FnMut(&Event)) -> Result<Option<Work>, RunError> {
         let Some(crew) = self.crew else {
             return Ok(self.choose(&[], 1).map(|cohort| (cohort, Vec::new())));
         };
-        while !self.cancel.is_raised() {
+        loop {
             self.store.check_in_place()?;
             self.refresh()?;
-            if self.outstanding().is_empty() {
+            if self.stop().is_some() || self.outstanding().is_empty() {
                 return Ok(None);
             }
             if let Some(work) = self.claim_next(crew, log)? {
@@ -119,7 +148,6 @@ impl<'a> Runner<'a> {
             }
             std::thread::sleep(POLL);
         }
-        Ok(None)
     }
 
     /// Claims a cohort of stages that no other worker has.
@@ -216,6 +244,7 @@ impl<'a> Runner<'a> {
     /// Trains one cohort; every epoch is on disk before the next begins, and every point is finished as soon
     /// as its epoch is there.
     fn train(&mut self, cohort: &Cohort, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
+        self.began.get_or_insert_with(Instant::now);
         let session = self.session;
         let plan = &session.plan;
         let (model, freeze, jobs) = self.stages.jobs(session, cohort)?;
@@ -223,17 +252,24 @@ impl<'a> Runner<'a> {
         let first_epoch = first_epoch.unwrap_or(1);
         let last_epoch = jobs.iter().map(|job| job.last_epoch).max().unwrap_or(first_epoch);
         let epochs: u64 = jobs.iter().map(|job| u64::from(job.last_epoch + 1 - first_epoch)).sum();
+        let keys: Vec<String> = cohort.stages.iter().map(|&stage| plan.stages[stage].key.0.clone()).collect();
+        let to_end = |point: &&PointPlan| {
+            cohort.stages.contains(&point.stage) && point.epoch > self.stages.epochs(point.stage)
+        };
         log(&Event::CohortStarted {
             phase: phase_of(&plan.stages[cohort.stages[0]].kind).map_or("init", |p| p.name()).into(),
             members: jobs.len(),
             first_epoch,
             last_epoch,
             steps: epochs * session.dataset.train.len() as u64,
-            points: plan.points.iter().filter(|point| cohort.stages.contains(&point.stage)).count(),
+            points: plan.points.iter().filter(to_end).count(),
+            stages: keys.clone(),
+            names: cohort.stages.iter().map(|&stage| self.last_point(stage)).collect(),
         });
         let (mut began, steps) = (Instant::now(), session.dataset.train.len() as u64);
         let (cancel, device) = (self.cancel, self.options.device);
         let (mut error, mut reported) = (None, 0);
+        forget_panics();
         let end = catch_unwind(AssertUnwindSafe(|| {
             let mut report = |events: Vec<MemberEvent>| {
                 self.pace.add(steps * events.len() as u64, began.elapsed());
@@ -247,11 +283,20 @@ impl<'a> Runner<'a> {
             };
             train_cohort(session.engine(&model, &freeze), device, &jobs, cancel, &mut report)
         }));
+        log(&Event::CohortFinished { stages: keys, complete: matches!(end, Ok(CohortEnd::Finished)) });
         match (error, end) {
             (Some(error), _) => Err(error),
             (None, Ok(CohortEnd::Finished | CohortEnd::Cancelled)) => Ok(()),
-            (None, Err(payload)) => self.failed(cohort, &message_of(payload.as_ref()), log),
+            (None, Err(payload)) => self.failed(cohort, &cause_of(payload.as_ref()), log),
         }
+    }
+
+    /// The name of the last point that ends in a stage; empty if none does.
+    fn last_point(&self, stage: usize) -> String {
+        let points = self.session.plan.points.iter().zip(&self.session.spec.points);
+        let last =
+            points.filter(|(planned, _)| planned.stage == stage).max_by_key(|(planned, _)| planned.epoch);
+        last.map(|(_, point)| point.name.clone()).unwrap_or_default()
     }
 
     /// Puts members' epochs on disk and finishes the points that waited for them.
@@ -262,6 +307,7 @@ impl<'a> Runner<'a> {
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         self.store.check_in_place()?;
+        self.epochs += events.len() as u64;
         let only = self.crew.is_some().then_some(cohort);
         let written = self.stages.record_events(self.session, events, log);
         // Whatever could not be written: that the directory is gone is the cause to name.
@@ -287,18 +333,24 @@ impl<'a> Runner<'a> {
 
     /// Says once, after the first epoch, what fits into the time that is left.
     fn estimate(&mut self, log: &mut dyn FnMut(&Event)) {
-        if let (Some(budget), Some(speed), false) = (&self.budget, self.pace.speed(), self.estimated) {
-            self.estimated = true;
-            let Some(estimate) = budget.estimate(self.session, &self.stages, speed) else { return };
-            log(&Event::BudgetEstimate {
-                steps_per_second: estimate.speed,
-                seconds_left: estimate.seconds,
-                steps: estimate.steps,
-                steps_left: estimate.steps_left,
-                points: estimate.points,
-                points_left: estimate.points_left,
-            });
+        let (Some(budget), Some(speed), false) = (&self.budget, self.pace.speed(), self.estimated) else {
+            return;
+        };
+        self.estimated = true;
+        // One worker says it for all, as if all were as fast.
+        let speed = speed * self.crew.unwrap_or(1) as f64;
+        if self.crew.is_some() && self.store.has_estimate() {
+            return;
         }
+        let estimate = budget.estimate(self.session, &self.stages, speed);
+        log(&Event::BudgetEstimate {
+            steps_per_second: estimate.speed,
+            seconds_left: estimate.seconds,
+            steps: estimate.steps,
+            steps_left: estimate.steps_left,
+            points: estimate.points,
+            points_left: estimate.points_left,
+        });
     }
 
     fn failed(&mut self, cohort: &Cohort, cause: &str, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {

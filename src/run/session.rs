@@ -129,7 +129,7 @@ impl Session {
     pub fn evaluation(&self) -> Option<String> {
         let eval = self.spec.eval.as_ref()?;
         let what = (&eval.shots, &eval.samples, eval.score, self.inputs.get("eval.logged"));
-        let canonical = serde_json::to_vec(&what).expect("plain values");
+        let canonical = serde_json::to_vec(&what).expect("numbers, lists and names always become JSON");
         Some(blake3::hash(&canonical).to_hex()[..32].to_owned())
     }
 

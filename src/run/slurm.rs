@@ -36,8 +36,28 @@ pub struct Job<'a> {
     pub arguments: Vec<String>,
 }
 
-/// Seconds before the time limit at which Slurm tells a task, which then finishes its step.
-const NOTICE: u32 = 60;
+/// Seconds before the time limit at which Slurm tells a task, which then finishes its step; of a short limit a
+/// quarter, so that the task gets to work at all.
+fn notice(time: Option<&str>) -> u64 {
+    time.and_then(seconds).map_or(60, |limit| (limit / 4).clamp(1, 60))
+}
+
+/// A time limit as `sbatch --time` takes it: minutes, minutes:seconds, hours:minutes:seconds, days-hours and so on.
+fn seconds(time: &str) -> Option<u64> {
+    let (days, rest) = match time.trim().split_once('-') {
+        Some((days, rest)) => (Some(days.parse::<u64>().ok()?), rest),
+        None => (None, time.trim()),
+    };
+    let fields: Vec<u64> = rest.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
+    let units: &[u64] = match (days, fields.len()) {
+        (Some(_), 1..=3) | (None, 3) => &[3600, 60, 1],
+        (None, 1 | 2) => &[60, 1],
+        _ => return None,
+    };
+    let parts = fields.iter().zip(units).map(|(field, unit)| field.checked_mul(*unit));
+    let start = days.unwrap_or(0).checked_mul(86_400);
+    parts.fold(start, |sum, part| sum?.checked_add(part?))
+}
 
 /// The job's script.
 ///
@@ -47,13 +67,13 @@ pub fn script(job: &Job) -> String {
     let logs = job.dir.join("workers");
     let mut lines = vec![
         "#!/bin/bash".to_owned(),
-        format!("#SBATCH --job-name=sweep-{}", job.name),
+        format!("#SBATCH --job-name={}", in_directive(&format!("sweep-{}", job.name))),
         format!("#SBATCH --array=0-{}", job.tasks.max(1) - 1),
-        format!("#SBATCH --chdir={}", job.start_in.display()),
-        format!("#SBATCH --output={}", logs.join("slurm-%A_%a.log").display()),
+        format!("#SBATCH --chdir={}", in_directive(&job.start_in.display().to_string())),
+        format!("#SBATCH --output={}", in_directive(&logs.join("slurm-%A_%a.log").display().to_string())),
         "#SBATCH --open-mode=append".to_owned(),
         "#SBATCH --requeue".to_owned(),
-        format!("#SBATCH --signal=B:USR1@{NOTICE}"),
+        format!("#SBATCH --signal=B:USR1@{}", notice(job.params.time.as_deref())),
     ];
     let options =
         [("partition", &job.params.partition), ("time", &job.params.time), ("gres", &job.params.gres)];
@@ -83,11 +103,25 @@ exit $code
     lines.join("\n")
 }
 
+/// Whether a shell and `sbatch` take `word` as it is.
+fn is_plain(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+%".contains(c);
+    !word.is_empty() && word.chars().all(plain)
+}
+
+/// For the shell.
 fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
+    match is_plain(word) {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// For a line that `sbatch` reads: it would end the value at a space.
+fn in_directive(value: &str) -> String {
+    match is_plain(value) {
+        true => value.to_owned(),
+        false => format!("\"{}\"", value.replace('\\', r"\\").replace('"', "\\\"")),
     }
 }
 
@@ -127,6 +161,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn short_time_limits_leave_time_to_work() {
+        for (time, expected) in [
+            ("1", 15),
+            ("2", 30),
+            ("0:40", 10),
+            ("04:00", 60),
+            ("4:00:00", 60),
+            ("1-0", 60),
+            ("0-00:02", 30),
+            ("infinite", 60),
+            ("-1", 60),
+            ("99999999999999999999", 60),
+            ("18446744073709551615", 60),
+        ] {
+            assert_eq!(notice(Some(time)), expected, "{time}");
+        }
+        assert_eq!(notice(None), 60);
+    }
+
+    #[test]
     fn the_script_says_what_the_sweep_file_asks_for() {
         let params = SlurmParams {
             partition: Some("gpu".to_owned()),
@@ -137,7 +191,7 @@ mod tests {
         let job = Job {
             program: "/opt/my tools/sweep".into(),
             dir: "/data/results/kl_grid".into(),
-            start_in: "/home/a".into(),
+            start_in: "/home/a b".into(),
             name: "kl_grid",
             tasks: 3,
             params: &params,
@@ -151,7 +205,7 @@ mod tests {
                 "#!/bin/bash",
                 "#SBATCH --job-name=sweep-kl_grid",
                 "#SBATCH --array=0-2",
-                "#SBATCH --chdir=/home/a",
+                "#SBATCH --chdir=\"/home/a b\"",
                 "#SBATCH --output=/data/results/kl_grid/workers/slurm-%A_%a.log",
                 "#SBATCH --open-mode=append",
                 "#SBATCH --requeue",

@@ -21,18 +21,20 @@ impl Tail {
     }
 
     /// Shows `sink` what other processes have logged since the last call and counts their steps (`steps` per epoch);
-    /// returns how many stages and points of them failed.
-    pub fn relay(&mut self, (cancel, steps): (&Cancel, u64), sink: &mut dyn FnMut(&Event)) -> usize {
-        let mut failures = 0;
+    /// returns whether a stage or a point of them failed.
+    pub fn relay(&mut self, (cancel, steps): (&Cancel, u64), sink: &mut dyn FnMut(&Event)) -> bool {
+        let mut failed = false;
         for event in self.events() {
             match &event {
                 Event::EpochDone { .. } => cancel.count_steps(steps),
-                Event::PointFailed { .. } | Event::StageFailed { .. } => failures += 1,
+                Event::PointFailed { .. } | Event::StageFailed { .. } | Event::StageDiverged { .. } => {
+                    failed = true;
+                }
                 _ => {}
             }
             sink(&event);
         }
-        failures
+        failed
     }
 
     /// The events since the last call. Lines that are not events (of another version) are passed over.

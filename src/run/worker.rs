@@ -28,10 +28,21 @@ pub struct WorkerOptions {
     pub retries: u32,
     /// Number of workers that share the work.
     pub crew: usize,
-    /// Every point's first seed before any second one.
-    pub by_seed: bool,
+    /// End in time for this moment; every point's first seed comes before any second one.
+    pub deadline: Option<Instant>,
+    /// Stop when so many points are without results, those of earlier runs counted in.
+    pub max_failures: Option<usize>,
     /// A run has started it and finishes what it leaves.
     pub attached: bool,
+}
+
+/// How a worker ended.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerReport {
+    /// Why it ended before everything was done.
+    pub stopped: Option<Stop>,
+    /// It had no time to finish a single epoch, and would not have another time.
+    pub too_slow: bool,
 }
 
 /// Works until nothing is left to do, or until `cancel` is raised. The last task of a cluster job to end writes
@@ -40,7 +51,7 @@ pub struct WorkerOptions {
 /// # Errors
 /// A directory that was not prepared or that another run holds, inputs that have changed since, a store that
 /// cannot be read or written.
-pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<Option<Stop>, RunError> {
+pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<WorkerReport, RunError> {
     let began = Instant::now();
     let resolved = read_resolved(&options.dir)?;
     let inputs = resolved.inputs.clone();
@@ -54,20 +65,23 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<Option<Stop>, Ru
     let stages = StageTable::join(&session, store.stages(), options.device.kind())?;
     let tables = (stages, PointTable::join(&session));
     let both = (&run_options, cancel);
-    let mut runner = Runner::new((&session, &store), both, tables, Some((options.crew, options.by_seed)));
+    let mut runner = Runner::new((&session, &store), both, tables, Some(options.crew));
     let stopped = runner.work(&mut |event| logged(&store, event, &mut |_| {}))?;
+    let report = WorkerReport { stopped, too_slow: runner.is_too_slow(began) };
     if options.attached {
-        return Ok(stopped);
+        return Ok(report);
     }
+    // What others noted is gone when the directory is opened again.
+    runner.refresh()?;
     let stages = runner.into_stages();
     drop(store);
     match Store::open(dir, "the last task of a cluster job") {
         Ok(store) => {
             close_after_workers((&session, &store), both, stages, stopped, (began, &mut |_| {}))?;
-            Ok(stopped)
+            Ok(report)
         }
         // Others are still at work.
-        Err(StoreError::Held { .. }) => Ok(stopped),
+        Err(StoreError::Held { .. }) => Ok(report),
         Err(error) => Err(error.into()),
     }
 }
@@ -93,10 +107,10 @@ fn run_options(options: &WorkerOptions) -> RunOptions {
         share: options.share,
         width: options.width,
         fresh: false,
-        deadline: None,
+        deadline: options.deadline,
         retries: options.retries,
         retry_infeasible: false,
-        max_failures: None,
+        max_failures: options.max_failures,
         provenance: BTreeMap::new(),
     }
 }
@@ -111,7 +125,7 @@ pub fn spec_of(resolved: ResolvedRecord, dir: &Path) -> SweepSpec {
         points: resolved.points,
         baseline: resolved.baseline,
         eval: resolved.eval,
-        export: Vec::new(),
+        export: resolved.export,
         slurm: None,
         warnings: Vec::new(),
     }

@@ -416,7 +416,7 @@ pub static KEYS: &[Key] = &[
         "The logged score that accuracy is the mean of."),
 
     key!(Export export.formats => formats, "", Kind::Choices(ExportFormat::NAMES), "", [],
-        "Foreign formats written beside every final checkpoint: \"v2\" (Lightning-like .ckpt), \"pt\" (training checkpoint)."),
+        "Formats in which `run` also writes every point's checkpoint: \"v2\" (Lightning-like .ckpt), \"pt\" (training checkpoint), \"safetensors\" (weights alone, .plain.safetensors)."),
 
     key!(Slurm slurm.partition => partition, "", Kind::OptionalText, "", [],
         "Partition to submit to; the cluster's default when absent."),

@@ -110,7 +110,7 @@ pub enum ScoreField {
     Correct,
 }
 
-/// A foreign format that `run` writes beside every final checkpoint.
+/// A format of other programs; `run` writes it beside every point's checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportFormat {
@@ -118,6 +118,19 @@ pub enum ExportFormat {
     V2,
     /// PyTorch training checkpoint.
     Pt,
+    /// The weights alone.
+    Safetensors,
+}
+
+impl ExportFormat {
+    /// What names of such files end with.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::V2 => "ckpt",
+            Self::Pt => "pt",
+            Self::Safetensors => "safetensors",
+        }
+    }
 }
 
 /// `[slurm]`: how jobs are submitted to a cluster. It changes no result.

@@ -247,7 +247,7 @@ choice!(Normalize { ZScoreClamp = "z_score_clamp", ZScore = "z_score", Rank = "r
 choice!(RewardForm { Raw = "raw", Normalized = "normalized" });
 choice!(Reference { Warmup = "warmup", Init = "init" });
 choice!(ScoreField { Accuracy = "vqa_acc_score", Correct = "vqa_correct" });
-named!(ExportFormat { V2 = "v2", Pt = "pt" });
+named!(ExportFormat { V2 = "v2", Pt = "pt", Safetensors = "safetensors" });
 
 /// What can be frozen, in sweep files: the five groups, and two aliases.
 pub(super) const FREEZE_NAMES: &[&str] =

@@ -21,7 +21,7 @@ pub fn read_events(dir: &SweepDir) -> Vec<LoggedEvent> {
 }
 
 /// One cohort's training as the log tells it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct LoggedCohort {
     pub phase: String,
     pub members: usize,
@@ -30,14 +30,20 @@ pub struct LoggedCohort {
     pub epochs_done: usize,
     pub first_epoch: u32,
     pub last_epoch: u32,
-    /// Points that end in one of its stages, and how many of them have ended since.
+    /// Points that were to end in one of its stages, and how many of them have ended since.
     pub points: usize,
     pub points_ended: usize,
-    /// Times of its beginning and of what came after it (`None`: it is the last thing in the log).
+    /// When it began, and when it had made all its steps.
     pub began: f64,
     pub ended: Option<f64>,
-    /// The key of a stage that it trained.
-    pub stage: Option<String>,
+    /// It is in training as far as the log tells.
+    pub open: bool,
+    /// The keys of its stages; of a log that does not name them, of those that have finished an epoch.
+    pub stages: Vec<String>,
+    /// For each of them, the last point that ends in it; empty where none does or the log does not say.
+    names: Vec<String>,
+    /// The log names its stages.
+    named: bool,
 }
 
 impl LoggedCohort {
@@ -49,49 +55,108 @@ impl LoggedCohort {
             None => self.steps as f64 * (self.epochs_done as f64 / epochs.max(1) as f64).min(1.0),
         }
     }
+
+    /// Points whose last stage it trains and that have not ended.
+    pub fn points_running(&self) -> usize {
+        self.points.saturating_sub(self.points_ended)
+    }
+
+    /// The last point that ends in the stage `key`, if one does.
+    pub fn point(&self, key: &str) -> Option<&str> {
+        let index = self.stages.iter().position(|stage| stage == key)?;
+        self.names.get(index).map(String::as_str).filter(|name| !name.is_empty())
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.stages.iter().any(|stage| stage == key)
+    }
+
+    fn end(&mut self, time: f64) {
+        self.open = false;
+        self.ended = Some(time);
+    }
 }
 
-/// The cohorts since the last launch in `events`, oldest first.
+/// The cohorts since the last launch in `events`, in the order in which they began. Several workers log at once:
+/// what belongs to which cohort is told by the stage. Logs that name no stages are of one process, which trains one
+/// cohort after the other.
 pub fn cohorts(events: &[LoggedEvent]) -> Vec<LoggedCohort> {
     let mut cohorts: Vec<LoggedCohort> = Vec::new();
     for LoggedEvent { time, data } in events {
-        let open = cohorts.last_mut().filter(|cohort| cohort.ended.is_none());
         match data {
             Event::PlanReady { .. } => cohorts.clear(),
-            Event::CohortStarted { phase, members, first_epoch, last_epoch, steps, points } => {
-                if let Some(before) = open {
-                    before.ended = Some(*time);
+            Event::CohortStarted { stages, .. } => {
+                for before in cohorts.iter_mut().filter(|cohort| cohort.open) {
+                    match before.named {
+                        // Its worker has died: another one goes on with the stage.
+                        true => before.open &= !stages.iter().any(|stage| before.has(stage)),
+                        false => before.end(*time),
+                    }
                 }
-                cohorts.push(LoggedCohort {
-                    phase: phase.clone(),
-                    members: *members,
-                    steps: *steps,
-                    first_epoch: *first_epoch,
-                    last_epoch: *last_epoch,
-                    points: *points,
-                    began: *time,
-                    ..LoggedCohort::default()
-                });
+                cohorts.extend(begun(*time, data));
+            }
+            Event::CohortFinished { stages, complete } => {
+                let open = cohorts.iter_mut().rev().find(|cohort| cohort.open && cohort.stages == *stages);
+                match open {
+                    Some(cohort) if *complete => cohort.end(*time),
+                    Some(cohort) => cohort.open = false,
+                    None => {}
+                }
             }
             Event::EpochDone { stage, .. } => {
-                if let Some(cohort) = open {
+                if let Some(cohort) = open_with(&mut cohorts, stage) {
                     cohort.epochs_done += 1;
-                    cohort.stage = Some(stage.clone());
+                    if !cohort.has(stage) {
+                        cohort.stages.push(stage.clone());
+                    }
                 }
             }
-            Event::PointDone { .. } | Event::PointFailed { .. } => {
-                if let Some(cohort) = open {
+            Event::PointDone { stage, .. } | Event::PointFailed { stage, .. } => {
+                if let Some(cohort) = open_with(&mut cohorts, stage) {
                     cohort.points_ended += 1;
                 }
             }
-            Event::Finished { interrupted, .. } => match open {
-                // An interrupted cohort did not make all its steps: it says nothing about speed.
-                Some(_) if *interrupted => drop(cohorts.pop()),
-                Some(cohort) => cohort.ended = Some(*time),
-                None => {}
-            },
+            Event::Finished { interrupted, .. } => {
+                for cohort in cohorts.iter_mut().filter(|cohort| cohort.open) {
+                    // An interrupted cohort did not make all its steps: it says nothing about speed.
+                    match cohort.named || *interrupted {
+                        true => cohort.open = false,
+                        false => cohort.end(*time),
+                    }
+                }
+            }
             _ => {}
         }
     }
     cohorts
+}
+
+/// The cohort that `event` begins, if it does.
+fn begun(time: f64, event: &Event) -> Option<LoggedCohort> {
+    let Event::CohortStarted { phase, members, first_epoch, last_epoch, steps, points, stages, names } =
+        event
+    else {
+        return None;
+    };
+    Some(LoggedCohort {
+        phase: phase.clone(),
+        members: *members,
+        steps: *steps,
+        epochs_done: 0,
+        first_epoch: *first_epoch,
+        last_epoch: *last_epoch,
+        points: *points,
+        points_ended: 0,
+        began: time,
+        ended: None,
+        open: true,
+        stages: stages.clone(),
+        names: names.clone(),
+        named: !stages.is_empty(),
+    })
+}
+
+/// The cohort in training that has the stage `key`.
+fn open_with<'a>(cohorts: &'a mut [LoggedCohort], key: &str) -> Option<&'a mut LoggedCohort> {
+    cohorts.iter_mut().rev().find(|cohort| cohort.open && (!cohort.named || cohort.has(key)))
 }

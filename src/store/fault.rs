@@ -151,7 +151,10 @@ fn suffer(fault: &Fault, members: u64) -> io::Result<()> {
         Action::Panic if passed == fault.at => panic!("planted fault"),
         Action::Panic => Ok(()),
         Action::OutOfMemory { members: most } if members > most => {
-            panic!("planted fault: CUDA_ERROR_OUT_OF_MEMORY")
+            // As cubecl does it: the device's thread panics, and whoever waits for it gets no answer.
+            let device = || panic!("planted fault: can't allocate buffer of size: 1073741824");
+            let _ = std::thread::spawn(device).join();
+            panic!("called `Result::unwrap()` on an `Err` value: CallError")
         }
         Action::OutOfMemory { .. } => Ok(()),
         Action::Hang => loop {

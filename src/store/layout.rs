@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::plan::StageKey;
+use crate::spec::ExportFormat;
 
 /// The directory of one sweep, `ROOT/<name>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +105,15 @@ impl SweepDir {
     /// [`super::PointRecord`]
     pub fn point_record(&self, name: &str) -> PathBuf {
         self.point(name).join("point.json")
+    }
+}
+
+/// Where `run` writes the checkpoint at `path` in another format: beside it.
+pub fn export_path(path: &Path, format: ExportFormat) -> PathBuf {
+    match format {
+        // Its own name is that of the checkpoint itself.
+        ExportFormat::Safetensors => path.with_extension("plain.safetensors"),
+        ExportFormat::V2 | ExportFormat::Pt => path.with_extension(format.extension()),
     }
 }
 

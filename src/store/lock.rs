@@ -3,8 +3,13 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::{StoreError, SweepDir};
+
+/// How long a lock that somebody has is tried for, and how often.
+const PATIENCE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The held lock; released when dropped, or by the system when the process ends in whatever way.
 #[derive(Debug)]
@@ -30,7 +35,7 @@ impl Lock {
 pub fn take(dir: &SweepDir, holder: &str) -> Result<Lock, StoreError> {
     let path = dir.lock();
     let mut file = open(&path)?;
-    match file.try_lock() {
+    match patiently(|| file.try_lock()) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut other = String::new();
@@ -41,7 +46,7 @@ pub fn take(dir: &SweepDir, holder: &str) -> Result<Lock, StoreError> {
         Err(TryLockError::Error(error)) => return Err(name_lock(&path)(error).into()),
     }
     let workers = open(&dir.workers_lock())?;
-    if let Err(TryLockError::WouldBlock) = workers.try_lock() {
+    if let Err(TryLockError::WouldBlock) = patiently(|| workers.try_lock()) {
         let holder = "workers of an earlier run that are still at work".to_owned();
         return Err(StoreError::Held { dir: dir.path().to_owned(), holder });
     }
@@ -58,7 +63,7 @@ pub fn take(dir: &SweepDir, holder: &str) -> Result<Lock, StoreError> {
 pub fn join(dir: &SweepDir, attached: bool) -> Result<Lock, StoreError> {
     let path = if attached { dir.workers_lock() } else { dir.lock() };
     let mut file = open(&path)?;
-    match file.try_lock_shared() {
+    match patiently(|| file.try_lock_shared()) {
         Ok(()) => {
             if !attached {
                 // For whoever asks who holds the directory; all tasks write the same.
@@ -70,6 +75,17 @@ pub fn join(dir: &SweepDir, attached: bool) -> Result<Lock, StoreError> {
             Err(StoreError::Held { dir: dir.path().to_owned(), holder: "a run that is starting".to_owned() })
         }
         Err(TryLockError::Error(error)) => Err(name_lock(&path)(error).into()),
+    }
+}
+
+/// Tries for a moment: [`holder`] has the lock while it looks, and so has the last task of a job before it ends.
+fn patiently(attempt: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
+    let began = Instant::now();
+    loop {
+        match attempt() {
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            outcome => return outcome,
+        }
     }
 }
 
@@ -99,9 +115,52 @@ pub fn holder(dir: &SweepDir) -> Option<String> {
             Some(text.trim().to_owned())
         }
         _ => {
+            // Whoever wants to take it waits no longer than a look takes.
+            drop(file);
             let workers = File::open(dir.workers_lock()).ok()?;
             let busy = matches!(workers.try_lock(), Err(TryLockError::WouldBlock));
             busy.then(|| "worker processes".to_owned())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn whoever_looks_is_in_nobodys_way() {
+        let room = tempfile::tempdir().unwrap();
+        let dir = SweepDir::at(room.path());
+        drop(take(&dir, "the first").unwrap());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        holder(&dir);
+                        std::thread::sleep(Duration::from_micros(100));
+                    }
+                });
+            }
+            for turn in 0..300 {
+                let lock = take(&dir, "me").map(drop);
+                let workers = join(&dir, turn % 2 == 0).map(drop);
+                let failed = lock.is_err() || workers.is_err();
+                if failed {
+                    done.store(true, Ordering::Relaxed);
+                }
+                assert!(!failed, "turn {turn}: {lock:?} {workers:?}");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let held = take(&dir, "somebody").unwrap();
+        assert_eq!(holder(&dir).as_deref(), Some("somebody"));
+        let refused = take(&dir, "me").unwrap_err().to_string();
+        assert!(refused.contains("in use by another run (somebody)"), "{refused}");
+        drop(held);
+        assert_eq!(holder(&dir), None);
     }
 }

@@ -24,7 +24,7 @@ pub use current::{InUse, UseError, back, in_use, use_baseline, use_point};
 pub use error::StoreError;
 pub use events::{LoggedEvent, read_events};
 pub use inventory::{Held, Inventory};
-pub use layout::SweepDir;
+pub use layout::{SweepDir, export_path};
 pub use lock::{Lock, holder};
 pub use read::{check_point, read_resolved};
 pub use results::{

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{EvalParams, PointConfig};
+use crate::spec::{EvalParams, ExportFormat, PointConfig};
 
 /// One sweep's results, read from its directory; complete or not.
 #[derive(Clone, Debug)]
@@ -141,6 +141,9 @@ pub struct ResolvedRecord {
     /// Indices into `points`.
     pub baseline: Vec<usize>,
     pub eval: Option<EvalParams>,
+    /// `[export] formats`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub export: Vec<ExportFormat>,
     /// Content hashes (blake3, hex) of the inputs by key (`data.trajectories`, `data.embeddings`, `eval.logged`, ...).
     pub inputs: BTreeMap<String, String>,
     pub health: Option<SignalHealth>,

@@ -54,7 +54,7 @@ fn samples_of(dir: &SweepDir) -> Vec<SpeedSample> {
     let store = StageStore::new(dir.clone());
     let sample = |cohort: &super::events::LoggedCohort| {
         let seconds = cohort.ended? - cohort.began;
-        let kind = step_kind(&store, cohort.stage.as_deref()?)?;
+        let kind = step_kind(&store, cohort.stages.first()?)?;
         let seconds = seconds / cohort.steps.max(1) as f64;
         Some(SpeedSample { kind, members: cohort.members, seconds })
     };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::events::{LoggedEvent, cohorts, read_events};
+use super::events::{LoggedCohort, LoggedEvent, cohorts, read_events};
 use super::{FORMAT, PointStatus, StoreError, SweepDir, lock};
 use crate::event::Event;
 
@@ -26,15 +26,15 @@ pub struct Status {
     pub holder: Option<String>,
     /// Seconds until the run ends at its pace so far; `None` without a run, or before its first epoch.
     pub eta_seconds: Option<f64>,
-    /// What trains now, and the last figures of each stage of it.
-    pub training: Option<Training>,
+    /// What trains now, a cohort per worker, and the last figures of each stage of it.
+    pub training: Vec<Training>,
     /// What somebody should look at.
     pub warnings: Vec<String>,
     /// Seconds since 1970 of the last event.
     pub last_event: Option<f64>,
 }
 
-/// The cohort in training.
+/// A cohort in training.
 #[derive(Clone, Debug, Serialize)]
 pub struct Training {
     pub phase: String,
@@ -48,7 +48,7 @@ pub struct Training {
 #[derive(Clone, Debug, Serialize)]
 pub struct RunningStage {
     pub stage: String,
-    /// One of the points that end in it, if any has ended.
+    /// The last of the points that end in it, if any does.
     pub point: Option<String>,
     pub epoch: u32,
     pub train_loss: f64,
@@ -81,15 +81,16 @@ pub fn status(dir: &Path, now: f64) -> Result<Status, StoreError> {
         }
     }
     let cohorts = cohorts(&events);
-    let current = cohorts.last().filter(|cohort| holder.is_some() && cohort.ended.is_none());
-    let running = current.map_or(0, |cohort| cohort.points.saturating_sub(cohort.points_ended)).min(left);
-    let training = current.map(|cohort| Training {
+    let open = || cohorts.iter().filter(|cohort| holder.is_some() && cohort.open);
+    let running = open().map(LoggedCohort::points_running).sum::<usize>().min(left);
+    let training = open().map(|cohort| Training {
         phase: cohort.phase.clone(),
         members: cohort.members,
         first_epoch: cohort.first_epoch,
         last_epoch: cohort.last_epoch,
-        stages: running_stages(&events, cohort.began, &names),
+        stages: running_stages(&events, cohort, &names),
     });
+    let training = training.collect();
     Ok(Status {
         name: request.name,
         dir: dir.to_owned(),
@@ -144,13 +145,19 @@ fn read_ended(sweep: &SweepDir, name: &str) -> Option<Ended> {
     serde_json::from_slice(&fs_err::read(sweep.point_record(name)).ok()?).ok()
 }
 
-fn running_stages(events: &[LoggedEvent], since: f64, names: &HashMap<&str, &str>) -> Vec<RunningStage> {
+fn running_stages(
+    events: &[LoggedEvent],
+    cohort: &LoggedCohort,
+    names: &HashMap<&str, &str>,
+) -> Vec<RunningStage> {
     let mut stages: BTreeMap<&str, RunningStage> = BTreeMap::new();
-    for event in events.iter().filter(|event| event.time >= since) {
-        if let Event::EpochDone { stage, epoch, train_loss, val_loss, .. } = &event.data {
+    for event in events.iter().filter(|event| event.time >= cohort.began) {
+        if let Event::EpochDone { stage, epoch, train_loss, val_loss, .. } = &event.data
+            && cohort.stages.contains(stage)
+        {
             let last = RunningStage {
                 stage: stage.clone(),
-                point: names.get(stage.as_str()).map(|name| (*name).to_owned()),
+                point: cohort.point(stage).or_else(|| names.get(stage.as_str()).copied()).map(str::to_owned),
                 epoch: *epoch,
                 train_loss: *train_loss,
                 val_loss: *val_loss,
@@ -249,6 +256,8 @@ mod tests {
             last_epoch,
             steps,
             points: 2,
+            stages: Vec::new(),
+            names: Vec::new(),
         };
         vec![
             at(100.0, ready),
@@ -266,6 +275,70 @@ mod tests {
         assert_eq!(eta(&log(), 125.0), Some(15.0));
         assert_eq!(eta(&log(), 500.0), Some(0.0));
         assert_eq!(eta(&log()[..2], 120.0), None);
+    }
+
+    /// Two workers whose cohorts overlap: one has made two of its four epochs, the other all of its two.
+    #[test]
+    fn cohorts_of_several_workers_are_told_apart_by_their_stages() {
+        let started = |steps: u64, last_epoch: u32, stages: &[&str], points: usize| Event::CohortStarted {
+            phase: "grpo".to_owned(),
+            members: stages.len(),
+            first_epoch: 1,
+            last_epoch,
+            steps,
+            points,
+            stages: stages.iter().map(|stage| (*stage).to_owned()).collect(),
+            names: stages.iter().map(|stage| format!("last of {stage}")).collect(),
+        };
+        let done = |stage: &str| Event::PointDone {
+            point: format!("point of {stage}"),
+            stage: stage.to_owned(),
+            average: None,
+            val_loss: None,
+        };
+        let mut log = vec![log()[0].clone()];
+        log.push(at(100.0, started(200, 2, &["a", "b"], 3)));
+        log.push(at(100.5, started(100, 2, &["c"], 2)));
+        log.extend([epoch(105.0, "a", 1, 1.0), epoch(105.0, "b", 1, 1.0), at(105.1, done("b"))]);
+        log.extend([epoch(108.0, "c", 1, 1.0), at(108.1, done("c")), epoch(110.0, "c", 2, 1.0)]);
+        let list = cohorts(&log);
+        let seen = |list: &[LoggedCohort]| -> Vec<(bool, usize, f64)> {
+            list.iter().map(|one| (one.open, one.points_running(), one.steps_done())).collect()
+        };
+        assert_eq!(seen(&list), [(true, 2, 100.0), (true, 1, 100.0)]);
+        // 200 of 400 steps in 10 s, as both go on.
+        assert_eq!(eta(&log, 110.0), Some(10.0));
+        let names = HashMap::from([("b", "point of b")]);
+        let stages = |index: usize| -> Vec<String> {
+            running_stages(&log, &list[index], &names).into_iter().map(|stage| stage.stage).collect()
+        };
+        assert_eq!((stages(0), stages(1)), (vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned()]));
+        assert_eq!(list[0].point("b"), Some("last of b"));
+        let finished = |stages: &[&str], complete| Event::CohortFinished {
+            stages: stages.iter().map(|stage| (*stage).to_owned()).collect(),
+            complete,
+        };
+        log.push(at(111.0, finished(&["c"], true)));
+        assert_eq!(seen(&cohorts(&log)), [(true, 2, 100.0), (false, 1, 100.0)]);
+        assert_eq!(cohorts(&log)[1].ended, Some(111.0));
+        // The first one's worker dies, and another one goes on with one of its stages.
+        log.push(at(112.0, started(100, 2, &["a"], 1)));
+        assert_eq!(seen(&cohorts(&log)), [(false, 2, 100.0), (false, 1, 100.0), (true, 1, 0.0)]);
+        assert_eq!(cohorts(&log)[0].ended, None, "it says nothing about speed");
+        log.push(at(113.0, finished(&["a"], false)));
+        assert!(!cohorts(&log)[2].open && cohorts(&log)[2].ended.is_none());
+    }
+
+    #[test]
+    fn logs_that_name_no_stages_are_read() {
+        let old = r#"{"time":1.0,"data":{"event":"cohort_started","phase":"grpo","members":2,"first_epoch":1,"last_epoch":2,"steps":40,"points":2}}
+{"time":2.0,"data":{"event":"epoch_done","stage":"a","phase":"grpo","epoch":1,"train_loss":1.0,"val_loss":null,"seconds":1.0}}
+{"time":2.1,"data":{"event":"point_done","point":"x","average":null,"val_loss":null}}
+{"time":2.2,"data":{"event":"point_failed","point":"y","error":"z"}}"#;
+        let log: Vec<LoggedEvent> = old.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let list = cohorts(&log);
+        assert_eq!((list[0].open, list[0].points_running(), list[0].steps_done()), (true, 0, 10.0));
+        assert_eq!(list[0].stages, ["a"]);
     }
 
     #[test]

@@ -4,9 +4,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::claim::{self, Claim};
+use super::events::read_events;
 use super::fault::{self, Passage};
+use super::layout::export_path;
 use super::lock::{self, Lock};
+use crate::checkpoint;
+use crate::event::Event;
 use crate::plan::StageKey;
+use crate::spec::ExportFormat;
 
 use super::{
     EpochMetrics, FORMAT, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord, StageStore, StoreError,
@@ -169,6 +174,20 @@ impl Store {
         write_json(&self.dir.point_record(&record.name), record)
     }
 
+    /// Writes `checkpoint` (relative to the directory) in other formats, beside it. Files that are whole stay as they
+    /// are.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read, I/O errors.
+    pub fn export(&self, checkpoint: &Path, formats: &[ExportFormat]) -> Result<(), StoreError> {
+        let path = self.dir.path().join(checkpoint);
+        let checkpoint = checkpoint::read(&path)?;
+        for &format in formats {
+            checkpoint::export(&export_path(&path, format), &checkpoint, format)?;
+        }
+        Ok(())
+    }
+
     /// Moves a point out of the way, to `set_aside/<name>.<why><n>`; returns where it went. Nothing is deleted.
     ///
     /// # Errors
@@ -187,6 +206,14 @@ impl Store {
             atomic::write(&self.dir.path().join(name), bytes)?;
         }
         Ok(())
+    }
+
+    /// Whether somebody has logged what fits into the time since the last launch.
+    pub fn has_estimate(&self) -> bool {
+        let events = read_events(&self.dir);
+        let of_launch = events.iter().rev().map(|event| &event.data);
+        let mut of_launch = of_launch.take_while(|event| !matches!(event, Event::PlanReady { .. }));
+        of_launch.any(|event| matches!(event, Event::BudgetEstimate { .. }))
     }
 
     /// Appends one line to `events.jsonl`. A line that could not be written is lost, nothing else: the log

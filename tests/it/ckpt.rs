@@ -489,6 +489,7 @@ fn results(at: &Path) -> PathBuf {
         points,
         baseline: vec![1],
         eval: None,
+        export: Vec::new(),
         inputs: BTreeMap::new(),
         health: None,
         provenance: BTreeMap::new(),

@@ -85,6 +85,7 @@ fn a_directory_that_disappears_ends_the_run_and_stays_away() {
     let (code, text) = said(&output);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("was removed or moved while the run was writing"), "{text}");
+    assert!(text.contains("hint: if it was moved, move it back") && !text.contains("is kept"), "{text}");
 }
 
 #[test]
@@ -214,7 +215,9 @@ fn too_little_memory_narrows_the_cohorts() {
     let place = Place::new();
     let (code, text) = said(&place.run(&[], "step:1:oom:1"));
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("OUT_OF_MEMORY\n  trying again, at most 1 together"), "{text}");
+    let cause = "can't allocate buffer of size: 1073741824 (then: called `Result::unwrap()` on an `Err` value: CallError)";
+    assert!(text.contains(&format!("{cause}\n  trying again, at most 1 together")), "{text}");
+    assert_eq!(text.matches("trying again").count(), 1, "the first failure narrows the whole run: {text}");
     assert_same(&place.results("small"), &expected);
     // Not even one member fits.
     let place = Place::new();

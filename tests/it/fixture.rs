@@ -268,6 +268,7 @@ pub fn write(results: &SweepResults, root: &Path) -> PathBuf {
         points,
         baseline: results.baseline.clone(),
         eval: results.eval.clone(),
+        export: Vec::new(),
         inputs: BTreeMap::from([("data.trajectories".to_owned(), "ab12".to_owned())]),
         health: results.health.clone(),
         provenance: BTreeMap::from([("device".to_owned(), "cpu".to_owned())]),

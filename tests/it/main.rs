@@ -2,6 +2,7 @@
 
 mod ckpt;
 mod ckpt_files;
+mod ckpt_runs;
 mod coverage;
 mod data;
 mod engines;

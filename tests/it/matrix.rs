@@ -220,6 +220,21 @@ fn points_that_hardly_moved_say_why() {
         "{text}"
     );
     assert!(text.contains("times the policy term"), "{text}");
+    for cause in ["advantages hardly differ", "gradients were clipped"] {
+        assert!(!text.contains(cause), "{text}");
+    }
+    let last = results.points[0].metrics.last_mut().expect("an epoch");
+    (last.ppo_loss, last.advantage_std, last.clipped_share) = (Some(-1.0), Some(0.04), Some(0.95));
+    let text = computed(&results).to_markdown();
+    assert!(text.contains("advantages hardly differ (standard deviation 0.040)"), "{text}");
+    assert!(text.contains("95 % of the gradients were clipped"), "{text}");
+    assert!(!text.contains("times the policy term"), "{text}");
+    // Large enough steps, and nothing else to blame.
+    results.points[0].config.train.grpo_lr = 1e-3;
+    let last = results.points[0].metrics.last_mut().expect("an epoch");
+    (last.advantage_std, last.clipped_share) = (Some(0.9), Some(0.5));
+    let text = computed(&results).to_markdown();
+    assert!(text.contains("no cause visible in its metrics"), "{text}");
 }
 
 #[test]

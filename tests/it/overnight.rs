@@ -2,9 +2,10 @@
 //! sweeps in one command.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::sweeps::{Place, assert_same, events, facts, said, signal, wait_for};
+use crate::sweeps::{Place, assert_same, events, facts, said, signal, stages_with, wait_for};
 
 const ENDLESS: (&str, &str) = ("grpo_epochs = [1, 2]", "grpo_epochs = [1, 5000]");
 
@@ -112,7 +113,8 @@ fn fresh_starts_anew_beside_the_old_results() {
     };
     assert_same(&place.results("small-2"), &named("small-2"));
     let (_, text) = said(&place.run(&["--name", "other"], ""));
-    assert!(text.contains("taken over from"), "{text}");
+    // Two starts, two warm-ups and four GRPO runs, in one line.
+    assert!(text.contains("taken over: 8 stages from `results/small`"), "{text}");
     assert_same(&place.results("other"), &named("other"));
     let output = place.run(&["--fresh", "--fail-fast"], "step:1:oom:0");
     let text = said(&output).1;
@@ -171,4 +173,51 @@ fn several_sweeps_in_one_command() {
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("`small.toml` and `third.toml` are both called `small`"), "{text}");
     assert!(!place.dir.path().join("elsewhere").exists());
+}
+
+#[test]
+fn where_results_come_from_is_written_down_and_checkpoints_do_not_depend_on_it() {
+    let place = Place::new();
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command
+            .current_dir(place.dir.path())
+            .args(["-c", "user.name=a", "-c", "user.email=a@b"])
+            .args(arguments);
+        let output = command.output().expect("git");
+        assert!(output.status.success(), "{}", said(&output).1);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    git(&["add", "small.toml"]);
+    git(&["commit", "-q", "-m", "a sweep"]);
+    assert_eq!(said(&place.run(&["--device", "cpu,cpu"], "")).0, Some(0));
+    let results = place.results("small");
+    let resolved = sweep::store::read_resolved(&results).expect("the request");
+    let fact = |key: &str| resolved.provenance.get(key).map_or("", String::as_str);
+    assert_eq!(fact("git_commit"), git(&["rev-parse", "HEAD"]));
+    let file = std::fs::read(place.dir.path().join("small.toml")).expect("the sweep file");
+    assert_eq!(fact("sweep_file_hash"), blake3::hash(&file).to_hex().as_str());
+    assert_eq!(fact("device"), "cpu,cpu");
+    assert!(!fact("host").is_empty() && fact("started").parse::<u64>().is_ok());
+    let log = sweep::store::read_events(&sweep::store::SweepDir::at(&results));
+    assert!(
+        log.len() > 10 && log.iter().all(|event| event.time >= fact("started").parse().expect("seconds"))
+    );
+    // What determined a checkpoint is in it; when, where and from which commit it was trained is not.
+    let place = Place::new();
+    assert_eq!(said(&place.run(&[], "")).0, Some(0));
+    assert_same(&place.results("small"), &facts(&results));
+    for stage in stages_with(&results, "grpo_epoch2.safetensors") {
+        let of = |name: &str| sweep::checkpoint::read_facts(&stage.join(name)).expect("facts");
+        let facts = of("grpo_epoch2.safetensors");
+        let config = facts.config.expect("a configuration");
+        for table in ["model", "origin", "reward", "rce", "grpo"] {
+            assert!(config.get(table).is_some(), "{table}: {config}");
+        }
+        assert_eq!(facts.data.as_ref(), resolved.inputs.get("data"));
+        assert_eq!(facts.version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+        assert_eq!(facts.device.as_deref(), Some("cpu"));
+        assert!(facts.burn.is_some_and(|burn| burn.starts_with("0.21")));
+    }
 }

@@ -4,16 +4,23 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sweep::store::atomic;
 
 use crate::sweeps::{Place, assert_same, events, facts, said, wait_for};
 
-/// A controller and one node on this machine; both end when this is dropped.
+/// A controller and two nodes on this machine; all end when this is dropped.
 struct Cluster {
     dir: tempfile::TempDir,
+    /// The ports are for one cluster at a time.
+    _alone: MutexGuard<'static, ()>,
 }
+
+const NODES: [&str; 2] = ["n1", "n2"];
+
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Cluster {
     /// `None` (and a message) where Slurm is not installed or this is not root.
@@ -27,18 +34,24 @@ impl Cluster {
         }
         shell("mkdir -p /run/munge && chown munge:munge /run/munge");
         shell("munge -n | unmunge >/dev/null 2>&1 || su -s /bin/sh munge -c /usr/sbin/munged");
-        let cluster = Self { dir: tempfile::tempdir().expect("a temporary directory") };
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = Self { dir: tempfile::tempdir().expect("a temporary directory"), _alone: alone };
         let dir = cluster.dir.path();
         for name in ["state", "spool", "log"] {
             std::fs::create_dir(dir.join(name)).expect("a directory");
         }
         atomic::write(&cluster.configuration(), cluster.text().as_bytes()).expect("written");
-        for daemon in ["slurmctld", "slurmd"] {
-            let output = cluster.command(daemon).arg("-f").arg(cluster.configuration()).output();
+        let start = |daemon: &str, arguments: &[&str]| {
+            let output =
+                cluster.command(daemon).arg("-f").arg(cluster.configuration()).args(arguments).output();
             assert!(output.expect("it starts").status.success(), "{daemon}");
-        }
-        let ready =
-            || String::from_utf8_lossy(&cluster.ask("sinfo", &["-h", "-o", "%T"]).stdout).trim() == "idle";
+        };
+        start("slurmctld", &[]);
+        NODES.into_iter().for_each(|node| start("slurmd", &["-N", node]));
+        let ready = || {
+            let states = cluster.ask("sinfo", &["-h", "-N", "-o", "%T"]).stdout;
+            String::from_utf8_lossy(&states).split_whitespace().eq(["idle", "idle"])
+        };
         wait_for(ready);
         Some(cluster)
     }
@@ -50,16 +63,22 @@ impl Cluster {
     fn text(&self) -> String {
         let host = String::from_utf8_lossy(&shell("hostname -s").stdout).trim().to_owned();
         let dir = self.dir.path().display();
+        let node = |(name, port): (&str, u16)| {
+            format!(
+                "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=2000 State=UNKNOWN\n"
+            )
+        };
+        let nodes: String = NODES.into_iter().zip(16818..).map(node).collect();
         // Credentials that expire soon: a job that is put back into the queue may start again after that time.
         format!(
             "ClusterName=t\nSlurmctldHost={host}(127.0.0.1)\nSlurmUser=root\nSlurmdUser=root\nAuthType=auth/munge\n\
-             AuthInfo=cred_expire=5\nStateSaveLocation={dir}/state\nSlurmdSpoolDir={dir}/spool\n\
-             SlurmctldPidFile={dir}/ctld.pid\nSlurmdPidFile={dir}/d.pid\nSlurmctldLogFile={dir}/log/ctld.log\n\
-             SlurmdLogFile={dir}/log/d.log\nProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\n\
+             AuthInfo=cred_expire=5\nStateSaveLocation={dir}/state\nSlurmdSpoolDir={dir}/spool/%n\n\
+             SlurmctldPidFile={dir}/ctld.pid\nSlurmdPidFile={dir}/%n.pid\nSlurmctldLogFile={dir}/log/ctld.log\n\
+             SlurmdLogFile={dir}/log/%n.log\nProctrackType=proctrack/linuxproc\nTaskPlugin=task/none\n\
              SelectType=select/cons_tres\nSelectTypeParameters=CR_Core\nSwitchType=switch/none\nMpiDefault=none\n\
-             ReturnToService=2\nSlurmctldPort=16817\nSlurmdPort=16818\nSchedulerParameters=sched_interval=1\n\
-             NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN\n\
-             PartitionName=debug Nodes={host} Default=YES MaxTime=INFINITE State=UP\n"
+             ReturnToService=2\nSlurmctldPort=16817\nSchedulerParameters=sched_interval=1\n{nodes}\
+             PartitionName=debug Nodes={} Default=YES MaxTime=INFINITE State=UP\n",
+            NODES.join(",")
         )
     }
 
@@ -82,7 +101,8 @@ impl Cluster {
 
     /// All jobs, also those that have ended, for whoever reads the test's output.
     fn jobs(&self) -> String {
-        let list = self.ask("squeue", &["--states=all", "--array", "-o", "%.10i %.14j %.10T %.10M %.6D %R"]);
+        let list =
+            self.ask("squeue", &["--states=all", "--array", "-o", "%.10i %.14j %.10T %.10M %.9N %.8r"]);
         String::from_utf8_lossy(&list.stdout).into_owned()
     }
 
@@ -93,7 +113,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for name in ["d.pid", "ctld.pid"] {
+        for name in ["n1.pid", "n2.pid", "ctld.pid"] {
             if let Ok(process) = std::fs::read_to_string(self.dir.path().join(name)) {
                 let _ = Command::new("kill").arg(process.trim()).output();
             }
@@ -117,7 +137,96 @@ fn jobs_of_a_real_cluster() {
     let Some(cluster) = Cluster::start() else { return };
     a_job_that_is_waited_for(&cluster);
     a_job_that_is_left_alone_and_put_back_into_the_queue(&cluster);
+    a_job_with_a_budget(&cluster);
+    a_job_that_stops_after_failures(&cluster);
     println!("{}", cluster.jobs());
+}
+
+/// The job's time limit ends it in the middle, several times: `cargo test --release --test it -- --ignored
+/// --nocapture time_limit`. It takes five minutes, since Slurm counts in whole minutes.
+#[test]
+#[ignore = "takes five minutes"]
+fn a_job_that_meets_its_time_limit_goes_on_in_the_queue() {
+    let Some(cluster) = Cluster::start() else { return };
+    let limit = ("time = \"10\"", "time = \"1\"");
+    // Much to compute and little to write.
+    let deeper = ("hidden = 32", "hidden = 32\nheads = 8\nlayers = 16");
+    let longer = ("grpo_epochs = [1, 2]", "grpo_epochs = [1, 120]");
+    let straight = Place::with(&[longer, deeper]);
+    assert_eq!(said(&straight.run(&[], "")).0, Some(0));
+    let place = Place::with(&[SLURM, limit, longer, deeper]);
+    assert_eq!(said(&cluster.run(&place, &["--tasks", "2"])).0, Some(0));
+    let results = place.results("small");
+    let job = std::fs::read_to_string(results.join("workers/job")).expect("a number").trim().to_owned();
+    let queued = || !cluster.ask("squeue", &["-h", "-j", &job]).stdout.is_empty();
+    let began = Instant::now();
+    while queued() {
+        assert!(began.elapsed().as_secs() < 600, "{}\n{}", cluster.jobs(), logs(&place));
+        println!(
+            "{} s, {} epochs\n{}",
+            began.elapsed().as_secs(),
+            events(&results, "epoch_done"),
+            cluster.jobs()
+        );
+        std::thread::sleep(Duration::from_secs(10));
+    }
+    println!("{}\n{}", cluster.details(&job), logs(&place));
+    assert!(logs(&place).contains("back into the queue"), "{}", logs(&place));
+    let (code, text) = said(&cluster.run(&place, &["--wait"]));
+    assert_eq!(code, Some(0), "{text}\n{}", logs(&place));
+    assert_same(&results, &facts(&straight.results("small")));
+}
+
+/// Waits until nobody works in `place` any more.
+fn until_free(cluster: &Cluster, place: &Place) -> sweep::store::Status {
+    let began = Instant::now();
+    loop {
+        let status = sweep::store::status(&place.results("small"), 0.0).expect("a status");
+        let job = std::fs::read_to_string(place.results("small").join("workers/job")).expect("a number");
+        let queued = cluster.ask("squeue", &["-h", "-j", job.trim()]).stdout;
+        if queued.is_empty() && status.holder.is_none() {
+            return status;
+        }
+        assert!(began.elapsed().as_secs() < 60, "{}\n{}", cluster.jobs(), logs(place));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+const ENDLESS: (&str, &str) = ("grpo_epochs = [1, 2]", "grpo_epochs = [1, 5000]");
+
+fn a_job_with_a_budget(cluster: &Cluster) {
+    // Left alone: the tasks know when it is time, and the last one writes the matrix.
+    let place = Place::with(&[SLURM, ENDLESS]);
+    let (code, text) = said(&cluster.run(&place, &["--tasks", "2", "--budget", "8s"]));
+    assert_eq!(code, Some(0), "{text}");
+    let began = Instant::now();
+    let status = until_free(cluster, &place);
+    assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+    assert_eq!((status.done, status.failed, status.pending), (4, 0, 4), "{}", logs(&place));
+    assert!(logs(&place).contains("the time is up"), "{}", logs(&place));
+    assert!(!logs(&place).contains("back into the queue"), "{}", logs(&place));
+    let matrix = std::fs::read_to_string(place.results("small").join("matrix.csv")).expect("a matrix");
+    assert!(matrix.contains("done") && matrix.contains("pending"), "{matrix}");
+    // Waited for.
+    let (code, text) = said(&cluster.run(&place, &["--tasks", "2", "--budget", "6s", "--wait"]));
+    assert_eq!(code, Some(5), "{text}\n{}", logs(&place));
+    assert!(text.contains("the time is up; this goes on:\n"), "{text}");
+    println!("{}", cluster.jobs());
+}
+
+fn a_job_that_stops_after_failures(cluster: &Cluster) {
+    let place = Place::with(&[
+        SLURM,
+        ("kl_beta = [0.1, 0.15]", "grpo_lr = [1e30, 2e30, 1e-4, 2e-4]"),
+        ENDLESS,
+        ("seed = [0, 1]", "seed = [0]"),
+    ]);
+    let arguments = ["--tasks", "2", "--cohort", "1", "--fail-fast", "--wait"];
+    let (code, text) = said(&cluster.run(&place, &arguments));
+    assert_eq!(code, Some(1), "{text}\n{}", logs(&place));
+    assert!(text.contains("stopped because points failed; this goes on:\n"), "{text}");
+    let status = until_free(cluster, &place);
+    assert!(status.failed >= 2 && status.pending >= 4, "{status:?}\n{}", logs(&place));
 }
 
 fn a_job_that_is_waited_for(cluster: &Cluster) {

@@ -1,5 +1,6 @@
 //! `sweep ckpt diff`: how far checkpoints are apart.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -125,8 +126,15 @@ fn sentence(comparison: &Comparison) -> String {
 
 /// More than two checkpoints: the matrix of mean |difference|.
 fn many(files: &[PathBuf], args: &DiffArgs) -> anyhow::Result<()> {
-    let weights: Vec<Weights> =
-        files.iter().map(|file| Ok(checkpoint::read(file)?.weights)).collect::<anyhow::Result<_>>()?;
+    let mut read: Vec<(PathBuf, Checkpoint)> = files
+        .iter()
+        .map(|file| Ok((file.clone(), checkpoint::read(file)?)))
+        .collect::<anyhow::Result<_>>()?;
+    if args.all.is_some() {
+        leave_out_exports(&mut read);
+    }
+    let (files, weights): (Vec<PathBuf>, Vec<Weights>) =
+        read.into_iter().map(|(file, checkpoint)| (file, checkpoint.weights)).unzip();
     let distances = checkpoint::distances(&weights, args.near).map_err(|(left, right, error)| {
         anyhow::Error::new(error).context(format!(
             "`{}` and `{}`",
@@ -138,9 +146,23 @@ fn many(files: &[PathBuf], args: &DiffArgs) -> anyhow::Result<()> {
         let value = json!({ "files": files, "near": args.near, "distances": distances });
         output::result(&format!("{value:#}\n"));
     } else {
-        output::result(&matrix(files, &distances, args.near));
+        output::result(&matrix(&files, &distances, args.near));
     }
     Ok(())
+}
+
+/// Of the same weights under one name in several formats, one is enough: they are no two runs that are alike.
+fn leave_out_exports(read: &mut Vec<(PathBuf, Checkpoint)>) {
+    let mut seen = HashSet::new();
+    // From the back: `.safetensors` comes after its exports.
+    for index in (0..read.len()).rev() {
+        let (file, checkpoint) = &read[index];
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let stem = name.split('.').next().unwrap_or_default().to_owned();
+        if !seen.insert((file.parent().map(Path::to_owned), stem, checkpoint.facts.content.clone())) {
+            read.remove(index);
+        }
+    }
 }
 
 fn matrix(files: &[PathBuf], distances: &Distances, near: f64) -> String {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::checkpoint;
 use crate::cli::output;
@@ -15,8 +16,8 @@ pub(super) struct ExportArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// v2: the Lightning-like .ckpt of the lab's inference script; pt: the training format; safetensors: weights alone
-    #[arg(long, value_enum)]
-    to: Target,
+    #[arg(long, value_parser = formats())]
+    to: ExportFormat,
     /// Where to [default: beside FILE, with the format's extension]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
@@ -39,28 +40,15 @@ pub(super) struct ImportArgs {
     force: bool,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Target {
-    V2,
-    Pt,
-    Safetensors,
+fn formats() -> impl TypedValueParser<Value = ExportFormat> {
+    PossibleValuesParser::new(ExportFormat::NAMES)
+        .try_map(|name| ExportFormat::from_name(&name).ok_or("no such format"))
 }
 
 pub(super) fn export(args: &ExportArgs) -> anyhow::Result<u8> {
     let checkpoint = checkpoint::read(&args.file)?;
-    let extension = match args.to {
-        Target::V2 => "ckpt",
-        Target::Pt => "pt",
-        Target::Safetensors => "safetensors",
-    };
-    let target = target(&args.file, args.output.as_ref(), extension, args.force)?;
-    match args.to {
-        Target::V2 => checkpoint::export(&target, &checkpoint, ExportFormat::V2)?,
-        Target::Pt => checkpoint::export(&target, &checkpoint, ExportFormat::Pt)?,
-        Target::Safetensors => {
-            checkpoint::write_tensors(&target, &checkpoint.weights, &std::collections::BTreeMap::new())?;
-        }
-    }
+    let target = target(&args.file, args.output.as_ref(), args.to.extension(), args.force)?;
+    checkpoint::export(&target, &checkpoint, args.to)?;
     output::result(&format!("{}\n", target.display()));
     Ok(0)
 }

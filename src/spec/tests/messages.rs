@@ -275,7 +275,7 @@ fn impossible_values() {
     hint: the default is "off"
     "#);
     assert_snapshot!(wrong("[export]\nformats = [\"onnx\"]\n"), @r#"
-    `export.formats` must be a list of "v2", "pt", but is `["onnx"]`
+    `export.formats` must be a list of "v2", "pt", "safetensors", but is `["onnx"]`
      --> sweeps/t.toml:6:11
       |
     6 | formats = ["onnx"]
