@@ -48,6 +48,10 @@ use super::{Cancel, EngineParams, EpochResult, Phase};
 use crate::data::{Embeddings, Group};
 use crate::spec::{FreezeSet, ParamGroup};
 
+/// Steps that a member makes before the cores wait for each other: what members have in common is prepared for so
+/// many steps at once. More of it would no longer fit the caches beside the members' states.
+const BLOCK: usize = 8;
+
 /// Which groups of parameters are frozen.
 #[derive(Clone, Copy, Debug)]
 pub struct Frozen {
@@ -197,28 +201,28 @@ impl<'d> HostCohort<'d> {
                 Some(MemberRun::new(index, member, task.as_ref()?, &walks, steps))
             })
             .collect();
-        let (mut current, mut next) = (Prepared::default(), Prepared::default());
-        self.prepare((phase, epoch, 0), &walks, &mut current);
+        let prepare = |first: usize, out: &mut Vec<Prepared>| {
+            out.resize_with(BLOCK.min(steps.saturating_sub(first)), Prepared::default);
+            out.par_iter_mut().enumerate().for_each(|(ahead, prepared)| {
+                self.prepare((phase, epoch, first + ahead), &walks, prepared);
+            });
+        };
+        let (mut current, mut next) = (Vec::new(), Vec::new());
+        prepare(0, &mut current);
         let mut cancelled = false;
-        for step in 0..steps {
+        for first in (0..steps).step_by(BLOCK) {
             if cancel.is_raised() {
                 cancelled = true;
                 break;
             }
             let active = runs.iter().filter(|run| run.diverged.is_none()).count();
             let threads = if active == 1 { rayon::current_num_threads() } else { 1 };
-            let ahead = || {
-                if step + 1 < steps {
-                    self.prepare((phase, epoch, step + 1), &walks, &mut next);
-                }
-            };
             let work = || {
-                runs.par_iter_mut()
-                    .with_max_len(1)
-                    .for_each(|run| self.member_step(step, run, &current, threads));
+                let runs = runs.par_iter_mut().with_max_len(1);
+                runs.for_each(|run| self.member_steps(first, run, &current, threads));
             };
-            rayon::join(ahead, work);
-            cancel.count_steps(active as u64);
+            rayon::join(|| prepare(first + BLOCK, &mut next), work);
+            current.iter().for_each(|_| cancel.count_steps(active as u64));
             std::mem::swap(&mut current, &mut next);
         }
         let mut results: Vec<EpochResult> = tasks.iter().map(|_| Ok(Vec::new())).collect();
@@ -230,19 +234,21 @@ impl<'d> HostCohort<'d> {
         (!cancelled).then_some(results)
     }
 
-    /// One member's step: forward, loss, backward, update.
-    fn member_step(&self, step: usize, run: &mut MemberRun, prepared: &Prepared, threads: usize) {
-        if run.diverged.is_some() {
-            return;
-        }
+    /// A member's steps of one block: forward, loss, backward, update.
+    fn member_steps(&self, first: usize, run: &mut MemberRun, block: &[Prepared], threads: usize) {
         let pooled = self.scratch.lock().ok().and_then(|mut pool| pool.pop());
         let mut scratch = pooled.unwrap_or_else(|| self.new_scratch());
-        let bundle = &prepared.bundles[run.bundle];
-        let group = &self.params.train[bundle.group];
-        let shared = &prepared.shared[run.shared];
-        match self.arithmetic(step, run, (bundle, shared, group), &mut scratch, threads) {
-            Ok(record) => run.records.push(record),
-            Err(what) => run.diverged = Some(Diverged { step: step + 1, query_id: group.query_id, what }),
+        for (step, prepared) in (first..).zip(block) {
+            if run.diverged.is_some() {
+                break;
+            }
+            let bundle = &prepared.bundles[run.bundle];
+            let group = &self.params.train[bundle.group];
+            let shared = &prepared.shared[run.shared];
+            match self.arithmetic(step, run, (bundle, shared, group), &mut scratch, threads) {
+                Ok(record) => run.records.push(record),
+                Err(what) => run.diverged = Some(Diverged { step: step + 1, query_id: group.query_id, what }),
+            }
         }
         if let Ok(mut pool) = self.scratch.lock() {
             pool.push(scratch);

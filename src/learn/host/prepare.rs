@@ -8,7 +8,7 @@ use super::super::walks::Walks;
 use super::HostCohort;
 use super::kernels::{multiply, normalize_rows, project};
 
-/// Data of one step; two of them alternate, so that the next step is prepared while one is computed.
+/// Data of one step. The next block of steps is prepared while members are computed.
 #[derive(Debug, Default)]
 pub struct Prepared {
     pub bundles: Vec<BundleData>,
