@@ -6,16 +6,10 @@ use super::stage::StageKind;
 use super::tree::{Plan, Stage, StageProgress};
 use crate::spec::{FreezeSet, ModelParams, ParamGroup};
 
-/// Parameters and moments that a core's members should have in all, in bytes. Every step streams through them:
-/// beyond about this much they come from farther away, and more members make every member slower
-/// (`cargo bench --bench step`). Fewer would share a step's masks and frozen projections among too few.
-const CPU_STATE_PER_CORE: usize = 26_000_000;
-
-/// Widest cohort on a CPU with `cores`, for members with so many `trainable` parameters: at the lab's size 4 members
-/// per core that train everything, 8 with a frozen backbone.
-pub fn cpu_width(cores: usize, trainable: usize) -> usize {
-    let member = 3 * size_of::<f32>() * trainable;
-    cores * (CPU_STATE_PER_CORE / member.max(1)).clamp(1, 32)
+/// Widest cohort on a CPU with `cores`: enough to share a step's masks and frozen projections and to keep every core
+/// busy to the end of a step; more members only add memory (about 6 MB each at the lab's size).
+pub fn cpu_width(cores: usize) -> usize {
+    (4 * cores).max(32)
 }
 
 /// Widest cohort on a GPU, where a step is bound by launches rather than by arithmetic.
@@ -27,23 +21,21 @@ pub struct Cohort {
     pub stages: Vec<usize>,
 }
 
-/// The next cohort to train: the first ready stage of `outstanding` and siblings of it, together at most as many as
-/// `width` says for that stage.
+/// The next cohort to train: the first ready stage of `outstanding` and up to `width - 1` siblings.
 ///
 /// A stage is ready when its parent has reached its last epoch.
 pub fn next_cohort(
     plan: &Plan,
     done: &[StageProgress],
     outstanding: &[usize],
-    width: &dyn Fn(usize) -> usize,
+    width: usize,
 ) -> Option<Cohort> {
     let siblings = siblings(plan, done, outstanding)?;
-    let take = part(siblings.len(), width(*siblings.first()?));
-    Some(Cohort { stages: siblings[..take].to_vec() })
+    Some(Cohort { stages: siblings[..part(siblings.len(), width)].to_vec() })
 }
 
 /// All cohorts that [`next_cohort`] gives one after the other, if every stage trains to its end.
-pub fn all_cohorts(plan: &Plan, done: &[StageProgress], width: &dyn Fn(usize) -> usize) -> Vec<Cohort> {
+pub fn all_cohorts(plan: &Plan, done: &[StageProgress], width: usize) -> Vec<Cohort> {
     // Siblings by class and finished epochs; stages that wait for their parent.
     let mut ready: BTreeMap<(usize, u32), BTreeSet<usize>> = BTreeMap::new();
     let mut waiting: HashMap<usize, Vec<usize>> = HashMap::new();
@@ -58,7 +50,7 @@ pub fn all_cohorts(plan: &Plan, done: &[StageProgress], width: &dyn Fn(usize) ->
     }
     let mut cohorts = Vec::new();
     while let Some(siblings) = ready.values_mut().min_by_key(|siblings| siblings.first().copied()) {
-        let take = siblings.first().map_or(1, |&first| part(siblings.len(), width(first)));
+        let take = part(siblings.len(), width);
         let stages: Vec<usize> = std::iter::from_fn(|| siblings.pop_first()).take(take).collect();
         ready.retain(|_, siblings| !siblings.is_empty());
         for child in stages.iter().filter_map(|stage| waiting.remove(stage)).flatten() {

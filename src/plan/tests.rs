@@ -139,12 +139,12 @@ fn every_training_parameter_is_in_a_key() {
 fn a_cohort_takes_equal_siblings_that_are_ready() {
     let plan = build(&race(), &inputs(), true);
     let mut done = vec![StageProgress::Epochs(0); plan.stages.len()];
-    let cohort = next_cohort(&plan, &done, &outstanding(&plan, &done), &|_| 32).unwrap();
+    let cohort = next_cohort(&plan, &done, &outstanding(&plan, &done), 32).unwrap();
     assert_eq!(cohort.stages, [1], "the warm-up comes first and alone");
     done[1] = StageProgress::Epochs(2);
-    let cohort = next_cohort(&plan, &done, &outstanding(&plan, &done), &|_| 32).unwrap();
+    let cohort = next_cohort(&plan, &done, &outstanding(&plan, &done), 32).unwrap();
     assert_eq!(cohort.stages.len(), 12, "frozen and unfrozen branches go to different cohorts");
-    let narrow = next_cohort(&plan, &done, &outstanding(&plan, &done), &|_| 8).unwrap();
+    let narrow = next_cohort(&plan, &done, &outstanding(&plan, &done), 8).unwrap();
     assert_eq!(narrow.stages.len(), 6, "equal parts rather than 8 and 4");
     done[1] = StageProgress::Diverged(1);
     assert!(outstanding(&plan, &done).is_empty(), "nothing can follow a diverged warm-up");
@@ -175,7 +175,7 @@ proptest! {
         for round in 0.. {
             prop_assert!(round < 1000);
             let list = outstanding(&plan, &done);
-            let Some(cohort) = next_cohort(&plan, &done, &list, &|_| widths[round % widths.len()]) else {
+            let Some(cohort) = next_cohort(&plan, &done, &list, widths[round % widths.len()]) else {
                 prop_assert!(list.is_empty());
                 break;
             };
@@ -212,14 +212,14 @@ fn the_forecast_is_what_a_run_does() {
     for width in [1, 5, 32, 256] {
         let mut done: Vec<StageProgress> = plan.stages.iter().map(|_| StageProgress::Epochs(0)).collect();
         let mut cohorts = Vec::new();
-        while let Some(cohort) = next_cohort(&plan, &done, &outstanding(&plan, &done), &|_| width) {
+        while let Some(cohort) = next_cohort(&plan, &done, &outstanding(&plan, &done), width) {
             for &stage in &cohort.stages {
                 done[stage] = StageProgress::Epochs(plan.stages[stage].epochs);
             }
             cohorts.push(cohort);
         }
         let start: Vec<StageProgress> = plan.stages.iter().map(|_| StageProgress::Epochs(0)).collect();
-        assert_eq!(all_cohorts(&plan, &start, &|_| width), cohorts, "width {width}");
+        assert_eq!(all_cohorts(&plan, &start, width), cohorts, "width {width}");
         assert!(cohorts.iter().all(|cohort| cohort.stages.len() <= width));
     }
 }

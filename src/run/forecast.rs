@@ -71,7 +71,7 @@ pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, 
     let points_there = plan.points.iter().filter(there).count();
     let per_epoch = session.dataset.train.len() as u64;
     let mut clock = Clock { session, device: options.device, speed, timed: Vec::new() };
-    let cohorts: Vec<CohortForecast> = all_cohorts(plan, &done, &|stage| session.width(options, stage))
+    let cohorts: Vec<CohortForecast> = all_cohorts(plan, &done, options.widest_cohort())
         .into_iter()
         .map(|cohort| {
             let epochs = |&stage: &usize| u64::from(plan.stages[stage].epochs - done[stage].epochs());

@@ -25,7 +25,7 @@ use crate::data::DataError;
 use crate::evaluate::EvaluateError;
 use crate::event::Event;
 use crate::learn::{Cancel, Device};
-use crate::plan::outstanding;
+use crate::plan::{GPU_WIDTH, cpu_width, outstanding};
 use crate::report;
 use crate::spec::SweepSpec;
 use crate::store::fault::{self, Passage};
@@ -107,6 +107,16 @@ pub struct RunOptions {
     pub max_failures: Option<usize>,
     /// Facts about this launch for `resolved.json`.
     pub provenance: std::collections::BTreeMap<String, String>,
+}
+
+impl RunOptions {
+    /// Most stages that train together.
+    pub fn widest_cohort(&self) -> usize {
+        self.width.unwrap_or_else(|| match self.device {
+            Device::Cuda(_) => GPU_WIDTH,
+            Device::Cpu | Device::Flex => cpu_width(rayon::current_num_threads()),
+        })
+    }
 }
 
 /// How a run ended.

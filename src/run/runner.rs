@@ -226,9 +226,8 @@ impl<'a> Runner<'a> {
         }
         // Beside other workers everyone takes a share of what is ready, so that nobody is left without.
         let share = if crew == 1 { usize::MAX } else { all_ready.div_ceil(crew).max(1) };
-        let most = share.min(self.failures.width());
-        let width = |stage: usize| self.session.width(self.options, stage).min(most);
-        next_cohort(plan, &progress, &list, &width).map(|cohort| self.failures.narrow(cohort))
+        let width = share.min(self.failures.width()).min(self.options.widest_cohort());
+        next_cohort(plan, &progress, &list, width).map(|cohort| self.failures.narrow(cohort))
     }
 
     /// The part of `cohort` of which one epoch fits into the time that is left.

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{RunError, RunOptions};
+use super::RunError;
 use crate::checkpoint::{self, Weights};
 use crate::data::{self, Dataset};
 use crate::evaluate::Logged;
-use crate::learn::{Device, EngineParams, Layout, Phase, RewardTable, Shape, fresh_weights};
-use crate::plan::{self, GPU_WIDTH, Inputs, Origin, Plan, StageKind, cpu_width, model_of};
+use crate::learn::{EngineParams, Layout, Phase, RewardTable, Shape, fresh_weights};
+use crate::plan::{self, Inputs, Origin, Plan, StageKind};
 use crate::spec::{FreezeSet, ModelParams, PointConfig, RewardParams, SweepSpec};
 use crate::store::SignalHealth;
 
@@ -71,24 +71,6 @@ impl Session {
     /// The shape of a point's model.
     pub fn layout(&self, model: &ModelParams) -> Layout {
         Layout::new(Shape::new(self.dataset.embeddings.dim, model))
-    }
-
-    /// Widest cohort for a stage on the device of `options`.
-    pub fn width(&self, options: &RunOptions, stage: usize) -> usize {
-        if let Some(width) = options.width {
-            return width;
-        }
-        match options.device {
-            Device::Cuda(_) => GPU_WIDTH,
-            Device::Cpu | Device::Flex => {
-                let layout = self.layout(model_of(&self.plan, stage).1);
-                let trainable = match &self.plan.stages[stage].kind {
-                    StageKind::Grpo { params, .. } => layout.trainable(&params.freeze),
-                    StageKind::Init { .. } | StageKind::Rce { .. } => layout.total,
-                };
-                cpu_width(rayon::current_num_threads(), trainable)
-            }
-        }
     }
 
     /// What a cohort has in common.

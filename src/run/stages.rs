@@ -22,6 +22,9 @@ pub struct StageTable {
     device: &'static str,
     /// Weights that are start or reference of stages in training, by (stage, epoch).
     cache: BTreeMap<(usize, u32), Arc<Vec<f32>>>,
+    /// The same by name, and what was written last: points are evaluated from them.
+    starts: BTreeMap<(usize, u32), Arc<Weights>>,
+    written: BTreeMap<(usize, u32), Arc<Weights>>,
     /// Why stages could not be trained in this run.
     failed: Vec<Option<String>>,
 }
@@ -50,8 +53,7 @@ impl StageTable {
     ) -> Result<Self, RunError> {
         let count = session.plan.stages.len();
         let failed = vec![None; count];
-        let mut table =
-            Self { store, records: Vec::new(), device: how.device, cache: BTreeMap::new(), failed };
+        let mut table = Self::new(store, Vec::new(), how.device, failed);
         // Reading every checkpoint takes a second per gigabyte and finds what a night has damaged before
         // anything is built on it.
         let found: Vec<Result<Option<StageRecord>, RunError>> =
@@ -71,9 +73,19 @@ impl StageTable {
         let count = session.plan.stages.len();
         let records = (0..count).map(|index| new_record(session, index)).collect();
         let failed = vec![None; count];
-        let mut table = Self { store, records, device, cache: BTreeMap::new(), failed };
+        let mut table = Self::new(store, records, device, failed);
         table.refresh(session)?;
         Ok(table)
+    }
+
+    fn new(
+        store: StageStore,
+        records: Vec<StageRecord>,
+        device: &'static str,
+        failed: Vec<Option<String>>,
+    ) -> Self {
+        let (cache, starts, written) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { store, records, device, cache, starts, written, failed }
     }
 
     /// Reads again what other processes may have written.
@@ -207,8 +219,12 @@ impl StageTable {
     ///
     /// # Errors
     /// A checkpoint that cannot be read.
-    pub fn weights(&self, session: &Session, stage: usize, epoch: u32) -> Result<Weights, RunError> {
-        Ok(self.store.weights(&session.plan.stages[stage].key, &self.records[stage], epoch)?)
+    pub fn weights(&self, session: &Session, stage: usize, epoch: u32) -> Result<Arc<Weights>, RunError> {
+        let at = (stage, epoch);
+        if let Some(known) = self.written.get(&at).or_else(|| self.starts.get(&at)) {
+            return Ok(Arc::clone(known));
+        }
+        Ok(Arc::new(self.store.weights(&session.plan.stages[stage].key, &self.records[stage], epoch)?))
     }
 
     /// Where a stage starts: its parent's last epoch, or itself for `Init`.
@@ -232,6 +248,7 @@ impl StageTable {
         })?;
         let flat = Arc::new(flat);
         self.cache.insert(at, Arc::clone(&flat));
+        self.starts.insert(at, weights);
         Ok(flat)
     }
 
@@ -246,6 +263,7 @@ impl StageTable {
         cohort: &Cohort,
     ) -> Result<(ModelParams, FreezeSet, Vec<MemberJob>), RunError> {
         self.cache.clear();
+        self.starts.clear();
         let model = model_of(&session.plan, cohort.stages[0]).1.clone();
         let mut freeze = FreezeSet::default();
         let mut jobs = Vec::with_capacity(cohort.stages.len());
@@ -290,13 +308,16 @@ impl StageTable {
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         let this = &*self;
-        let written: Vec<Result<(usize, StageRecord), RunError>> =
+        let written: Vec<Result<Written, RunError>> =
             events.into_par_iter().map(|event| this.write_event(session, event)).collect();
         let mut first_error = Ok(());
+        self.written.clear();
         for written in written {
             match written {
-                Ok((index, record)) => {
+                Ok(Written { index, record, weights }) => {
                     log(&event_of(&record));
+                    let at = (index, record.epochs.len() as u32);
+                    self.written.extend(weights.map(|weights| (at, Arc::new(weights))));
                     self.records[index] = record;
                 }
                 Err(error) => first_error = first_error.and(Err(error)),
@@ -305,8 +326,8 @@ impl StageTable {
         first_error
     }
 
-    /// Writes one event's files and returns the stage's new record.
-    fn write_event(&self, session: &Session, event: MemberEvent) -> Result<(usize, StageRecord), RunError> {
+    /// Writes one event's files.
+    fn write_event(&self, session: &Session, event: MemberEvent) -> Result<Written, RunError> {
         match event {
             MemberEvent::Epoch { id: index, progress, metrics, stopped, .. } => {
                 let stage = &session.plan.stages[index];
@@ -318,7 +339,7 @@ impl StageTable {
                 record.stopped = stopped;
                 let facts = self.facts(session, index, progress.epoch, &record);
                 self.store.commit_epoch(&stage.key, &record, &weights, &facts, &progress)?;
-                Ok((index, record))
+                Ok(Written { index, record, weights: Some(weights) })
             }
             MemberEvent::Diverged { id: index, epoch, cause } => {
                 let stage = &session.plan.stages[index];
@@ -326,7 +347,7 @@ impl StageTable {
                 let mut record = self.records[index].clone();
                 record.diverged = Some(format!("{phase} epoch {epoch}: {cause}"));
                 self.store.write_record(&stage.key, &record)?;
-                Ok((index, record))
+                Ok(Written { index, record, weights: None })
             }
         }
     }
@@ -369,6 +390,13 @@ impl StageTable {
         }
         facts
     }
+}
+
+/// A stage's new record and, after an epoch, the weights it speaks of.
+struct Written {
+    index: usize,
+    record: StageRecord,
+    weights: Option<Weights>,
 }
 
 /// The record of a stage that has not been started.

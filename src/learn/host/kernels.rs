@@ -280,13 +280,18 @@ fn transpose(matrix: &[f32], rows: usize, out: &mut [f32]) {
     }
 }
 
-/// `out = lhs rhs`, with `lhs` `[m, k]`, `rhs` `[k, n]`, `out` `[m, n]` row-major; on `threads` cores.
+/// Fewest multiply-adds per thread of a product: with the eight million of a step at the lab's size, two threads that
+/// wake each other are slower than one.
+const WORTH_A_THREAD: usize = 1 << 26;
+
+/// `out = lhs rhs`, with `lhs` `[m, k]`, `rhs` `[k, n]`, `out` `[m, n]` row-major; on up to `threads` cores.
 pub fn matmul((m, n, k): (usize, usize, usize), lhs: Operand, rhs: Operand, out: &mut [f32], threads: usize) {
     if m == 0 || n == 0 || k == 0 {
         out.fill(0.0);
         return;
     }
     assert!(lhs.covers(m, k) && rhs.covers(k, n) && out.len() >= m * n, "operand smaller than its shape");
+    let threads = threads.min(m * n * k / WORTH_A_THREAD);
     let parallelism = if threads > 1 { gemm::Parallelism::Rayon(threads) } else { gemm::Parallelism::None };
     // SAFETY: the assertion above keeps every access within the three slices, `out` is borrowed mutably.
     unsafe {

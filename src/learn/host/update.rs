@@ -21,7 +21,7 @@ pub struct State {
 }
 
 /// Fewest parameters worth a thread of their own.
-const PART: usize = 1 << 15;
+const PART: usize = 1 << 20;
 
 /// A member's state on its way through one step.
 struct Updating<'a, 'b> {
