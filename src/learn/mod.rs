@@ -66,28 +66,40 @@ impl<'a> Query<'a> {
 /// What the trainer and the world around it share while training runs: a request to end at the next step, and
 /// how many member-steps have been made.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<(AtomicBool, AtomicU64)>);
+pub struct Cancel {
+    raised: Arc<AtomicBool>,
+    /// Of the whole of which this is a part.
+    whole: Option<Arc<AtomicBool>>,
+    steps: Arc<AtomicU64>,
+}
 
 impl Cancel {
+    /// For a part of the work: it ends with the whole and can be ended alone; steps are counted together.
+    pub fn part(&self) -> Self {
+        let whole = Some(Arc::clone(&self.raised));
+        Self { raised: Arc::default(), whole, steps: Arc::clone(&self.steps) }
+    }
+
     /// Asks for the end.
     pub fn raise(&self) {
-        self.0.0.store(true, Ordering::Relaxed);
+        self.raised.store(true, Ordering::Relaxed);
     }
 
     /// Whether somebody asked.
     pub fn is_raised(&self) -> bool {
-        self.0.0.load(Ordering::Relaxed)
+        let raised = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
+        raised(&self.raised) || self.whole.as_ref().is_some_and(raised)
     }
 
     /// Counts `members` that made a step.
     pub fn count_steps(&self, members: u64) {
         crate::store::fault::step(members);
-        self.0.1.fetch_add(members, Ordering::Relaxed);
+        self.steps.fetch_add(members, Ordering::Relaxed);
     }
 
     /// Member-steps made so far.
     pub fn steps(&self) -> u64 {
-        self.0.1.load(Ordering::Relaxed)
+        self.steps.load(Ordering::Relaxed)
     }
 }
 

@@ -18,6 +18,7 @@ mod verify;
 mod worker;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::checkpoint::CheckpointError;
@@ -116,6 +117,17 @@ impl RunOptions {
             Device::Cuda(_) => GPU_WIDTH,
             Device::Cpu | Device::Flex => cpu_width(rayon::current_num_threads()),
         })
+    }
+}
+
+/// Does `work` with threads of its own: it waits for disks, and those that train must not.
+fn beside_training<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    static WRITERS: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
+    let name = |index| format!("writer {index}");
+    let pool = || rayon::ThreadPoolBuilder::new().thread_name(name).build().ok();
+    match WRITERS.get_or_init(pool) {
+        Some(pool) => pool.install(work),
+        None => work(),
     }
 }
 

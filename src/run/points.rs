@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::notices;
 use super::session::{Session, phase_of};
 use super::stages::StageTable;
-use super::{Outcome, RunError, Stop};
+use super::{Outcome, RunError, Stop, beside_training};
 use crate::checkpoint;
 use crate::event::Event;
 use crate::learn::{Device, Query, scores_of};
@@ -166,7 +166,7 @@ impl PointTable {
         };
         // A GPU evaluates one model at a time; cores share the models among them.
         let finished: Vec<Result<Event, RunError>> = match device {
-            Device::Cpu => reached_ones.par_iter().map(one).collect(),
+            Device::Cpu => beside_training(|| reached_ones.par_iter().map(one).collect()),
             Device::Flex | Device::Cuda(_) => reached_ones.iter().map(one).collect(),
         };
         let mut first_error = Ok(());

@@ -1,6 +1,6 @@
 //! The loop that trains what is outstanding, alone or beside other worker processes.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Pace};
@@ -10,12 +10,15 @@ use super::session::{Session, phase_of};
 use super::stages::StageTable;
 use super::{RunError, RunOptions, Stop};
 use crate::event::Event;
-use crate::learn::{Cancel, CohortEnd, MemberEvent, train_cohort};
+use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, train_cohort};
 use crate::plan::{Cohort, PointPlan, StageProgress, next_cohort, outstanding};
 use crate::store::{Claim, Store};
 
 /// How often a worker looks whether another one has finished what it waits for.
 const POLL: Duration = Duration::from_millis(100);
+
+/// Reports of the trainer that wait to be put on disk, besides the one that is being written.
+const QUEUE: usize = 1;
 
 /// Workers that may die at a stage before it counts as failed.
 const DEATHS: u32 = 2;
@@ -240,8 +243,8 @@ impl<'a> Runner<'a> {
         cohort
     }
 
-    /// Trains one cohort; every epoch is on disk before the next begins, and every point is finished as soon
-    /// as its epoch is there.
+    /// Trains one cohort. While an epoch trains, the one before is put on disk and the points that end with it are
+    /// finished: at most one finished epoch is not on disk yet.
     fn train(&mut self, cohort: &Cohort, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
         self.began.get_or_insert_with(Instant::now);
         let session = self.session;
@@ -265,29 +268,65 @@ impl<'a> Runner<'a> {
             stages: keys.clone(),
             names: cohort.stages.iter().map(|&stage| self.last_point(stage)).collect(),
         });
-        let (mut began, steps) = (Instant::now(), session.dataset.train.len() as u64);
-        let (cancel, device) = (self.cancel, self.options.device);
-        let (mut error, mut reported) = (None, 0);
         forget_panics();
-        let end = catch_unwind(AssertUnwindSafe(|| {
-            let mut report = |events: Vec<MemberEvent>| {
-                self.pace.add(steps * events.len() as u64, began.elapsed());
-                began = Instant::now();
-                reported += events.len();
-                error = self.record(&cohort.stages, events, log).err();
-                if reported >= cohort.stages.len() {
-                    self.estimate(log);
-                }
-                error.is_none() && self.stop().is_none()
-            };
-            train_cohort(session.engine(&model, &freeze), device, &jobs, cancel, &mut report)
-        }));
+        let params = session.engine(&model, &freeze);
+        let (device, cancel) = (self.options.device, self.cancel.part());
+        let (events_out, events_in) = sync_channel(QUEUE);
+        let (recorded_out, recorded_in) = channel();
+        // A GPU evaluates points between epochs: training and evaluation would compete for its memory.
+        let overlap = device == Device::Cpu;
+        let (error, end) = std::thread::scope(|scope| {
+            let (jobs, cancel_part) = (&jobs, cancel.clone());
+            let trainer = scope.spawn(move || {
+                let mut report = |events: Vec<MemberEvent>| {
+                    events_out.send(events).is_ok() && (overlap || recorded_in.recv().is_ok())
+                };
+                train_cohort(params, device, jobs, &cancel_part, &mut report)
+            });
+            let error = self.record_all(&cohort.stages, (events_in, recorded_out), &cancel, log).err();
+            (error, trainer.join())
+        });
         log(&Event::CohortFinished { stages: keys, complete: matches!(end, Ok(CohortEnd::Finished)) });
         match (error, end) {
             (Some(error), _) => Err(error),
             (None, Ok(CohortEnd::Finished | CohortEnd::Cancelled)) => Ok(()),
             (None, Err(payload)) => self.failed(cohort, &cause_of(payload.as_ref()), log),
         }
+    }
+
+    /// Records what the trainer reports until it ends; asks it to end where there is a reason to stop. What it has
+    /// finished until then is recorded.
+    fn record_all(
+        &mut self,
+        cohort: &[usize],
+        (events_in, recorded_out): (Receiver<Vec<MemberEvent>>, Sender<()>),
+        cancel: &Cancel,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), RunError> {
+        let steps = self.session.dataset.train.len() as u64;
+        let (mut began, mut reported) = (Instant::now(), 0);
+        let mut recorded_out = Some(recorded_out);
+        for events in events_in {
+            self.pace.add(steps * events.len() as u64, began.elapsed());
+            began = Instant::now();
+            reported += events.len();
+            if let Err(error) = self.record(cohort, events, log) {
+                cancel.raise();
+                return Err(error);
+            }
+            if reported >= cohort.len() {
+                self.estimate(log);
+            }
+            if self.stop().is_some() {
+                cancel.raise();
+                recorded_out = None;
+            }
+            if let Some(recorded_out) = &recorded_out {
+                // Nobody listens where training goes on meanwhile.
+                let _ = recorded_out.send(());
+            }
+        }
+        Ok(())
     }
 
     /// The name of the last point that ends in a stage; empty if none does.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::RunError;
 use super::session::{Session, phase_of};
+use super::{RunError, beside_training};
 use crate::checkpoint::{self, Facts, Weights};
 use crate::event::Event;
 use crate::learn::{MemberEvent, MemberJob, MemberParams, Progress};
@@ -297,7 +297,8 @@ impl StageTable {
         Ok(Some(progress))
     }
 
-    /// Puts what the trainer reported on disk, on all cores: most of it is hashing, copying and waiting for syncs.
+    /// Puts what the trainer reported on disk, several members at a time: most of it is hashing, copying and waiting
+    /// for syncs.
     ///
     /// # Errors
     /// A store that cannot be written; what could be written counts nevertheless.
@@ -308,8 +309,9 @@ impl StageTable {
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         let this = &*self;
-        let written: Vec<Result<Written, RunError>> =
-            events.into_par_iter().map(|event| this.write_event(session, event)).collect();
+        let written: Vec<Result<Written, RunError>> = beside_training(|| {
+            events.into_par_iter().map(|event| this.write_event(session, event)).collect()
+        });
         let mut first_error = Ok(());
         self.written.clear();
         for written in written {
