@@ -37,18 +37,88 @@ pub struct GrpoTerms<'a> {
 ///
 /// `scores` `[K]`, `labels` `[n * length]`; returns `[n]`.
 pub fn sequence_log_probs(scores: &[f32], labels: &[u32], length: usize) -> Vec<f32> {
-    labels.chunks_exact(length).map(|sequence| log_prob(scores, sequence)).collect()
+    let mut policy = Policy::new(scores);
+    labels.chunks_exact(length).map(|sequence| policy.log_prob(sequence)).collect()
 }
 
-fn log_prob(scores: &[f32], sequence: &[u32]) -> f32 {
-    (0..sequence.len())
-        .map(|step| {
-            let label = sequence[step];
-            let (peak, sum) = log_sum_exp(scores, &sequence[..step]);
-            let own = if sequence[..step].contains(&label) { MASKED } else { scores[label as usize] };
-            own - peak - sum.ln()
-        })
-        .sum()
+/// Where all that is left is smaller than this share of the largest exponential, it begins to lose digits and is
+/// computed again from its own largest score.
+const FAINT: f32 = 1e-20;
+
+/// The scores of one group. Their exponentials are taken once; the steps of all sequences add them up.
+struct Policy<'a> {
+    scores: &'a [f32],
+    peak: f32,
+    /// `exp(score - peak)` `[K]`
+    exps: Vec<f32>,
+    /// Work space: the same with those chosen so far replaced.
+    rest: Vec<f32>,
+    /// Largest score and sum of exponentials relative to it, for each step of the sequence last asked about.
+    sums: Vec<(f32, f32)>,
+}
+
+impl<'a> Policy<'a> {
+    fn new(scores: &'a [f32]) -> Self {
+        let peak = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let exps = scores.iter().map(|score| (score - peak).exp()).collect();
+        Self { scores, peak, exps, rest: Vec::new(), sums: Vec::new() }
+    }
+
+    fn log_prob(&mut self, sequence: &[u32]) -> f32 {
+        self.rest.clone_from(&self.exps);
+        self.sums.clear();
+        let masked = (MASKED - self.peak).exp();
+        let mut total = 0.0;
+        for (step, &label) in sequence.iter().enumerate() {
+            let chosen = &sequence[..step];
+            let sum = sum(&self.rest);
+            let sound = (FAINT..f32::INFINITY).contains(&sum);
+            let (peak, sum) = if sound { (self.peak, sum) } else { log_sum_exp(self.scores, chosen) };
+            let own = if chosen.contains(&label) { MASKED } else { self.scores[label as usize] };
+            total += own - peak - sum.ln();
+            self.sums.push((peak, sum));
+            self.rest[label as usize] = masked;
+        }
+        total
+    }
+
+    /// Adds `weight * d(log-probability)/d(scores)` of the `sequence` that [`Policy::log_prob`] was last asked about to
+    /// `gradient` `[K]`.
+    ///
+    /// Masked scores are constants: no gradient flows into them.
+    fn add_gradient(&mut self, sequence: &[u32], weight: f32, gradient: &mut [f32]) {
+        self.rest.clone_from(&self.exps);
+        for (step, (&label, &(peak, sum))) in sequence.iter().zip(&self.sums).enumerate() {
+            let (scale, chosen) = (weight / sum, &sequence[..step]);
+            if peak == self.peak {
+                for (slot, exp) in gradient.iter_mut().zip(&self.rest) {
+                    *slot -= scale * exp;
+                }
+            } else {
+                for (k, slot) in
+                    gradient.iter_mut().enumerate().filter(|(k, _)| !chosen.contains(&(*k as u32)))
+                {
+                    *slot -= scale * (self.scores[k] - peak).exp();
+                }
+            }
+            if !chosen.contains(&label) {
+                gradient[label as usize] += weight;
+            }
+            self.rest[label as usize] = 0.0;
+        }
+    }
+}
+
+/// In a fixed order that vector units can follow.
+fn sum(values: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let blocks = values.chunks_exact(16);
+    let rest = blocks.remainder();
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, value)| *lane += value);
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, value)| *lane += value);
+    lanes.iter().sum()
 }
 
 /// Largest score `m` and `sum_k exp(score_k - m)`, with the `chosen` scores set to [`MASKED`].
@@ -56,25 +126,6 @@ fn log_sum_exp(scores: &[f32], chosen: &[u32]) -> (f32, f32) {
     let at = |k: usize| if chosen.contains(&(k as u32)) { MASKED } else { scores[k] };
     let peak = (0..scores.len()).map(at).fold(f32::NEG_INFINITY, f32::max);
     (peak, (0..scores.len()).map(|k| (at(k) - peak).exp()).sum())
-}
-
-/// Adds `weight * d(log-probability of sequence)/d(scores)` to `gradient` `[K]`.
-///
-/// Masked scores are constants: no gradient flows into them.
-fn add_log_prob_gradient(scores: &[f32], sequence: &[u32], weight: f32, gradient: &mut [f32]) {
-    for (step, &label) in sequence.iter().enumerate() {
-        let chosen = &sequence[..step];
-        let (peak, sum) = log_sum_exp(scores, chosen);
-        let scale = weight / sum;
-        for (k, slot) in gradient.iter_mut().enumerate() {
-            if !chosen.contains(&(k as u32)) {
-                *slot -= scale * (scores[k] - peak).exp();
-            }
-        }
-        if !chosen.contains(&label) {
-            gradient[label as usize] += weight;
-        }
-    }
 }
 
 /// RCE: `loss = -sum_i w_i * log p_i` (label smoothing 0).
@@ -89,11 +140,12 @@ pub fn rce(
     gradient: &mut [f32],
 ) -> LossParts {
     gradient.fill(0.0);
+    let mut policy = Policy::new(scores);
     let mut loss = 0.0;
     for (sequence, &weight) in labels.chunks_exact(length).zip(weights) {
         if weight != 0.0 {
-            loss -= f64::from(weight) * f64::from(log_prob(scores, sequence));
-            add_log_prob_gradient(scores, sequence, -weight, gradient);
+            loss -= f64::from(weight) * f64::from(policy.log_prob(sequence));
+            policy.add_gradient(sequence, -weight, gradient);
         }
     }
     LossParts { loss, ..LossParts::default() }
@@ -107,9 +159,10 @@ pub fn grpo(scores: &[f32], terms: &GrpoTerms, length: usize, gradient: &mut [f3
     gradient.fill(0.0);
     let count = terms.advantages.len() as f64;
     let (low, high) = (1.0 - terms.clip_epsilon, 1.0 + terms.clip_epsilon);
+    let mut policy = Policy::new(scores);
     let mut parts = LossParts::default();
     for (i, sequence) in terms.labels.chunks_exact(length).enumerate() {
-        let log_ratio = f64::from(log_prob(scores, sequence) - terms.reference[i]);
+        let log_ratio = f64::from(policy.log_prob(sequence) - terms.reference[i]);
         let ratio = log_ratio.exp();
         let advantage = f64::from(terms.advantages[i]);
         let (free, clipped) = (ratio * advantage, ratio.clamp(low, high) * advantage);
@@ -119,7 +172,7 @@ pub fn grpo(scores: &[f32], terms: &GrpoTerms, length: usize, gradient: &mut [f3
         // Where the clipped branch is the smaller one the ratio is outside the range: no gradient.
         let surrogate = if free <= clipped { -advantage * ratio } else { 0.0 };
         let slope = (surrogate + terms.kl_beta * (ratio - 1.0)) / count;
-        add_log_prob_gradient(scores, sequence, slope as f32, gradient);
+        policy.add_gradient(sequence, slope as f32, gradient);
     }
     parts.loss = parts.ppo + terms.kl_beta * parts.kl;
     parts
@@ -221,6 +274,51 @@ mod tests {
     fn close(got: f64, want: &Value, limit: f64) {
         let want = want.as_f64().expect("a number");
         assert!((got - want).abs() <= limit, "{got} instead of {want}");
+    }
+
+    /// Scores so far apart that the exponentials of all but one underflow, and scores far below the mask, against the
+    /// definition in f64.
+    #[test]
+    fn extreme_scores_keep_their_log_probabilities_and_gradients() {
+        let cases: [&[f32]; 4] = [
+            &[250.0, 3.0, 1.0, 2.0],
+            &[-300.0, -301.0, -299.5, -300.5],
+            &[90.0, -60.0, -61.0, 30.0],
+            &[0.0; 4],
+        ];
+        for scores in cases {
+            for sequence in [[0, 1, 2], [2, 0, 1], [0, 0, 3]] {
+                let mut policy = Policy::new(scores);
+                let got = f64::from(policy.log_prob(&sequence));
+                let mut gradient = vec![0.0; scores.len()];
+                policy.add_gradient(&sequence, 1.0, &mut gradient);
+                let (mut want, mut slope) = (0.0, vec![0.0; scores.len()]);
+                for step in 0..sequence.len() {
+                    let chosen = &sequence[..step];
+                    let at =
+                        |k: usize| if chosen.contains(&(k as u32)) { -100.0 } else { f64::from(scores[k]) };
+                    let peak = (0..scores.len()).map(at).fold(f64::NEG_INFINITY, f64::max);
+                    let sum: f64 = (0..scores.len()).map(|k| (at(k) - peak).exp()).sum();
+                    let label = sequence[step] as usize;
+                    want += at(label) - peak - sum.ln();
+                    for (k, slope) in
+                        slope.iter_mut().enumerate().filter(|(k, _)| !chosen.contains(&(*k as u32)))
+                    {
+                        *slope += f64::from(u8::from(k == label)) - (at(k) - peak).exp() / sum;
+                    }
+                }
+                assert!(
+                    (got - want).abs() <= 1e-6 * want.abs().max(1.0),
+                    "{scores:?} {sequence:?}: {got}, {want}"
+                );
+                for (got, want) in gradient.iter().zip(&slope) {
+                    assert!(
+                        (f64::from(*got) - want).abs() < 1e-6,
+                        "{scores:?} {sequence:?}: {gradient:?}, {slope:?}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]
