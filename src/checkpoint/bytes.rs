@@ -1,5 +1,7 @@
 //! Little-endian bytes of a stored element type -> f32, and back.
 
+use std::borrow::Cow;
+
 use super::error::Flaw;
 
 /// Element types that files store parameters in.
@@ -81,9 +83,13 @@ fn half(bits: u16) -> f32 {
     }
 }
 
-/// The bytes of f32 values, as all our files store them.
-pub(super) fn encode(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+/// The little-endian bytes of `values`: themselves on nearly every machine.
+pub(super) fn encode(values: &[f32]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        Cow::Borrowed(bytemuck::cast_slice(values))
+    } else {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
 }
 
 #[cfg(test)]

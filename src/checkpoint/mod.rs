@@ -123,7 +123,6 @@ pub fn write(path: &Path, weights: &Weights, facts: &Facts) -> Result<(), Checkp
 /// blake3 (hex) over names, shapes and values: equal for equal weights, whatever file they came from.
 pub fn content_hash(weights: &Weights) -> String {
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = Vec::new();
     for (name, array) in weights {
         hasher.update(&(name.len() as u64).to_le_bytes());
         hasher.update(name.as_bytes());
@@ -131,9 +130,7 @@ pub fn content_hash(weights: &Weights) -> String {
         for &size in &array.shape {
             hasher.update(&(size as u64).to_le_bytes());
         }
-        buffer.clear();
-        buffer.extend(array.values.iter().flat_map(|value| value.to_le_bytes()));
-        hasher.update(&buffer);
+        hasher.update(&bytes::encode(&array.values));
     }
     hasher.finalize().to_hex().to_string()
 }

@@ -340,7 +340,7 @@ impl StageTable {
                 record.epochs.push(EpochRecord { content, metrics });
                 record.stopped = stopped;
                 let facts = self.facts(session, index, progress.epoch, &record);
-                self.store.commit_epoch(&stage.key, &record, &weights, &facts, &progress)?;
+                self.store.commit_epoch(&stage.key, &record, &weights, &facts, progress)?;
                 Ok(Written { index, record, weights: Some(weights) })
             }
             MemberEvent::Diverged { id: index, epoch, cause } => {

@@ -136,7 +136,7 @@ impl StageStore {
         record: &StageRecord,
         weights: &Weights,
         facts: &Facts,
-        progress: &Progress,
+        progress: Progress,
     ) -> Result<(), StoreError> {
         let dir = self.dir.stage(key);
         let epoch = progress.epoch;
@@ -272,9 +272,9 @@ pub(super) fn set_aside(dir: &SweepDir, what: &Path, why: &str) -> Result<PathBu
     Ok(free)
 }
 
-fn write_progress(path: &Path, progress: &Progress) -> Result<(), StoreError> {
-    let array = |values: &[f32]| Array { shape: vec![values.len()], values: values.to_vec() };
-    let State { parameters: _, first, second, steps } = &progress.state;
+fn write_progress(path: &Path, progress: Progress) -> Result<(), StoreError> {
+    let array = |values: Vec<f32>| Array { shape: vec![values.len()], values };
+    let State { parameters: _, first, second, steps } = progress.state;
     let tensors = BTreeMap::from([("first".to_owned(), array(first)), ("second".to_owned(), array(second))]);
     let metadata = BTreeMap::from([
         ("epoch".to_owned(), progress.epoch.to_string()),

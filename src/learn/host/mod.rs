@@ -50,7 +50,7 @@ use crate::spec::{FreezeSet, ParamGroup};
 
 /// Steps that a member makes before the cores wait for each other: what members have in common is prepared for so
 /// many steps at once. More of it would no longer fit the caches beside the members' states.
-const BLOCK: usize = 8;
+const BLOCK: usize = 16;
 
 /// Which groups of parameters are frozen.
 #[derive(Clone, Copy, Debug)]
@@ -209,21 +209,21 @@ impl<'d> HostCohort<'d> {
         };
         let (mut current, mut next) = (Vec::new(), Vec::new());
         prepare(0, &mut current);
-        let mut cancelled = false;
+        let mut cancelled = cancel.is_raised();
         for first in (0..steps).step_by(BLOCK) {
-            if cancel.is_raised() {
-                cancelled = true;
-                break;
-            }
             let active = runs.iter().filter(|run| run.diverged.is_none()).count();
             let threads = if active == 1 { rayon::current_num_threads() } else { 1 };
             let work = || {
                 let runs = runs.par_iter_mut().with_max_len(1);
-                runs.for_each(|run| self.member_steps(first, run, &current, threads));
+                runs.for_each(|run| self.member_steps(first, run, &current, (threads, cancel)));
             };
             rayon::join(|| prepare(first + BLOCK, &mut next), work);
             current.iter().for_each(|_| cancel.count_steps(active as u64));
             std::mem::swap(&mut current, &mut next);
+            cancelled = cancel.is_raised();
+            if cancelled {
+                break;
+            }
         }
         let mut results: Vec<EpochResult> = tasks.iter().map(|_| Ok(Vec::new())).collect();
         for run in runs {
@@ -234,12 +234,18 @@ impl<'d> HostCohort<'d> {
         (!cancelled).then_some(results)
     }
 
-    /// A member's steps of one block: forward, loss, backward, update.
-    fn member_steps(&self, first: usize, run: &mut MemberRun, block: &[Prepared], threads: usize) {
+    /// A member's steps of one block: forward, loss, backward, update. Ends at once when `cancel` is raised.
+    fn member_steps(
+        &self,
+        first: usize,
+        run: &mut MemberRun,
+        block: &[Prepared],
+        (threads, cancel): (usize, &Cancel),
+    ) {
         let pooled = self.scratch.lock().ok().and_then(|mut pool| pool.pop());
         let mut scratch = pooled.unwrap_or_else(|| self.new_scratch());
         for (step, prepared) in (first..).zip(block) {
-            if run.diverged.is_some() {
+            if run.diverged.is_some() || cancel.is_raised() {
                 break;
             }
             let bundle = &prepared.bundles[run.bundle];
