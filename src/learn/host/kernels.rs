@@ -58,35 +58,45 @@ pub fn matvec(w: &[f32], x: &[f32], y: &mut [f32]) {
 /// Rows that [`matvec`] takes at a time: x is loaded once for all of them, and they hide each other's latency.
 const ROWS: usize = 4;
 
-/// Products of [`ROWS`] rows with `x`.
+/// Products of [`ROWS`] rows with `x`. Written out row by row: in a loop over the rows the sums are kept in memory.
 #[inline(always)]
 fn dot_rows(rows: &[f32], x: &[f32], out: &mut [f32]) {
-    const LANES: usize = 32;
-    let width = x.len();
-    let mut lanes = [[0.0f32; LANES]; ROWS];
-    let whole = width - width % LANES;
-    for at in (0..whole).step_by(LANES) {
-        let x = &x[at..at + LANES];
-        for (r, lanes) in lanes.iter_mut().enumerate() {
-            let row = &rows[r * width + at..][..LANES];
-            for lane in 0..LANES {
-                lanes[lane] = row[lane].mul_add(x[lane], lanes[lane]);
-            }
-        }
+    let (a, rest) = rows.split_at(x.len());
+    let (b, rest) = rest.split_at(x.len());
+    let (c, d) = rest.split_at(x.len());
+    let (a, b) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let (c, d) = (c.as_chunks::<LANES>(), d.as_chunks::<LANES>());
+    let (x, x_rest) = x.as_chunks::<LANES>();
+    let mut sums = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
+    for ((((x, a), b), c), d) in x.iter().zip(a.0).zip(b.0).zip(c.0).zip(d.0) {
+        add_product(&mut sums.0, a, x);
+        add_product(&mut sums.1, b, x);
+        add_product(&mut sums.2, c, x);
+        add_product(&mut sums.3, d, x);
     }
-    for (r, lanes) in lanes.iter_mut().enumerate() {
-        let rest = rows[r * width + whole..][..width - whole].iter().zip(&x[whole..]);
-        for (lane, (w, x)) in lanes.iter_mut().zip(rest) {
-            *lane = w.mul_add(*x, *lane);
+    add_product(&mut sums.0, a.1, x_rest);
+    add_product(&mut sums.1, b.1, x_rest);
+    add_product(&mut sums.2, c.1, x_rest);
+    add_product(&mut sums.3, d.1, x_rest);
+    let mut width = LANES / 2;
+    while width >= 4 {
+        for lane in 0..width {
+            sums.0[lane] += sums.0[lane + width];
+            sums.1[lane] += sums.1[lane + width];
+            sums.2[lane] += sums.2[lane + width];
+            sums.3[lane] += sums.3[lane + width];
         }
-        let mut half = LANES / 2;
-        while half > 0 {
-            for lane in 0..half {
-                lanes[lane] += lanes[lane + half];
-            }
-            half /= 2;
-        }
-        out[r] = lanes[0];
+        width /= 2;
+    }
+    for (out, sum) in out.iter_mut().zip([&sums.0, &sums.1, &sums.2, &sums.3]) {
+        *out = (sum[0] + sum[2]) + (sum[1] + sum[3]);
+    }
+}
+
+#[inline(always)]
+fn add_product(sums: &mut [f32; LANES], a: &[f32], b: &[f32]) {
+    for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+        *sum = a.mul_add(*b, *sum);
     }
 }
 
@@ -362,6 +372,22 @@ pub fn matmul((m, n, k): (usize, usize, usize), lhs: Operand, rhs: Operand, out:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whole blocks of rows and lanes, and rests of both.
+    #[test]
+    fn matvec_is_the_product_written_out() {
+        for (rows, width) in [(8, 128), (7, 100), (4, 64), (1, 3), (5, 65)] {
+            let number = |i: usize| ((i * 37) % 19) as f32 - 9.0;
+            let w: Vec<f32> = (0..rows * width).map(number).collect();
+            let x: Vec<f32> = (0..width).map(|i| number(5 * i + 2)).collect();
+            let mut y = vec![f32::NAN; rows];
+            matvec(&w, &x, &mut y);
+            for (row, got) in y.iter().enumerate() {
+                let want: f32 = (0..width).map(|i| w[row * width + i] * x[i]).sum();
+                assert_eq!(*got, want, "row {row} of {rows} x {width}");
+            }
+        }
+    }
 
     /// Sizes that fill tiles and sizes that leave rests; against the sum written out.
     #[test]
