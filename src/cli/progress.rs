@@ -21,6 +21,8 @@ pub struct Progress {
     points: usize,
     ended: usize,
     steps: u64,
+    /// Whether somebody has said what fits into the time: every worker does, and one is enough.
+    estimated: bool,
     /// Stages taken over so far, by the sweep that had them.
     adopted: BTreeMap<String, usize>,
     /// Whether the bar's clock is to go on.
@@ -38,6 +40,7 @@ impl Progress {
             points: 0,
             ended: 0,
             steps: 0,
+            estimated: false,
             adopted: BTreeMap::new(),
             ticking: std::sync::Arc::default(),
         }
@@ -79,7 +82,9 @@ impl Progress {
                 let what = if *restarted { "it is started again" } else { "the others go on" };
                 self.say(&format!("warning: the worker on {device} ended before its work was done ({cause}); {what}"));
             }
+            Event::BudgetEstimate { .. } if self.estimated => {}
             Event::BudgetEstimate { steps_per_second, seconds_left, steps, steps_left, points, points_left } => {
+                self.estimated = true;
                 self.say(&format!(
                     "{} steps a second: {} of {} steps and {points} of {points_left} points fit into the {} that are left",
                     thousands(*steps_per_second as usize),

@@ -8,7 +8,7 @@ use super::engine::{Engine, scores_of};
 use super::host::State;
 use super::loss::{advantages, rce_weights, sequence_log_probs, top_k};
 use super::random::{Purpose, Stream};
-use super::task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, StepRecord};
+use super::task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, Start, StepRecord};
 use super::{Cancel, Device, EngineParams, EpochResult, Layout, Phase, Query};
 use crate::plan::{GrpoParams, RceParams};
 use crate::spec::RewardForm;
@@ -81,6 +81,13 @@ pub struct MemberJob {
     pub progress: Option<Progress>,
 }
 
+impl MemberJob {
+    /// Where the member begins.
+    fn begin(&self) -> Start<'_> {
+        Start { weights: &self.start, state: self.progress.as_ref().map(|progress| &progress.state) }
+    }
+}
+
 /// A member's state after a finished epoch: all that the next epoch depends on.
 #[derive(Clone, Debug)]
 pub struct Progress {
@@ -136,8 +143,8 @@ pub fn train_cohort(
     let phase = first.params.phase();
     let mut epoch = first.progress.as_ref().map_or(1, |progress| progress.epoch + 1);
     let references = reference_log_probs(&params, device, jobs);
-    let starts = jobs.iter().map(|job| (Arc::clone(&job.start), start_state(job))).collect();
-    let mut engine = Engine::new(params, device, starts);
+    let starts: Vec<Start> = jobs.iter().map(MemberJob::begin).collect();
+    let mut engine = Engine::new(params, device, &starts);
     let mut members: Vec<MemberProgress> = jobs.iter().map(MemberProgress::new).collect();
     while members.iter().zip(jobs).any(|(member, job)| member.wants(job, epoch)) {
         let began = std::time::Instant::now();
@@ -190,18 +197,6 @@ pub fn train_cohort(
         epoch += 1;
     }
     CohortEnd::Finished
-}
-
-fn start_state(job: &MemberJob) -> State {
-    match &job.progress {
-        Some(progress) => progress.state.clone(),
-        None => State {
-            parameters: job.start.to_vec(),
-            first: vec![0.0; job.start.len()],
-            second: vec![0.0; job.start.len()],
-            steps: 0,
-        },
-    }
 }
 
 /// What changes from epoch to epoch besides the engine's state.

@@ -1,11 +1,9 @@
 //! The two engines behind one face.
 
-use std::sync::Arc;
-
 use super::device::Device;
 use super::host::{self, HostCohort, State};
 use super::stacked::{self, StackedCohort};
-use super::task::EpochTask;
+use super::task::{EpochTask, Start};
 use super::{Cancel, EngineParams, EpochResult, Layout, Phase, Query};
 use crate::data::Embeddings;
 
@@ -19,9 +17,9 @@ pub enum Engine<'d> {
 }
 
 impl<'d> Engine<'d> {
-    /// A cohort on `device` whose members start from `starts` (flat parameters) and have trained as far as
-    /// their states say. With everything frozen there is nothing to differentiate, and the CPU serves.
-    pub fn new(params: EngineParams<'d>, device: Device, starts: Vec<(Arc<Vec<f32>>, State)>) -> Self {
+    /// A cohort on `device` whose members start from `starts`. With everything frozen there is nothing to
+    /// differentiate, and the CPU serves.
+    pub fn new(params: EngineParams<'d>, device: Device, starts: &[Start]) -> Self {
         match device.burn_device() {
             Some(device) if Layout::new(params.shape).trainable(params.freeze) > 0 => {
                 Self::Stacked(StackedCohort::new(params, device, starts))

@@ -1,6 +1,18 @@
 //! What one member of a cohort does in one epoch, and what it reports; the same for every engine.
 
+use std::sync::Arc;
+
+use super::host::State;
 use super::loss::{self, AdvantageFigures, GrpoTerms, LossParts};
+
+/// Where a member of a cohort begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// Flat weights the stage starts from; frozen ones keep these values.
+    pub weights: &'a Arc<Vec<f32>>,
+    /// What an earlier run has trained; `None` = nothing yet.
+    pub state: Option<&'a State>,
+}
 
 /// AdamW and clipping of one member.
 #[derive(Clone, Copy, Debug, PartialEq)]

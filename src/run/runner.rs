@@ -375,11 +375,8 @@ impl<'a> Runner<'a> {
             return;
         };
         self.estimated = true;
-        // One worker says it for all, as if all were as fast.
+        // Every worker speaks for all, as if all were as fast.
         let speed = speed * self.crew.unwrap_or(1) as f64;
-        if self.crew.is_some() && self.store.has_estimate() {
-            return;
-        }
         let estimate = budget.estimate(self.session, &self.stages, speed);
         log(&Event::BudgetEstimate {
             steps_per_second: estimate.speed,

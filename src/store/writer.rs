@@ -4,12 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::claim::{self, Claim};
-use super::events::read_events;
 use super::fault::{self, Passage};
 use super::layout::export_path;
 use super::lock::{self, Lock};
 use crate::checkpoint;
-use crate::event::Event;
 use crate::plan::StageKey;
 use crate::spec::ExportFormat;
 
@@ -206,14 +204,6 @@ impl Store {
             atomic::write(&self.dir.path().join(name), bytes)?;
         }
         Ok(())
-    }
-
-    /// Whether somebody has logged what fits into the time since the last launch.
-    pub fn has_estimate(&self) -> bool {
-        let events = read_events(&self.dir);
-        let of_launch = events.iter().rev().map(|event| &event.data);
-        let mut of_launch = of_launch.take_while(|event| !matches!(event, Event::PlanReady { .. }));
-        of_launch.any(|event| matches!(event, Event::BudgetEstimate { .. }))
     }
 
     /// Appends one line to `events.jsonl`. A line that could not be written is lost, nothing else: the log

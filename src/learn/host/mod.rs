@@ -42,7 +42,7 @@ use self::prepare::Prepared;
 use self::slab::{Slab, Slices};
 pub use self::update::State;
 use super::layout::Layout;
-use super::task::{Diverged, EpochTask, StepRecord};
+use super::task::{Diverged, EpochTask, Start, StepRecord};
 use super::walks::Walks;
 use super::{Cancel, EngineParams, EpochResult, Phase};
 use crate::data::{Embeddings, Group};
@@ -115,8 +115,8 @@ struct Scratch {
 }
 
 impl<'d> HostCohort<'d> {
-    /// A cohort whose members start from `starts` (flat parameters) and have trained as far as `states` say.
-    pub fn new(params: EngineParams<'d>, starts: Vec<(Arc<Vec<f32>>, State)>) -> Self {
+    /// A cohort whose members start from `starts`.
+    pub fn new(params: EngineParams<'d>, starts: &[Start]) -> Self {
         let layout = Layout::new(params.shape);
         let frozen = Frozen::new(params.freeze);
         let mut cohort = Self {
@@ -128,14 +128,18 @@ impl<'d> HostCohort<'d> {
             scratch: Mutex::default(),
             layout,
         };
-        for ((_, state), slices) in starts.iter().zip(cohort.states.members_mut()) {
+        for (start, slices) in starts.iter().zip(cohort.states.members_mut()) {
+            let Some(state) = start.state else {
+                slices.p.copy_from_slice(start.weights);
+                continue;
+            };
             slices.p.copy_from_slice(&state.parameters);
             slices.m.copy_from_slice(&state.first);
             slices.v.copy_from_slice(&state.second);
         }
-        for (start, state) in starts {
-            let share = cohort.share_of(&start);
-            cohort.members.push(Member { share, steps: state.steps });
+        for Start { weights, state } in starts {
+            let share = cohort.share_of(weights);
+            cohort.members.push(Member { share, steps: state.map_or(0, |state| state.steps) });
         }
         cohort
     }

@@ -21,6 +21,7 @@ mod loss;
 mod optimizer;
 mod pieces;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
@@ -33,7 +34,7 @@ use self::optimizer::Rows;
 use self::pieces::{Piece, Role, compact, expand, pieces};
 use super::host::State;
 use super::layout::Layout;
-use super::task::EpochTask;
+use super::task::{EpochTask, Start};
 use super::walks::Walks;
 use super::{Cancel, EngineParams, EpochResult, Phase};
 use crate::spec::ParamGroup;
@@ -78,17 +79,19 @@ pub struct StackedCohort<'d> {
 }
 
 impl<'d> StackedCohort<'d> {
-    /// A cohort on `device` whose members start from `starts` (flat parameters) and have trained as far as
-    /// their states say. Some parameter must be trainable.
-    pub fn new(
-        params: EngineParams<'d>,
-        device: DispatchDevice,
-        starts: Vec<(Arc<Vec<f32>>, State)>,
-    ) -> Self {
+    /// A cohort on `device` whose members start from `starts`. Some parameter must be trainable.
+    pub fn new(params: EngineParams<'d>, device: DispatchDevice, starts: &[Start]) -> Self {
         let layout = Layout::new(params.shape);
         let pieces = pieces(&layout, params.freeze);
-        let (shares, share_of) = shares(&pieces, &starts);
-        let states: Vec<State> = starts.into_iter().map(|(_, state)| state).collect();
+        let (shares, share_of) = shares(&pieces, starts);
+        let untrained = |start: &Start| {
+            let zeros = vec![0.0; start.weights.len()];
+            State { parameters: start.weights.to_vec(), first: zeros.clone(), second: zeros, steps: 0 }
+        };
+        let states: Vec<Cow<State>> = starts
+            .iter()
+            .map(|start| start.state.map_or_else(|| Cow::Owned(untrained(start)), Cow::Borrowed))
+            .collect();
         let fixed = |group| params.freeze.contains(group);
         let projected = layout.input_proj.is_none() || fixed(ParamGroup::InputProj);
         let empty = || Matrix::zeros([1, 1], &device);
@@ -250,7 +253,7 @@ impl<'d> StackedCohort<'d> {
 }
 
 /// Starts with distinct frozen values, and which of them each member has.
-fn shares(pieces: &[Piece], starts: &[(Arc<Vec<f32>>, State)]) -> (Vec<Arc<Vec<f32>>>, Vec<usize>) {
+fn shares(pieces: &[Piece], starts: &[Start]) -> (Vec<Arc<Vec<f32>>>, Vec<usize>) {
     let mut shares: Vec<Arc<Vec<f32>>> = Vec::new();
     let same = |a: &Arc<Vec<f32>>, b: &Arc<Vec<f32>>| {
         let frozen = || pieces.iter().filter(|piece| piece.role == Role::Frozen);
@@ -258,7 +261,7 @@ fn shares(pieces: &[Piece], starts: &[(Arc<Vec<f32>>, State)]) -> (Vec<Arc<Vec<f
         Arc::ptr_eq(a, b) || frozen().all(|piece| a[range(piece)] == b[range(piece)])
     };
     let mut share_of = Vec::new();
-    for (start, _) in starts {
+    for Start { weights: start, .. } in starts {
         let known = shares.iter().position(|share| same(share, start));
         share_of.push(known.unwrap_or(shares.len()));
         if known.is_none() {
