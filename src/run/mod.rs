@@ -120,12 +120,15 @@ impl RunOptions {
     }
 }
 
+/// Threads that write and evaluate: they mostly wait for syncs, and syncs at the same time share a journal commit.
+const WRITERS: usize = 8;
+
 /// Does `work` with threads of its own: it waits for disks, and those that train must not.
 fn beside_training<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    static WRITERS: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
+    static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
     let name = |index| format!("writer {index}");
-    let pool = || rayon::ThreadPoolBuilder::new().thread_name(name).build().ok();
-    match WRITERS.get_or_init(pool) {
+    let build = || rayon::ThreadPoolBuilder::new().num_threads(WRITERS).thread_name(name).build().ok();
+    match POOL.get_or_init(build) {
         Some(pool) => pool.install(work),
         None => work(),
     }
