@@ -81,6 +81,14 @@ pub fn status(dir: &Path, now: f64) -> Result<Status, StoreError> {
         }
     }
     let cohorts = cohorts(&events);
+    // A stage that several points come from is called after the last of them, which is where it leads.
+    for (cohort, stage) in
+        cohorts.iter().flat_map(|cohort| cohort.stages.iter().map(move |stage| (cohort, stage)))
+    {
+        if let Some(point) = cohort.point(stage) {
+            names.insert(stage, point);
+        }
+    }
     let open = || cohorts.iter().filter(|cohort| holder.is_some() && cohort.open);
     let running = open().map(LoggedCohort::points_running).sum::<usize>().min(left);
     let training = open().map(|cohort| Training {

@@ -109,6 +109,18 @@ fn the_status_counts_points_and_survives_a_torn_line() {
     assert!(texts(&output).1.contains("is not a results directory"), "{}", texts(&output).1);
 }
 
+/// The validation loss rises after the first epoch: the warning is about epoch 4, not about the point that ends at 1.
+#[test]
+fn a_stage_of_several_points_is_called_after_the_last() {
+    let sandbox = Sandbox::new();
+    let grid = "[grid]\ngrpo_lr = [1e-4]\ngrpo_epochs = [1, 4]\n";
+    let file = sandbox.factqa("rising", &format!("{SMALL}{grid}"));
+    sandbox.ok(&["run", &file, "--out", "out"]);
+    let text = sandbox.ok(&["status", "out/rising"]);
+    let warning = text.lines().find(|line| line.contains("val_loss rose")).unwrap_or_default();
+    assert!(warning.contains("ep4`"), "{text}");
+}
+
 #[test]
 fn the_status_follows_a_run() {
     let sandbox = Sandbox::new();
