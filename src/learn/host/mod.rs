@@ -21,8 +21,8 @@
 //! alone and in a cohort give equal bits.
 //!
 //! # Where the time goes
-//! Of the race (`benches/race.rs`) on two cores with AVX-512: matrix products 28 %, packing their operands 6 %, AdamW
-//! 32 %, matrix-vector products 15 %, all else 19 %. AdamW takes 0.4 ns per parameter and core, which is as long as its
+//! Of the race (`benches/race.rs`) on two cores with AVX-512: matrix products 31 %, packing their operands 6 %, AdamW
+//! 33 %, matrix-vector products 15 %, all else 15 %. AdamW takes 0.4 ns per parameter and core, which is as long as its
 //! root and quotient take in the divider *and* as long as 24 bytes take from the third-level cache: roots by
 //! Newton steps and prefetching changed nothing. What helped: no gradient is stored that is an outer product; large pages
 //! ([`slab`]); [`BLOCK`] steps of one member in a row, so that its state is still in the second-level cache; packing 64
