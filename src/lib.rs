@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Imports go one way: `spec` <- `data`, `checkpoint` <- `plan` <- `learn`, `evaluate`, `store` <- `run` <-
-//! `cli`; `report` reads what `store` read from disk and never needs a model.
+//! `cli`; `text` serves all of them; `report` reads what `store` read from disk and never needs a model.
 
 pub mod checkpoint;
 pub mod cli;
@@ -20,3 +20,4 @@ pub mod report;
 pub mod run;
 pub mod spec;
 pub mod store;
+pub mod text;

@@ -6,9 +6,10 @@ use super::plan::{Planned, phase_name};
 use super::progress::duration;
 use crate::plan::{Origin, StageKind, StageProgress};
 use crate::report::axis_text;
-use crate::run::{CohortForecast, thousands};
+use crate::run::CohortForecast;
 use crate::spec::Point;
 use crate::store::Held;
+use crate::text::thousands;
 
 /// Lines of the tree that are printed; a larger tree is cut.
 const TREE_LINES: usize = 40;

@@ -10,7 +10,7 @@ use super::output::{self, ProgressStyle};
 use super::plan_text::plural;
 use crate::event::Event;
 use crate::learn::Cancel;
-use crate::run::thousands;
+use crate::text::{date_and_minute, thousands};
 
 /// Turns events into progress.
 pub struct Progress {
@@ -197,36 +197,5 @@ pub fn duration(seconds: f64) -> String {
 
 /// Seconds since 1970 as `2026-11-21 07:05 UTC`.
 pub fn moment(unix: u64) -> String {
-    let (days, minutes) = (unix / 86_400, unix % 86_400 / 60);
-    // Years that begin in March, in eras of 400 years: the leap day comes last.
-    let day = days + 719_468;
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = 400 * era + year + next;
-    format!("{year}-{month:02}-{date:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn moments_are_dates() {
-        // As `date -u -d @N` prints them.
-        for (unix, text) in [
-            (0, "1970-01-01 00:00 UTC"),
-            (951_782_399, "2000-02-28 23:59 UTC"),
-            (951_782_400, "2000-02-29 00:00 UTC"),
-            (951_868_800, "2000-03-01 00:00 UTC"),
-            (1_795_245_804, "2026-11-21 07:23 UTC"),
-            (4_107_542_399, "2100-02-28 23:59 UTC"),
-            (4_107_542_400, "2100-03-01 00:00 UTC"),
-        ] {
-            assert_eq!(moment(unix), text);
-        }
-    }
+    format!("{} UTC", date_and_minute(unix).0)
 }

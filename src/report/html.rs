@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::figures::{Curve, Section, curve_name, curves, mapped_range};
 use super::groups::questions;
-use super::layout::{Detail, percent, shot_title, signed, thousands, verdict_text};
+use super::layout::{Detail, percent, shot_title, signed, verdict_text};
 use super::matrix::{Matrix, Row, RowStatus};
 use super::notes;
 use super::observations::{Observation, best_row, failures, observations};
@@ -12,6 +12,7 @@ use super::render::html_escape as escape;
 use super::stats::Interval;
 use super::svg::{Figure, page_style, shade};
 use crate::store::{ResolvedRecord, SweepResults};
+use crate::text::{date_and_minute, thousands};
 
 const PAGE_STYLE: &str = include_str!("html_assets/report.css");
 const SCRIPT: &str = include_str!("html_assets/report.js");
@@ -446,18 +447,9 @@ fn section_of_facts(id: &str, title: &str, facts: &[(String, String)]) -> String
 }
 
 /// Seconds since 1970 as `2026-01-31 23:59:59 UTC`.
-fn utc(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Howard Hinnant's `civil_from_days`: years begin in March, so that leap days are at their ends.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = (era * 400 + year + month / 10, if month < 10 { month + 3 } else { month - 9 });
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+fn utc(unix: u64) -> String {
+    let (minute, seconds) = date_and_minute(unix);
+    format!("{minute}:{seconds:02} UTC")
 }
 
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {

@@ -2,6 +2,7 @@
 
 use super::matrix::{Matrix, Row, RowStatus, Verdict};
 use super::notes;
+use crate::text::thousands;
 
 /// A table as people read it, before it becomes Markdown, LaTeX, HTML or a terminal's boxes.
 #[derive(Clone, Debug, PartialEq)]
@@ -360,19 +361,6 @@ fn trainable(row: &Row) -> Cell {
         }
         _ => Cell::default(),
     }
-}
-
-/// `263680` -> `263,680`
-pub fn thousands(value: usize) -> String {
-    let digits = value.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 /// Marks every trained row that shows the best figure of a column. References only frame the range.

@@ -1,7 +1,8 @@
 //! The sentences below a table: what its numbers can and cannot bear.
 
-use super::layout::{Detail, signed, thousands};
+use super::layout::{Detail, signed};
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
+use crate::text::thousands;
 
 /// Names that are listed before "and n more".
 const LISTED: usize = 4;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::axes::axis_text;
 use super::matrix::{Matrix, Row};
-use crate::store::{EpochMetrics, PointResult, SweepResults};
+use crate::store::{PointResult, SweepResults};
 
 /// One event file per finished point: its path below the log directory, and its bytes.
 pub fn event_files(results: &SweepResults, matrix: &Matrix) -> Vec<(PathBuf, Vec<u8>)> {
@@ -34,7 +34,7 @@ fn event_file(point: &PointResult, row: &Row, matrix: &Matrix) -> Vec<u8> {
     record(&mut file, &summary_event(0, &session_end()));
     for (index, epoch) in point.metrics.iter().enumerate() {
         let mut summary = Message::default();
-        for (tag, value) in scalars(epoch) {
+        for (tag, value) in epoch.figures().into_iter().filter_map(|(tag, value)| Some((tag, value?))) {
             summary.message(1, &scalar(&format!("{}/{tag}", epoch.phase), value));
         }
         record(&mut file, &summary_event(index as u64 + 1, &summary));
@@ -48,25 +48,6 @@ fn event_file(point: &PointResult, row: &Row, matrix: &Matrix) -> Vec<u8> {
     }
     record(&mut file, &summary_event(point.metrics.len() as u64, &last));
     file
-}
-
-/// The figures of an epoch that apply.
-fn scalars(epoch: &EpochMetrics) -> Vec<(&'static str, f64)> {
-    let optional = [
-        ("ppo_loss", epoch.ppo_loss),
-        ("kl", epoch.kl),
-        ("mean_ratio", epoch.mean_ratio),
-        ("advantage_mean", epoch.advantage_mean),
-        ("advantage_std", epoch.advantage_std),
-        ("advantage_max", epoch.advantage_max),
-        ("beta", epoch.beta),
-        ("val_loss", epoch.val_loss),
-        ("temperature", epoch.temperature),
-        ("clipped_share", epoch.clipped_share),
-    ];
-    let mut scalars = vec![("train_loss", epoch.train_loss), ("grad_norm", epoch.grad_norm)];
-    scalars.extend(optional.into_iter().filter_map(|(tag, value)| Some((tag, value?))));
-    scalars
 }
 
 /// `Summary.Value { tag, simple_value }`

@@ -13,6 +13,7 @@ use crate::learn::{EngineParams, Layout, Phase, RewardTable, Shape, fresh_weight
 use crate::plan::{self, Inputs, Origin, Plan, StageKind};
 use crate::spec::{FreezeSet, ModelParams, PointConfig, RewardParams, SweepSpec};
 use crate::store::SignalHealth;
+use crate::text::thousands;
 
 /// The inputs of a sweep, read and checked, and its plan.
 pub struct Session {
@@ -163,19 +164,6 @@ fn origin_text(config: &PointConfig) -> String {
         None => "fresh, drawn from the seed".to_owned(),
         Some(path) => format!("from `{}`", path.display()),
     }
-}
-
-/// 263680 -> `263,680`.
-pub fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {

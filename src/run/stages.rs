@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::learn::{MemberEvent, MemberJob, MemberParams, Progress};
 use crate::plan::{Cohort, StageKind, StageProgress, model_of};
 use crate::spec::{FreezeSet, ModelParams};
-use crate::store::{EpochMetrics, EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
+use crate::store::{EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
 
 /// Records of all stages of a plan, in plan order.
 pub struct StageTable {
@@ -388,7 +388,9 @@ impl StageTable {
         facts.parent = content_of(self.start_of(session, index));
         if let Some(EpochRecord { metrics, .. }) = record.epochs.last() {
             facts.kl_beta_end = metrics.beta;
-            facts.metrics = figures(metrics);
+            let known =
+                metrics.figures().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+            facts.metrics = known.collect();
         }
         facts
     }
@@ -470,14 +472,4 @@ fn config_of(session: &Session, index: usize) -> serde_json::Value {
 
 fn to_json<T: serde::Serialize>(value: &T) -> serde_json::Value {
     serde_json::to_value(value).unwrap_or_default()
-}
-
-/// The epoch's figures by name, without the time it took: equal runs write equal checkpoints.
-fn figures(metrics: &EpochMetrics) -> BTreeMap<String, f64> {
-    let serde_json::Value::Object(fields) = to_json(metrics) else { return BTreeMap::new() };
-    fields
-        .into_iter()
-        .filter(|(name, _)| !matches!(name.as_str(), "seconds" | "epoch"))
-        .filter_map(|(name, value)| Some((name, value.as_f64()?)))
-        .collect()
 }

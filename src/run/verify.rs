@@ -277,26 +277,10 @@ fn differ(old: &QueryScore, new: &QueryScore) -> bool {
 
 /// Largest difference of an epoch's figures. Times differ anyway.
 fn metrics_apart(old: &EpochMetrics, new: &EpochMetrics) -> f64 {
-    let figures = |epoch: &EpochMetrics| {
-        let some = [
-            epoch.ppo_loss,
-            epoch.kl,
-            epoch.mean_ratio,
-            epoch.advantage_mean,
-            epoch.advantage_std,
-            epoch.advantage_max,
-            epoch.beta,
-            epoch.val_loss,
-            epoch.temperature,
-            epoch.clipped_share,
-        ];
-        let always = [epoch.train_loss, epoch.grad_norm].map(Some);
-        some.into_iter().chain(always).collect::<Vec<_>>()
-    };
-    let apart = |(old, new): (Option<f64>, Option<f64>)| match (old, new) {
+    let apart = |((_, old), (_, new)): ((_, Option<f64>), (_, Option<f64>))| match (old, new) {
         (Some(old), Some(new)) => (old - new).abs() / old.abs().max(1.0),
         (None, None) => 0.0,
         _ => f64::INFINITY,
     };
-    figures(old).into_iter().zip(figures(new)).map(apart).fold(0.0, f64::max)
+    old.figures().into_iter().zip(new.figures()).map(apart).fold(0.0, f64::max)
 }

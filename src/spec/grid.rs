@@ -7,6 +7,7 @@ use super::document::{AxisGroup, Condition, Draft, value_list};
 use super::error::Diagnostic;
 use super::keys::Key;
 use super::read::Given;
+use crate::text::thousands;
 
 /// More points than this need the user's consent.
 pub const POINT_LIMIT: u64 = 100_000;
@@ -125,19 +126,6 @@ fn count(draft: &Draft) -> u128 {
     product.saturating_add(included.fold(0, u128::saturating_add))
 }
 
-/// `1234567` -> `1,234,567`
-fn grouped(number: u128) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn check_size(draft: &Draft, allow_huge: bool) -> Result<(), Diagnostic> {
     let points = count(draft);
     let limit = if allow_huge { HARD_POINT_LIMIT } else { POINT_LIMIT };
@@ -150,14 +138,14 @@ fn check_size(draft: &Draft, allow_huge: bool) -> Result<(), Diagnostic> {
         .filter_map(|group| Some((group.axes.first()?.values.len(), group)))
         .map(|(length, group)| {
             let names: Vec<&str> = group.axes.iter().map(|axis| axis.key.name).collect();
-            format!("{} {}", grouped(length as u128), names.join("+"))
+            format!("{} {}", thousands(length), names.join("+"))
         })
         .collect();
-    let message = format!("the grid has {} points ({})", grouped(points), axes.join(" x "));
+    let message = format!("the grid has {} points ({})", thousands(points), axes.join(" x "));
     let hint = if allow_huge {
-        format!("more than {} do not fit into memory: split the sweep", grouped(limit.into()))
+        format!("more than {} do not fit into memory: split the sweep", thousands(limit))
     } else {
-        format!("more than {} need --yes, if they are meant", grouped(limit.into()))
+        format!("more than {} need --yes, if they are meant", thousands(limit))
     };
     let origin = draft.table("grid").unwrap_or(&draft.whole);
     Err(Diagnostic::new(message).at(origin).hint(hint))

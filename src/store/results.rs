@@ -112,6 +112,26 @@ pub struct EpochMetrics {
     pub clipped_share: Option<f64>,
 }
 
+impl EpochMetrics {
+    /// All figures by name, without the time it took: what equal runs have equal.
+    pub fn figures(&self) -> [(&'static str, Option<f64>); 12] {
+        [
+            ("train_loss", Some(self.train_loss)),
+            ("grad_norm", Some(self.grad_norm)),
+            ("ppo_loss", self.ppo_loss),
+            ("kl", self.kl),
+            ("mean_ratio", self.mean_ratio),
+            ("advantage_mean", self.advantage_mean),
+            ("advantage_std", self.advantage_std),
+            ("advantage_max", self.advantage_max),
+            ("beta", self.beta),
+            ("val_loss", self.val_loss),
+            ("temperature", self.temperature),
+            ("clipped_share", self.clipped_share),
+        ]
+    }
+}
+
 /// The health of the reward signal (over training groups).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SignalHealth {

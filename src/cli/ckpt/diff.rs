@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use super::table::{columns, figure, thousands};
+use super::table::{columns, figure};
 use crate::checkpoint::{self, Change, Checkpoint, Comparison, Distances, Weights};
 use crate::cli::output;
 use crate::spec::ParamGroup;
+use crate::text::thousands;
 
 /// Compares checkpoints: two of them parameter by parameter, more of them pair by pair
 #[derive(Debug, clap::Args)]

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::table::{columns, figure, number, thousands};
+use super::table::{columns, figure, number};
 use crate::checkpoint::{self, Array, Checkpoint, Facts};
 use crate::cli::output;
 use crate::spec::ParamGroup;
+use crate::text::thousands;
 
 /// Shows what checkpoints are: origin, configuration, metrics, hashes, parameters
 #[derive(Debug, clap::Args)]

@@ -46,29 +46,12 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
-/// 525824 -> 525,824
-pub(super) fn thousands(value: usize) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn numbers_for_people() {
-        assert_eq!(
-            [0, 999, 1000, 525_824, 1_234_567].map(thousands),
-            ["0", "999", "1,000", "525,824", "1,234,567"]
-        );
         assert_eq!(
             [0.0, 1.0, 0.012_345_6, -123.456, 3.2e-7, 99_999.0].map(figure),
             ["0", "1.000", "0.01235", "-123.5", "3.200e-7", "99999"]

@@ -264,7 +264,7 @@ impl<'d> HostCohort<'d> {
             let bundle = &prepared.bundles[run.bundle];
             let group = &self.params.train[bundle.group];
             let shared = &prepared.shared[run.shared];
-            match self.arithmetic(step, run, (bundle, shared, group), &mut scratch, threads) {
+            match self.train_step(step, run, (bundle, shared, group), &mut scratch, threads) {
                 Ok(record) => run.records.push(record),
                 Err(what) => run.diverged = Some(Diverged { step: step + 1, query_id: group.query_id, what }),
             }
@@ -274,7 +274,8 @@ impl<'d> HostCohort<'d> {
         }
     }
 
-    fn arithmetic(
+    /// One step of one member: forward, loss, backward, update; or what was not finite.
+    fn train_step(
         &self,
         step: usize,
         run: &mut MemberRun,
@@ -293,15 +294,7 @@ impl<'d> HostCohort<'d> {
         let query = self.params.embeddings.row(group.query_id as usize);
         let own = OwnCandidates { projected, dropped, unit, norms, transposed };
         let candidates = self.candidates(&parameters, bundle, shared, own, threads);
-        match parameters.input_proj() {
-            Some(weight) if !self.frozen.input_proj => matvec(weight, query, &mut trace.output),
-            _ => {
-                let h = self.layout.shape.hidden;
-                let all = &self.shares[run.member.share].projected;
-                let row = group.query_id as usize * h;
-                trace.output.copy_from_slice(&all[row..row + h]);
-            }
-        }
+        self.project_query(run.member.share, &parameters, group, &mut trace.output);
         let masks = Masks { attention: &bundle.masks.attention, query: &bundle.masks.query };
         let temperature = self.params.model.temperature as f32;
         attend(&parameters, candidates.projected, masks, trace);
@@ -340,6 +333,19 @@ impl<'d> HostCohort<'d> {
             beta,
             grad_norm: norm,
         })
+    }
+
+    /// The query through `input_proj` `[h]`: computed where the member trains it, else looked up.
+    fn project_query(&self, share: usize, parameters: &Parameters, group: &Group, out: &mut [f32]) {
+        match parameters.input_proj() {
+            Some(weight) if !self.frozen.input_proj => {
+                matvec(weight, self.params.embeddings.row(group.query_id as usize), out);
+            }
+            _ => {
+                let row = group.query_id as usize * out.len();
+                out.copy_from_slice(&self.shares[share].projected[row..row + out.len()]);
+            }
+        }
     }
 
     /// The candidates of a step: taken from what members share, computed where they depend on the member.
