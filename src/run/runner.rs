@@ -243,8 +243,9 @@ impl<'a> Runner<'a> {
         cohort
     }
 
-    /// Trains one cohort. While an epoch trains, the one before is put on disk and the points that end with it are
-    /// finished: at most one finished epoch is not on disk yet.
+    /// Trains one cohort. While an epoch trains, the ones before are put on disk and the points that end with them are
+    /// finished. Three finished epochs at most are not on disk yet: one that is being written, one in the queue, and one
+    /// for which there is no room in it.
     fn train(&mut self, cohort: &Cohort, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
         self.began.get_or_insert_with(Instant::now);
         let session = self.session;
