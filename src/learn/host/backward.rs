@@ -7,7 +7,7 @@ use super::Frozen;
 use super::forward::{LayerTrace, Parameters, Trace};
 use super::kernels::{
     Operand, add_matvec_transposed, add_outer_sum_squares, add_two_outer, axpy, dot, matmul, matvec,
-    multiply, normalized_rows_gradient, sum_squares,
+    multiply, normalized_gradient, sum_squares,
 };
 
 /// Gradients of one attention layer, as factors.
@@ -41,12 +41,16 @@ pub struct Gradients {
     pub cand_proj: Vec<f32>,
     /// Dense `[h, d]`, filled when `input_proj` is trainable.
     pub input_proj: Vec<f32>,
-    /// d loss / d normalised candidates before the projection `[K, h]`, work space.
+    /// d loss / d outputs of `cand_proj` before the normalisation `[h, K]`, work space.
     projected: Vec<f32>,
-    /// d loss / d projected candidates `[K, h]`, work space.
+    /// d loss / d dropped candidates `[h, K]`, work space.
+    dropped: Vec<f32>,
+    /// d loss / d projected candidates `[h, K]`, work space.
     candidates: Vec<f32>,
     /// Work space `[K]`.
     slope: Vec<f32>,
+    along: Vec<f32>,
+    inverse: Vec<f32>,
     attention: Vec<f32>,
     /// Work space `[h]`.
     flow: Vec<f32>,
@@ -88,10 +92,12 @@ pub struct Candidates<'a> {
     pub projected: &'a [f32],
     /// After dropout `[K, h]`.
     pub dropped: &'a [f32],
-    /// Normalised outputs of `cand_proj` `[K, h]` and their divisors `[K]`.
+    /// Normalised outputs of `cand_proj` `[K, h]`, their divisors `[K]`, and the columns `[h, K]` before they were
+    /// divided (unused when both projections are frozen).
     pub unit: &'a [f32],
     pub norms: &'a [f32],
-    /// Dropout factors `[K, h]`; empty when dropout is off.
+    pub columns: &'a [f32],
+    /// Dropout factors `[h, K]`; empty when dropout is off.
     pub mask: &'a [f32],
 }
 
@@ -122,14 +128,14 @@ pub fn backward(step: &Step, trace: &Trace, score_gradient: &[f32], gradients: &
 fn score_head(step: &Step, trace: &Trace, score_gradient: &[f32], gradients: &mut Gradients) -> f64 {
     let (h, count) = (trace.output.len(), score_gradient.len());
     let frozen = step.parameters.frozen;
-    let Gradients { slope, projected, candidates, flow, query_proj, .. } = gradients;
+    let Gradients { slope, along, inverse, projected, dropped, candidates, flow, query_proj, .. } = gradients;
     slope.clear();
     slope.extend(score_gradient.iter().map(|gradient| gradient / step.temperature));
 
     query_proj.fill(0.0);
     add_matvec_transposed(step.candidates.unit, slope, query_proj);
-    let along = dot(&trace.query_unit, query_proj);
-    axpy(-along, &trace.query_unit, query_proj);
+    let radial = dot(&trace.query_unit, query_proj);
+    axpy(-radial, &trace.query_unit, query_proj);
     query_proj.iter_mut().for_each(|value| *value /= trace.query_norm);
     flow.fill(0.0);
     add_matvec_transposed(step.parameters.query_proj(), query_proj, flow);
@@ -146,21 +152,25 @@ fn score_head(step: &Step, trace: &Trace, score_gradient: &[f32], gradients: &mu
     }
     slope.iter_mut().zip(step.candidates.norms).for_each(|(slope, norm)| *slope /= norm);
     projected.resize(count * h, 0.0);
-    let unit = step.candidates.unit;
-    normalized_rows_gradient(unit, &trace.query_unit, &trace.cosines, slope, projected);
+    along.clear();
+    along.extend(trace.cosines.iter().zip(slope.iter()).map(|(cos, slope)| -cos * slope));
+    inverse.clear();
+    inverse.extend(step.candidates.norms.iter().map(|norm| 1.0 / norm));
+    normalized_gradient((step.candidates.columns, inverse), (&trace.query_unit, slope, along), projected);
     if !frozen.cand_proj {
-        let lhs = Operand::transposed(projected, h);
         let rhs = Operand::plain(step.candidates.dropped, h);
-        matmul((h, h, count), lhs, rhs, &mut gradients.cand_proj, step.threads);
+        matmul((h, h, count), Operand::plain(projected, count), rhs, &mut gradients.cand_proj, step.threads);
         squares += sum_squares(&gradients.cand_proj);
     }
     if input_learns {
         candidates.resize(count * h, 0.0);
-        let rhs = Operand::plain(step.parameters.cand_proj(), h);
-        matmul((count, h, h), Operand::plain(projected, h), rhs, candidates, step.threads);
-        if !step.candidates.mask.is_empty() {
-            projected.copy_from_slice(candidates);
-            multiply(projected, step.candidates.mask, candidates);
+        let dropout = !step.candidates.mask.is_empty();
+        let out = if dropout { &mut *dropped } else { &mut *candidates };
+        out.resize(count * h, 0.0);
+        let weight = Operand::transposed(step.parameters.cand_proj(), h);
+        matmul((h, count, h), weight, Operand::plain(projected, count), out, step.threads);
+        if dropout {
+            multiply(dropped, step.candidates.mask, candidates);
         }
     }
     squares
@@ -267,7 +277,7 @@ fn attention_head(
     if !gradients.input_proj.is_empty() {
         let dropped = &layer.dropped[pool];
         let key_query = &layer.key_query[wide.clone()];
-        add_two_outer(ds, key_query, dropped, &value_query, &mut gradients.candidates);
+        add_two_outer((key_query, ds), (&value_query, dropped), &mut gradients.candidates);
     }
     let own = &gradients.layers[l];
     sum_squares(&own.scaled_query[rows.clone()]) * sum_squares(&own.key_query[wide.clone()])
@@ -282,7 +292,7 @@ fn input_projection(step: &Step, gradients: &mut Gradients) -> f64 {
     }
     let (h, d) = (gradients.input.len(), step.query.len());
     let count = step.candidates.embeddings.len() / d;
-    let lhs = Operand::transposed(&gradients.candidates, h);
+    let lhs = Operand::plain(&gradients.candidates, count);
     let rhs = Operand::plain(step.candidates.embeddings, d);
     matmul((h, d, count), lhs, rhs, &mut gradients.input_proj, step.threads);
     add_outer_sum_squares(&mut gradients.input_proj, &gradients.input, step.query)

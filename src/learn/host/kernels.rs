@@ -153,24 +153,29 @@ pub fn normalize_rows(matrix: &mut [f32], width: usize, norms: &mut [f32]) {
     }
 }
 
-/// Gradient of the row normalisation: `out_k = slope_k * (q - cos_k * n_k)`, rows `n` `[K, h]`, `q` `[h]`.
+/// Gradient of [`normalize_rows`], transposed: `out_ik = slope_k * q_i + along_k * (u_ik * inverse_k)` for the columns
+/// `u` `[h, K]` before they were divided, `q` `[h]`, `slope`, `along` (`-slope * cos`) and `inverse` (of the norms) `[K]`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-pub fn normalized_rows_gradient(n: &[f32], q: &[f32], cos: &[f32], slope: &[f32], out: &mut [f32]) {
-    let rows = n.chunks_exact(q.len()).zip(out.chunks_exact_mut(q.len()));
-    for ((row, out), (&cos, &slope)) in rows.zip(cos.iter().zip(slope)) {
-        let along = -cos * slope;
-        for ((out, value), query) in out.iter_mut().zip(row).zip(q) {
-            *out = along.mul_add(*value, slope * query);
+pub fn normalized_gradient(
+    (u, inverse): (&[f32], &[f32]),
+    (q, slope, along): (&[f32], &[f32], &[f32]),
+    out: &mut [f32],
+) {
+    let count = slope.len();
+    for ((row, out), &q) in u.chunks_exact(count).zip(out.chunks_exact_mut(count)).zip(q) {
+        let factors = inverse.iter().zip(slope.iter().zip(along));
+        for ((out, u), (inverse, (slope, along))) in out.iter_mut().zip(row).zip(factors) {
+            *out = along.mul_add(u * inverse, slope * q);
         }
     }
 }
 
-/// `y_ki += a_k * u_i + b_k * t_i` for rows of `[K, h]`.
+/// `y_ik += u_i * a_k + t_i * b_k` for `y` `[h, K]`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-pub fn add_two_outer(a: &[f32], u: &[f32], b: &[f32], t: &[f32], y: &mut [f32]) {
-    for ((row, &a), &b) in y.chunks_exact_mut(u.len()).zip(a).zip(b) {
-        for ((out, u), t) in row.iter_mut().zip(u).zip(t) {
-            *out = b.mul_add(*t, a.mul_add(*u, *out));
+pub fn add_two_outer((u, a): (&[f32], &[f32]), (t, b): (&[f32], &[f32]), y: &mut [f32]) {
+    for ((row, &u), &t) in y.chunks_exact_mut(a.len()).zip(u).zip(t) {
+        for ((out, a), b) in row.iter_mut().zip(a).zip(b) {
+            *out = b.mul_add(t, a.mul_add(u, *out));
         }
     }
 }
@@ -291,24 +296,32 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// `out = x w^T` for a few rows `x` `[rows, d]`, a layer `w` `[h, d]` and `out` `[rows, h]`, all row-major.
+/// `x w^T` for a few rows `x`, of which `columns` is the transpose `[d, rows]`, and a layer `w` `[h, d]`: the product
+/// `[rows, h]` in `out`, its transpose in `transposed`.
 ///
-/// The product is computed as `w x^T` into `scratch` and then transposed: both operands of `x w^T` have to be packed
-/// transposed, and packing `w` for only 64 rows costs half as much as multiplying; this way round `x` is packed.
-pub fn project((x, d): (&[f32], usize), w: &[f32], out: &mut [f32], scratch: &mut Vec<f32>, threads: usize) {
-    let (rows, h) = (x.len() / d, w.len() / d);
+/// The product is computed as `w x^T` and then transposed: packing `w` for only 64 rows would cost half as much as
+/// multiplying, and `x^T` as it is stored need not be packed element by element.
+pub fn project(
+    (columns, rows): (Operand, usize),
+    (w, d): (&[f32], usize),
+    transposed: &mut Vec<f32>,
+    out: &mut Vec<f32>,
+    threads: usize,
+) {
+    let h = w.len() / d;
+    transposed.resize(rows * h, 0.0);
+    out.resize(rows * h, 0.0);
+    matmul((h, rows, d), Operand::plain(w, d), columns, transposed, threads);
+    transpose(transposed, rows, out);
+}
+
+/// `out = matrix^T` for `matrix` `[h, rows]`; nothing for no rows.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
+pub fn transpose(matrix: &[f32], rows: usize, out: &mut [f32]) {
+    const TILE: usize = 16;
     if rows == 0 {
         return;
     }
-    scratch.resize(rows * h, 0.0);
-    matmul((h, rows, d), Operand::plain(w, d), Operand::transposed(x, d), scratch, threads);
-    transpose(scratch, rows, out);
-}
-
-/// `out = matrix^T` for `matrix` `[h, rows]`.
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw+avx512dq+avx2+fma", "x86_64+avx2+fma"))]
-fn transpose(matrix: &[f32], rows: usize, out: &mut [f32]) {
-    const TILE: usize = 16;
     let h = matrix.len() / rows;
     for (i, j) in (0..h).step_by(TILE).flat_map(|i| (0..rows).step_by(TILE).map(move |j| (i, j))) {
         let (height, width) = (TILE.min(h - i), TILE.min(rows - j));
@@ -396,13 +409,15 @@ mod tests {
             let number = |i: usize| ((i * 37) % 19) as f32 - 9.0;
             let x: Vec<f32> = (0..rows * d).map(number).collect();
             let w: Vec<f32> = (0..h * d).map(|i| number(3 * i + 1)).collect();
-            let mut out = vec![f32::NAN; rows * h];
-            project((&x, d), &w, &mut out, &mut Vec::new(), 1);
+            let (mut transposed, mut out) = (Vec::new(), Vec::new());
+            project((Operand::transposed(&x, d), rows), (&w, d), &mut transposed, &mut out, 1);
+            assert_eq!(out.len(), rows * h);
             for (place, got) in out.iter().enumerate() {
                 let (row, column) = (place / h, place % h);
                 // Small whole numbers: every order of summation gives the same bits.
                 let want: f32 = (0..d).map(|k| x[row * d + k] * w[column * d + k]).sum();
                 assert_eq!(*got, want, "{rows} x {h} x {d} at {row}, {column}");
+                assert_eq!(transposed[column * rows + row], want, "transposed, {rows} x {h} x {d}");
             }
         }
     }

@@ -114,13 +114,20 @@ pub struct HostCohort<'d> {
 struct Scratch {
     trace: Trace,
     gradients: Gradients,
-    projected: Vec<f32>,
-    dropped: Vec<f32>,
-    unit: Vec<f32>,
-    norms: Vec<f32>,
-    /// Work space of [`project`].
-    transposed: Vec<f32>,
+    candidates: OwnCandidates,
     score_gradient: Vec<f32>,
+}
+
+/// The candidates of one step as far as they depend on the member; matrices as rows `[K, h]` and as columns `[h, K]`.
+#[derive(Default)]
+struct OwnCandidates {
+    projected: Vec<f32>,
+    projected_columns: Vec<f32>,
+    dropped: Vec<f32>,
+    dropped_columns: Vec<f32>,
+    unit: Vec<f32>,
+    unit_columns: Vec<f32>,
+    norms: Vec<f32>,
 }
 
 impl<'d> HostCohort<'d> {
@@ -283,8 +290,7 @@ impl<'d> HostCohort<'d> {
         scratch: &mut Scratch,
         threads: usize,
     ) -> Result<StepRecord, &'static str> {
-        let Scratch { trace, gradients, projected, dropped, unit, norms, transposed, score_gradient } =
-            scratch;
+        let Scratch { trace, gradients, candidates: own, score_gradient } = scratch;
         let parameters = Parameters {
             layout: &self.layout,
             own: run.state.p,
@@ -292,7 +298,6 @@ impl<'d> HostCohort<'d> {
             frozen: &self.frozen,
         };
         let query = self.params.embeddings.row(group.query_id as usize);
-        let own = OwnCandidates { projected, dropped, unit, norms, transposed };
         let candidates = self.candidates(&parameters, bundle, shared, own, threads);
         self.project_query(run.member.share, &parameters, group, &mut trace.output);
         let masks = Masks { attention: &bundle.masks.attention, query: &bundle.masks.query };
@@ -354,44 +359,51 @@ impl<'d> HostCohort<'d> {
         parameters: &Parameters,
         bundle: &'a prepare::BundleData,
         shared: &'a prepare::SharedCandidates,
-        own: OwnCandidates<'a>,
+        own: &'a mut OwnCandidates,
         threads: usize,
     ) -> Candidates<'a> {
         let (h, d) = (self.layout.shape.hidden, self.layout.shape.dim);
         let count = self.params.train[bundle.group].pool.len();
-        let (mut projected, mut dropped) = (shared.projected.as_slice(), shared.dropped.as_slice());
+        let (mut projected, mut dropped) = (&shared.projected, &shared.dropped);
+        let mut dropped_columns = &shared.dropped_columns;
         if let (Some(weight), false) = (parameters.input_proj(), self.frozen.input_proj) {
-            own.projected.resize(count * h, 0.0);
-            project((&bundle.embeddings, d), weight, own.projected, own.transposed, threads);
-            projected = own.projected;
-            dropped = projected;
-            if !bundle.masks.candidates.is_empty() {
+            let embeddings = Operand::plain(&bundle.embedding_columns, count);
+            let columns = &mut own.projected_columns;
+            project((embeddings, count), (weight, d), columns, &mut own.projected, threads);
+            (projected, dropped, dropped_columns) = (&own.projected, &own.projected, columns);
+            if !bundle.mask_columns.is_empty() {
                 own.dropped.resize(count * h, 0.0);
-                multiply(projected, &bundle.masks.candidates, own.dropped);
-                dropped = own.dropped;
+                multiply(projected, &bundle.masks.candidates, &mut own.dropped);
+                own.dropped_columns.resize(count * h, 0.0);
+                multiply(dropped_columns, &bundle.mask_columns, &mut own.dropped_columns);
+                (dropped, dropped_columns) = (&own.dropped, &own.dropped_columns);
             }
         }
-        let (mut unit, mut norms) = (shared.unit.as_slice(), shared.norms.as_slice());
+        let (mut unit, mut norms) = (&shared.unit, &shared.norms);
         if unit.is_empty() {
-            own.unit.resize(count * h, 0.0);
+            let dropped = Operand::plain(dropped_columns, count);
+            let weight = (parameters.cand_proj(), h);
+            project((dropped, count), weight, &mut own.unit_columns, &mut own.unit, threads);
             own.norms.resize(count, 0.0);
-            project((dropped, h), parameters.cand_proj(), own.unit, own.transposed, threads);
-            normalize_rows(own.unit, h, own.norms);
-            (unit, norms) = (own.unit, own.norms);
+            normalize_rows(&mut own.unit, h, &mut own.norms);
+            (unit, norms) = (&own.unit, &own.norms);
         }
-        let mask = bundle.masks.candidates.as_slice();
-        Candidates { embeddings: &bundle.embeddings, projected, dropped, unit, norms, mask }
+        Candidates {
+            embeddings: &bundle.embeddings,
+            projected,
+            dropped,
+            unit,
+            columns: &own.unit_columns,
+            norms,
+            mask: &bundle.mask_columns,
+        }
     }
 
     fn new_scratch(&self) -> Scratch {
         Scratch {
             trace: Trace::new(&self.layout),
             gradients: Gradients::new(&self.layout, &self.frozen),
-            projected: Vec::new(),
-            dropped: Vec::new(),
-            unit: Vec::new(),
-            norms: Vec::new(),
-            transposed: Vec::new(),
+            candidates: OwnCandidates::default(),
             score_gradient: Vec::new(),
         }
     }
@@ -401,14 +413,6 @@ impl<'d> HostCohort<'d> {
         let [parameters, first, second] = self.states.of(member).map(<[f32]>::to_vec);
         State { parameters, first, second, steps: self.members[member].steps }
     }
-}
-
-struct OwnCandidates<'a> {
-    projected: &'a mut Vec<f32>,
-    dropped: &'a mut Vec<f32>,
-    unit: &'a mut Vec<f32>,
-    norms: &'a mut Vec<f32>,
-    transposed: &'a mut Vec<f32>,
 }
 
 /// A member on its way through one epoch.

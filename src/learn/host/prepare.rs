@@ -6,7 +6,7 @@ use super::super::masks::DropoutMasks;
 use super::super::random::{Purpose, Stream};
 use super::super::walks::Walks;
 use super::HostCohort;
-use super::kernels::{multiply, normalize_rows, project};
+use super::kernels::{Operand, multiply, normalize_rows, project, transpose};
 
 /// Data of one step. The next block of steps is prepared while members are computed.
 #[derive(Debug, Default)]
@@ -20,9 +20,12 @@ pub struct Prepared {
 pub struct BundleData {
     /// Index of the training group.
     pub group: usize,
-    /// `[K, d]`, filled only when some member projects its own candidates.
+    /// `[K, d]` and its transpose, filled only when members project their own candidates.
     pub embeddings: Vec<f32>,
+    pub embedding_columns: Vec<f32>,
     pub masks: DropoutMasks,
+    /// Transpose of `masks.candidates` `[h, K]`, filled only when members project their own candidates.
+    pub mask_columns: Vec<f32>,
 }
 
 /// The candidates of one step under frozen projections; empty where they depend on the member.
@@ -30,13 +33,14 @@ pub struct BundleData {
 pub struct SharedCandidates {
     /// `[K, h]`
     pub projected: Vec<f32>,
-    /// `[K, h]`
+    /// `[K, h]` and its transpose.
     pub dropped: Vec<f32>,
-    /// `[K, h]` and `[K]`
+    pub dropped_columns: Vec<f32>,
+    /// `[K, h]` and `[K]`, if `cand_proj` is frozen too.
     pub unit: Vec<f32>,
     pub norms: Vec<f32>,
     /// Work space of [`project`].
-    transposed: Vec<f32>,
+    unit_columns: Vec<f32>,
 }
 
 impl HostCohort<'_> {
@@ -68,6 +72,8 @@ impl HostCohort<'_> {
             for &id in &group.pool {
                 data.embeddings.extend_from_slice(self.params.embeddings.row(id as usize));
             }
+            columns_of(&data.embeddings, shape.dim, &mut data.embedding_columns);
+            columns_of(&data.masks.candidates, shape.hidden, &mut data.mask_columns);
         }
     }
 
@@ -88,12 +94,19 @@ impl HostCohort<'_> {
         if !bundle.masks.candidates.is_empty() {
             multiply(&out.projected, &bundle.masks.candidates, &mut out.dropped);
         }
+        columns_of(&out.dropped, h, &mut out.dropped_columns);
         if self.frozen.cand_proj {
             let weight = &share.start[self.layout.cand_proj..self.layout.cand_proj + h * h];
-            out.unit.resize(count * h, 0.0);
+            let dropped = Operand::plain(&out.dropped_columns, count);
+            project((dropped, count), (weight, h), &mut out.unit_columns, &mut out.unit, 1);
             out.norms.resize(count, 0.0);
-            project((&out.dropped, h), weight, &mut out.unit, &mut out.transposed, 1);
             normalize_rows(&mut out.unit, h, &mut out.norms);
         }
     }
+}
+
+/// The transpose of `rows` `[.., width]`.
+fn columns_of(rows: &[f32], width: usize, out: &mut Vec<f32>) {
+    out.resize(rows.len(), 0.0);
+    transpose(rows, width, out);
 }
