@@ -90,7 +90,7 @@ pub struct Candidates<'a> {
     pub embeddings: &'a [f32],
     /// Projected `[K, h]`.
     pub projected: &'a [f32],
-    /// After dropout `[K, h]`.
+    /// After dropout, as columns `[h, K]`.
     pub dropped: &'a [f32],
     /// Normalised outputs of `cand_proj` `[K, h]`, their divisors `[K]`, and the columns `[h, K]` before they were
     /// divided (unused when both projections are frozen).
@@ -158,7 +158,7 @@ fn score_head(step: &Step, trace: &Trace, score_gradient: &[f32], gradients: &mu
     inverse.extend(step.candidates.norms.iter().map(|norm| 1.0 / norm));
     normalized_gradient((step.candidates.columns, inverse), (&trace.query_unit, slope, along), projected);
     if !frozen.cand_proj {
-        let rhs = Operand::plain(step.candidates.dropped, h);
+        let rhs = Operand::transposed(step.candidates.dropped, count);
         matmul((h, h, count), Operand::plain(projected, count), rhs, &mut gradients.cand_proj, step.threads);
         squares += sum_squares(&gradients.cand_proj);
     }

@@ -7,21 +7,19 @@ use super::forward::{Masks, Parameters, Trace, attend, score};
 use super::kernels::{Operand, matmul, matvec, normalize_rows};
 use super::{Frozen, HostCohort};
 use crate::data::Embeddings;
-use crate::learn::{Layout, Query};
+use crate::learn::{Layout, Query, Shape};
 
-/// Embeddings through both projections of the candidates.
+/// The embeddings that some queries' pools use, each once.
 #[derive(Debug)]
-pub struct Projection {
+pub struct Pools {
     /// Row of each global id; `u32::MAX` for ids that no query uses.
     row_of: Vec<u32>,
-    /// Projected `[U, h]`, and after `cand_proj` and normalisation `[U, h]`.
-    projected: Vec<f32>,
-    unit: Vec<f32>,
+    /// `[U, d]`
+    rows: Vec<f32>,
 }
 
-impl Projection {
-    /// Projects every id that `queries` use.
-    pub fn new(parameters: &Parameters, embeddings: &Embeddings, queries: &[Query]) -> Self {
+impl Pools {
+    pub fn new(embeddings: &Embeddings, queries: &[Query]) -> Self {
         let mut row_of = vec![u32::MAX; embeddings.rows];
         let mut rows = Vec::new();
         for id in queries.iter().flat_map(|query| query.pool.iter().copied()) {
@@ -30,24 +28,7 @@ impl Projection {
                 rows.extend_from_slice(embeddings.row(id as usize));
             }
         }
-        let (h, d) = (parameters.layout.shape.hidden, embeddings.dim);
-        let count = rows.len() / d;
-        let threads = rayon::current_num_threads();
-        let projected = match parameters.input_proj() {
-            None => rows,
-            Some(weight) => {
-                let mut projected = vec![0.0; count * h];
-                let weight = Operand::transposed(weight, d);
-                matmul((count, h, d), Operand::plain(&rows, d), weight, &mut projected, threads);
-                projected
-            }
-        };
-        let mut unit = vec![0.0; count * h];
-        let weight = Operand::transposed(parameters.cand_proj(), h);
-        matmul((count, h, h), Operand::plain(&projected, h), weight, &mut unit, threads);
-        let mut norms = vec![0.0; count];
-        normalize_rows(&mut unit, h, &mut norms);
-        Self { row_of, projected, unit }
+        Self { row_of, rows }
     }
 
     fn gather(&self, pool: &[u32], width: usize, source: &[f32], out: &mut Vec<f32>) {
@@ -59,18 +40,49 @@ impl Projection {
     }
 }
 
+/// The rows of [`Pools`] through both projections of the candidates.
+#[derive(Debug)]
+pub struct Projection {
+    /// `[U, h]`; empty where there is no `input_proj`.
+    projected: Vec<f32>,
+    /// After `cand_proj` and normalisation `[U, h]`.
+    unit: Vec<f32>,
+}
+
+impl Projection {
+    /// Projects every row, on up to `threads` cores.
+    pub fn new(parameters: &Parameters, pools: &Pools, threads: usize) -> Self {
+        let Shape { hidden: h, dim: d, .. } = parameters.layout.shape;
+        let count = pools.rows.len() / d;
+        let project = |rows: &[f32], width: usize, weight: &[f32]| {
+            let mut out = vec![0.0; count * h];
+            let weight = Operand::transposed(weight, width);
+            matmul((count, h, width), Operand::plain(rows, width), weight, &mut out, threads);
+            out
+        };
+        let projected =
+            parameters.input_proj().map(|weight| project(&pools.rows, d, weight)).unwrap_or_default();
+        let rows = if projected.is_empty() { &pools.rows } else { &projected };
+        let mut unit = project(rows, h, parameters.cand_proj());
+        let mut norms = vec![0.0; count];
+        normalize_rows(&mut unit, h, &mut norms);
+        Self { projected, unit }
+    }
+}
+
 /// Scores `[K]` of every query.
 pub fn scores(
     parameters: &Parameters,
-    projection: &Projection,
+    (pools, projection): (&Pools, &Projection),
     embeddings: &Embeddings,
     queries: &[Query],
     temperature: f64,
 ) -> Vec<Vec<f32>> {
     let h = parameters.layout.shape.hidden;
+    let rows = if projection.projected.is_empty() { &pools.rows } else { &projection.projected };
     let one = |(trace, projected, unit): &mut (Trace, Vec<f32>, Vec<f32>), query: &Query| {
-        projection.gather(query.pool, h, &projection.projected, projected);
-        projection.gather(query.pool, h, &projection.unit, unit);
+        pools.gather(query.pool, h, rows, projected);
+        pools.gather(query.pool, h, &projection.unit, unit);
         let embedding = embeddings.row(query.row);
         match parameters.input_proj() {
             Some(weight) => matvec(weight, embedding, &mut trace.output),
@@ -94,40 +106,39 @@ pub fn scores_of(
 ) -> Vec<Vec<f32>> {
     let frozen = Frozen::new(&Default::default());
     let parameters = Parameters { layout, own: flat, shared: &[], frozen: &frozen };
-    let projection = Projection::new(&parameters, embeddings, queries);
-    scores(&parameters, &projection, embeddings, queries, temperature)
+    let pools = Pools::new(embeddings, queries);
+    let projection = Projection::new(&parameters, &pools, rayon::current_num_threads());
+    scores(&parameters, (&pools, &projection), embeddings, queries, temperature)
 }
 
 impl HostCohort<'_> {
     /// Scores of the validation groups under each of `members`.
     pub fn validation_scores(&mut self, members: &[usize]) -> Vec<Vec<Vec<f32>>> {
+        let (embeddings, temperature) = (self.params.embeddings, self.params.model.temperature);
         let queries: Vec<Query> = self.params.validation.iter().map(Query::of_group).collect();
+        let pools = self.validation.take().unwrap_or_else(|| Pools::new(embeddings, &queries));
         let fixed = self.frozen.cand_proj && (self.frozen.input_proj || self.layout.input_proj.is_none());
-        if fixed {
-            for share in 0..self.shares.len() {
-                if self.shares[share].evaluation.is_none() {
-                    let start = self.shares[share].start.as_slice();
-                    let parameters =
-                        Parameters { layout: &self.layout, own: &[], shared: start, frozen: &self.frozen };
-                    let projection = Projection::new(&parameters, self.params.embeddings, &queries);
-                    self.shares[share].evaluation = Some(projection);
-                }
-            }
+        for share in self.shares.iter_mut().filter(|share| fixed && share.evaluation.is_none()) {
+            let (layout, frozen) = (&self.layout, &self.frozen);
+            let parameters = Parameters { layout, own: &[], shared: &share.start, frozen };
+            share.evaluation = Some(Projection::new(&parameters, &pools, rayon::current_num_threads()));
         }
         let this = &*self;
+        let threads = rayon::current_num_threads() / members.len().max(1);
         let one = |&member: &usize| {
             let parameters = this.parameters(member);
             let own;
             let projection = match &this.shares[this.members[member].share].evaluation {
                 Some(shared) => shared,
                 None => {
-                    own = Projection::new(&parameters, this.params.embeddings, &queries);
+                    own = Projection::new(&parameters, &pools, threads);
                     &own
                 }
             };
-            let temperature = this.params.model.temperature;
-            scores(&parameters, projection, this.params.embeddings, &queries, temperature)
+            scores(&parameters, (&pools, projection), embeddings, &queries, temperature)
         };
-        members.par_iter().map(one).collect()
+        let scores = members.par_iter().map(one).collect();
+        self.validation = Some(pools);
+        scores
     }
 }

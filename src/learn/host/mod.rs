@@ -43,8 +43,8 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 
 use self::backward::{Candidates, Gradients, Step, backward};
-use self::evaluate::Projection;
 pub use self::evaluate::scores_of;
+use self::evaluate::{Pools, Projection};
 use self::forward::{Masks, Parameters, Trace, attend, score};
 use self::kernels::{AdamW, Operand, matmul, matvec, multiply, normalize_rows, project};
 use self::prepare::Prepared;
@@ -107,6 +107,8 @@ pub struct HostCohort<'d> {
     /// Parameters and moments of the members.
     states: Slab,
     shares: Vec<Share<'d>>,
+    /// Once a validation was made.
+    validation: Option<Pools>,
     scratch: Mutex<Vec<Scratch>>,
 }
 
@@ -118,13 +120,13 @@ struct Scratch {
     score_gradient: Vec<f32>,
 }
 
-/// The candidates of one step as far as they depend on the member; matrices as rows `[K, h]` and as columns `[h, K]`.
+/// The candidates of one step as far as they depend on the member: rows `[K, h]`, columns `[h, K]`.
 #[derive(Default)]
 struct OwnCandidates {
     projected: Vec<f32>,
     projected_columns: Vec<f32>,
+    /// Columns after dropout.
     dropped: Vec<f32>,
-    dropped_columns: Vec<f32>,
     unit: Vec<f32>,
     unit_columns: Vec<f32>,
     norms: Vec<f32>,
@@ -141,6 +143,7 @@ impl<'d> HostCohort<'d> {
             members: Vec::new(),
             states: Slab::new(starts.len(), layout.total),
             shares: Vec::new(),
+            validation: None,
             scratch: Mutex::default(),
             layout,
         };
@@ -365,25 +368,21 @@ impl<'d> HostCohort<'d> {
         let (h, d) = (self.layout.shape.hidden, self.layout.shape.dim);
         let count = self.params.train[bundle.group].pool.len();
         let (mut projected, mut dropped) = (&shared.projected, &shared.dropped);
-        let mut dropped_columns = &shared.dropped_columns;
         if let (Some(weight), false) = (parameters.input_proj(), self.frozen.input_proj) {
             let embeddings = Operand::plain(&bundle.embedding_columns, count);
             let columns = &mut own.projected_columns;
             project((embeddings, count), (weight, d), columns, &mut own.projected, threads);
-            (projected, dropped, dropped_columns) = (&own.projected, &own.projected, columns);
+            (projected, dropped) = (&own.projected, columns);
             if !bundle.mask_columns.is_empty() {
                 own.dropped.resize(count * h, 0.0);
-                multiply(projected, &bundle.masks.candidates, &mut own.dropped);
-                own.dropped_columns.resize(count * h, 0.0);
-                multiply(dropped_columns, &bundle.mask_columns, &mut own.dropped_columns);
-                (dropped, dropped_columns) = (&own.dropped, &own.dropped_columns);
+                multiply(dropped, &bundle.mask_columns, &mut own.dropped);
+                dropped = &own.dropped;
             }
         }
         let (mut unit, mut norms) = (&shared.unit, &shared.norms);
         if unit.is_empty() {
-            let dropped = Operand::plain(dropped_columns, count);
-            let weight = (parameters.cand_proj(), h);
-            project((dropped, count), weight, &mut own.unit_columns, &mut own.unit, threads);
+            let (weight, operand) = (parameters.cand_proj(), Operand::plain(dropped, count));
+            project((operand, count), (weight, h), &mut own.unit_columns, &mut own.unit, threads);
             own.norms.resize(count, 0.0);
             normalize_rows(&mut own.unit, h, &mut own.norms);
             (unit, norms) = (&own.unit, &own.norms);

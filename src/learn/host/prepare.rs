@@ -24,7 +24,7 @@ pub struct BundleData {
     pub embeddings: Vec<f32>,
     pub embedding_columns: Vec<f32>,
     pub masks: DropoutMasks,
-    /// Transpose of `masks.candidates` `[h, K]`, filled only when members project their own candidates.
+    /// Transpose of `masks.candidates` `[h, K]`.
     pub mask_columns: Vec<f32>,
 }
 
@@ -33,14 +33,13 @@ pub struct BundleData {
 pub struct SharedCandidates {
     /// `[K, h]`
     pub projected: Vec<f32>,
-    /// `[K, h]` and its transpose.
+    /// After dropout, as columns `[h, K]`.
     pub dropped: Vec<f32>,
-    pub dropped_columns: Vec<f32>,
     /// `[K, h]` and `[K]`, if `cand_proj` is frozen too.
     pub unit: Vec<f32>,
     pub norms: Vec<f32>,
-    /// Work space of [`project`].
-    unit_columns: Vec<f32>,
+    /// Work space `[h, K]`.
+    columns: Vec<f32>,
 }
 
 impl HostCohort<'_> {
@@ -73,8 +72,8 @@ impl HostCohort<'_> {
                 data.embeddings.extend_from_slice(self.params.embeddings.row(id as usize));
             }
             columns_of(&data.embeddings, shape.dim, &mut data.embedding_columns);
-            columns_of(&data.masks.candidates, shape.hidden, &mut data.mask_columns);
         }
+        columns_of(&data.masks.candidates, shape.hidden, &mut data.mask_columns);
     }
 
     fn fill_shared(&self, out: &mut SharedCandidates, bundle: &BundleData, share: usize) {
@@ -89,16 +88,16 @@ impl HostCohort<'_> {
         for &id in &group.pool {
             out.projected.extend_from_slice(&share.projected[id as usize * h..(id as usize + 1) * h]);
         }
-        out.dropped.clear();
-        out.dropped.extend_from_slice(&out.projected);
-        if !bundle.masks.candidates.is_empty() {
-            multiply(&out.projected, &bundle.masks.candidates, &mut out.dropped);
+        let dropout = !bundle.mask_columns.is_empty();
+        columns_of(&out.projected, h, if dropout { &mut out.columns } else { &mut out.dropped });
+        if dropout {
+            out.dropped.resize(count * h, 0.0);
+            multiply(&out.columns, &bundle.mask_columns, &mut out.dropped);
         }
-        columns_of(&out.dropped, h, &mut out.dropped_columns);
         if self.frozen.cand_proj {
             let weight = &share.start[self.layout.cand_proj..self.layout.cand_proj + h * h];
-            let dropped = Operand::plain(&out.dropped_columns, count);
-            project((dropped, count), (weight, h), &mut out.unit_columns, &mut out.unit, 1);
+            let dropped = Operand::plain(&out.dropped, count);
+            project((dropped, count), (weight, h), &mut out.columns, &mut out.unit, 1);
             out.norms.resize(count, 0.0);
             normalize_rows(&mut out.unit, h, &mut out.norms);
         }
