@@ -180,10 +180,12 @@ pub fn train_cohort(
             .map(|end| end.metrics(&params, scores_of(end).map(|at| &scores[at][..])))
             .collect();
         for (ends, figures) in ends.chunks(REPORTED_AT_ONCE).zip(figures.chunks(REPORTED_AT_ONCE)) {
-            let events = ends.iter().zip(figures).map(|(end, figures)| {
+            let indices: Vec<usize> = ends.iter().map(|end| end.index).collect();
+            let states = engine.states_of(&indices);
+            let events = ends.iter().zip(figures).zip(states).map(|((end, figures), state)| {
                 let member = &mut members[end.index];
                 match figures {
-                    Ok(metrics) => member.event(end, &mut engine, metrics.clone()),
+                    Ok(metrics) => member.event(end, state, metrics.clone()),
                     Err(cause) => {
                         member.left = true;
                         MemberEvent::Diverged { id: end.job.id, epoch, cause: cause.clone() }
@@ -236,11 +238,11 @@ impl MemberProgress {
     }
 
     /// Moves past a finished epoch and says what there is to report of it.
-    fn event(&mut self, end: &EpochEnd, engine: &mut Engine, metrics: EpochMetrics) -> MemberEvent {
+    fn event(&mut self, end: &EpochEnd, state: State, metrics: EpochMetrics) -> MemberEvent {
         self.advance(end.job, &metrics);
         let progress = Progress {
             epoch: metrics.epoch,
-            state: engine.state_of(end.index),
+            state,
             beta: self.beta,
             best_val_loss: self.best_val_loss,
             stale_epochs: self.stale_epochs,

@@ -42,11 +42,11 @@ impl<'d> Engine<'d> {
         }
     }
 
-    /// Training state of a member: parameters (frozen ones included) and moments.
-    pub fn state_of(&mut self, member: usize) -> State {
+    /// Training states of `members`: parameters (frozen ones included) and moments.
+    pub fn states_of(&mut self, members: &[usize]) -> Vec<State> {
         match self {
-            Self::Host(cohort) => cohort.state_of(member),
-            Self::Stacked(cohort) => cohort.state_of(member),
+            Self::Host(cohort) => cohort.states_of(members),
+            Self::Stacked(cohort) => cohort.states_of(members),
         }
     }
 

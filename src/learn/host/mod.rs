@@ -147,15 +147,16 @@ impl<'d> HostCohort<'d> {
             scratch: Mutex::default(),
             layout,
         };
-        for (start, slices) in starts.iter().zip(cohort.states.members_mut()) {
-            let Some(state) = start.state else {
-                slices.p.copy_from_slice(start.weights);
-                continue;
-            };
-            slices.p.copy_from_slice(&state.parameters);
-            slices.m.copy_from_slice(&state.first);
-            slices.v.copy_from_slice(&state.second);
-        }
+        let slices: Vec<Slices> = cohort.states.members_mut().collect();
+        // In parallel, as most of the time goes into fresh memory.
+        slices.into_par_iter().zip(starts).for_each(|(slices, start)| match start.state {
+            None => slices.p.copy_from_slice(start.weights),
+            Some(state) => {
+                slices.p.copy_from_slice(&state.parameters);
+                slices.m.copy_from_slice(&state.first);
+                slices.v.copy_from_slice(&state.second);
+            }
+        });
         for Start { weights, state } in starts {
             let share = cohort.share_of(weights);
             cohort.members.push(Member { share, steps: state.map_or(0, |state| state.steps) });
@@ -407,10 +408,14 @@ impl<'d> HostCohort<'d> {
         }
     }
 
-    /// Training state of a member: parameters (frozen ones included) and moments.
-    pub fn state_of(&self, member: usize) -> State {
-        let [parameters, first, second] = self.states.of(member).map(<[f32]>::to_vec);
-        State { parameters, first, second, steps: self.members[member].steps }
+    /// Training states of `members`: parameters (frozen ones included) and moments. In parallel, as most of the
+    /// time goes into fresh memory.
+    pub fn states_of(&self, members: &[usize]) -> Vec<State> {
+        let one = |&member: &usize| {
+            let [parameters, first, second] = self.states.of(member).map(<[f32]>::to_vec);
+            State { parameters, first, second, steps: self.members[member].steps }
+        };
+        members.par_iter().map(one).collect()
     }
 }
 

@@ -222,8 +222,9 @@ impl<'d> StackedCohort<'d> {
     }
 
     /// Training state of a member: parameters (frozen ones included) and moments, as the CPU engine has it.
-    pub fn state_of(&mut self, member: usize) -> State {
-        self.states()[member].clone()
+    pub fn states_of(&mut self, members: &[usize]) -> Vec<State> {
+        let states = self.states();
+        members.iter().map(|&member| states[member].clone()).collect()
     }
 
     fn states(&mut self) -> &[State] {
