@@ -1,7 +1,7 @@
 //! Time per member and training step against the width of the cohort, frozen and unfrozen, beside the machine's
 //! matrix-multiplication peak measured in the same run.
 //!
-//! `cargo bench --bench step [-- --device cpu|flex|cuda:N] [-- --save]`; data of the race's size are made in
+//! `cargo bench --bench step [-- --device cpu|flex|cuda:N|wgpu] [-- --save]`; data of the race's size are made in
 //! memory.
 
 mod common;
@@ -142,22 +142,11 @@ fn operations(frozen: bool, members: usize, layout: &Layout) -> f64 {
     }
 }
 
-/// burn's device; the CPU's own engine is compared with burn's on the CPU.
-fn burn_device(device: Device) -> DispatchDevice {
-    match device {
-        #[cfg(feature = "cuda")]
-        Device::Cuda(index) => DispatchDevice::Cuda(burn::backend::cuda::CudaDevice { index }),
-        _ => DispatchDevice::Flex(burn::backend::flex::FlexDevice),
-    }
-}
-
 /// Operations per second of burn's matrix product, `[m, k] x [k, n]`: the best of several. On a CPU, where burn computes
 /// one product on one core, every core computes its own at the same time.
 fn matmul_peak(device: Device, m: usize, k: usize, n: usize) -> f64 {
-    let threads = match device {
-        Device::Cuda(_) => 1,
-        Device::Cpu | Device::Flex => std::thread::available_parallelism().map_or(1, usize::from),
-    };
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if device.is_gpu() { 1 } else { cores() };
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| matmul_speed(device, m, k, n))).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).sum()
@@ -165,7 +154,8 @@ fn matmul_peak(device: Device, m: usize, k: usize, n: usize) -> f64 {
 }
 
 fn matmul_speed(device: Device, m: usize, k: usize, n: usize) -> f64 {
-    let device = burn_device(device);
+    // On the CPU, whose own engine is no backend of burn's, burn's CPU backend is what to compare with.
+    let device = device.burn_device().unwrap_or(DispatchDevice::Flex(burn::backend::flex::FlexDevice));
     let random = |shape: [usize; 2]| -> Tensor<Dispatch, 2> {
         Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &device)
     };
@@ -217,7 +207,7 @@ fn bench(device: Device) {
     for (name, freeze) in [("backbone", backbone), ("nothing", FreezeSet::default())] {
         let mut alone = None;
         // 256 members are for GPUs: on a CPU they only fill memory.
-        for members in WIDTHS.into_iter().filter(|&width| width <= 64 || matches!(device, Device::Cuda(_))) {
+        for members in WIDTHS.into_iter().filter(|&width| width <= 64 || device.is_gpu()) {
             let seconds = world.time(&freeze, members);
             let alone = *alone.get_or_insert(seconds);
             let operations = operations(!freeze.is_empty(), members, &world.layout);

@@ -46,8 +46,8 @@ pub struct HowArgs {
     /// Where results go: a sweep writes to ROOT/<name>/
     #[arg(long, value_name = "ROOT", default_value = "results", env = "SWEEP_OUT")]
     out: PathBuf,
-    /// auto, cpu, cuda or cuda:N (flex: burn's CPU backend, for comparison); several, as in cuda:0,cuda:1 or
-    /// cuda:all, get one worker process each
+    /// auto, cpu, cuda, cuda:N or wgpu (flex: burn's CPU backend, for comparison); several, as in cuda:0,cuda:1
+    /// or cuda:all, get one worker process each
     #[arg(long, default_value = "auto", env = "SWEEP_DEVICE")]
     device: String,
     /// Train at most N runs together [default: by device]

@@ -20,7 +20,7 @@ pub struct VerifyArgs {
     /// How many points
     #[arg(long, value_name = "N", default_value_t = 3)]
     points: usize,
-    /// auto, cpu, cuda or cuda:N
+    /// auto, cpu, cuda, cuda:N or wgpu
     #[arg(long, default_value = "auto", env = "SWEEP_DEVICE")]
     device: String,
     /// Print the differences as JSON

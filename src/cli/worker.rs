@@ -16,7 +16,7 @@ use crate::run::{self, Stop, WorkerOptions};
 pub struct WorkerArgs {
     /// The results directory that `sweep run` has prepared
     dir: PathBuf,
-    /// auto, cpu, cuda or cuda:N
+    /// auto, cpu, cuda, cuda:N or wgpu
     #[arg(long, default_value = "auto")]
     device: String,
     /// Number of workers that share the work

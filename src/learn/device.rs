@@ -12,8 +12,10 @@ pub enum Device {
     Cpu,
     /// The CPU, with burn's flex backend: the program that runs on a GPU, for comparison.
     Flex,
-    /// The GPU of this number.
+    /// The NVIDIA GPU of this number.
     Cuda(usize),
+    /// The GPU that Vulkan, Metal or DirectX 12 names first.
+    Wgpu,
 }
 
 /// What `--device` asks for.
@@ -28,10 +30,10 @@ pub enum DeviceRequest {
 /// Why a device cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
-    #[error("`{text}` is no device\nhint: auto, cpu, flex, cuda or cuda:N")]
+    #[error("`{text}` is no device\nhint: auto, cpu, flex, cuda, cuda:N or wgpu")]
     Unknown { text: String },
-    #[error("this build has no CUDA\nhint: cargo build --release --features cuda")]
-    NotBuilt,
+    #[error("this build has no {name}\nhint: cargo build --release --features {feature}")]
+    NotBuilt { name: &'static str, feature: &'static str },
     #[error(
         "no CUDA driver was found ({library} cannot be loaded)\nhint: install the NVIDIA driver, or use `--device cpu`"
     )]
@@ -40,15 +42,25 @@ pub enum DeviceError {
     Driver { cause: String },
     #[error("there is no cuda:{index}; the driver shows {count} device(s), numbered from 0")]
     NoSuchDevice { index: usize, count: usize },
+    #[error(
+        "no Vulkan, Metal or DirectX 12 device was found\nhint: install the GPU's driver (`vulkaninfo --summary` should list a device), or use `--device cpu`"
+    )]
+    NoAdapter,
 }
 
 impl Device {
-    /// `cpu` or `cuda`: the kind of hardware.
+    /// `cpu`, `cuda` or `wgpu`: the kind of hardware.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Cpu | Self::Flex => "cpu",
             Self::Cuda(_) => "cuda",
+            Self::Wgpu => "wgpu",
         }
+    }
+
+    /// Whether it is a graphics processor.
+    pub fn is_gpu(self) -> bool {
+        matches!(self, Self::Cuda(_) | Self::Wgpu)
     }
 
     /// Whether the device can be used, found out without asking burn for it (which panics without a driver).
@@ -56,13 +68,18 @@ impl Device {
     /// # Errors
     /// Says what is missing: the cargo feature, the driver, or the device.
     pub fn check(self) -> Result<(), DeviceError> {
-        let Self::Cuda(index) = self else { return Ok(()) };
-        let count = cuda_devices()?;
-        if index < count { Ok(()) } else { Err(DeviceError::NoSuchDevice { index, count }) }
+        match self {
+            Self::Cpu | Self::Flex => Ok(()),
+            Self::Wgpu => wgpu_adapter(),
+            Self::Cuda(index) => {
+                let count = cuda_devices()?;
+                if index < count { Ok(()) } else { Err(DeviceError::NoSuchDevice { index, count }) }
+            }
+        }
     }
 
     /// burn's device without gradients; `None` for the CPU engine, which needs none.
-    pub(super) fn burn_device(self) -> Option<DispatchDevice> {
+    pub fn burn_device(self) -> Option<DispatchDevice> {
         match self {
             Self::Cpu => None,
             Self::Flex => Some(DispatchDevice::Flex(burn::backend::flex::FlexDevice)),
@@ -70,6 +87,10 @@ impl Device {
             Self::Cuda(index) => Some(DispatchDevice::Cuda(burn::backend::cuda::CudaDevice { index })),
             #[cfg(not(feature = "cuda"))]
             Self::Cuda(_) => None,
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu => Some(DispatchDevice::Wgpu(burn::backend::wgpu::WgpuDevice::DefaultDevice)),
+            #[cfg(not(feature = "wgpu"))]
+            Self::Wgpu => None,
         }
     }
 }
@@ -96,6 +117,7 @@ impl FromStr for DeviceRequest {
             "cpu" => Device::Cpu,
             "flex" => Device::Flex,
             "cuda" => Device::Cuda(0),
+            "wgpu" => Device::Wgpu,
             _ => {
                 let index = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
                 Device::Cuda(index.ok_or_else(|| DeviceError::Unknown { text: text.to_owned() })?)
@@ -111,6 +133,7 @@ impl fmt::Display for Device {
             Self::Cpu => out.write_str("cpu"),
             Self::Flex => out.write_str("flex"),
             Self::Cuda(index) => write!(out, "cuda:{index}"),
+            Self::Wgpu => out.write_str("wgpu"),
         }
     }
 }
@@ -126,7 +149,25 @@ impl fmt::Display for DeviceRequest {
 
 #[cfg(not(feature = "cuda"))]
 fn cuda_devices() -> Result<usize, DeviceError> {
-    Err(DeviceError::NotBuilt)
+    Err(DeviceError::NotBuilt { name: "CUDA", feature: "cuda" })
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu_adapter() -> Result<(), DeviceError> {
+    Err(DeviceError::NotBuilt { name: "wgpu", feature: "wgpu" })
+}
+
+/// Looks for a device, through the loader that burn's backend uses.
+#[cfg(feature = "wgpu")]
+fn wgpu_adapter() -> Result<(), DeviceError> {
+    let instance = wgpu::Instance::default();
+    let adapters = std::pin::pin!(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    // Outside a browser nothing is waited for: the first poll has the answer.
+    match adapters.poll(&mut context) {
+        std::task::Poll::Ready(adapters) if !adapters.is_empty() => Ok(()),
+        _ => Err(DeviceError::NoAdapter),
+    }
 }
 
 /// Number of CUDA devices, through the loader that burn's backend uses.
@@ -154,7 +195,7 @@ mod tests {
 
     #[test]
     fn requests_read_back_as_they_are_written() {
-        for text in ["auto", "cpu", "flex", "cuda:0", "cuda:7"] {
+        for text in ["auto", "cpu", "flex", "cuda:0", "cuda:7", "wgpu"] {
             assert_eq!(text.parse::<DeviceRequest>().unwrap().to_string(), text);
         }
         assert_eq!("cuda".parse(), Ok(DeviceRequest::Exactly(Device::Cuda(0))));
@@ -164,7 +205,7 @@ mod tests {
     fn other_words_are_refused() {
         for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "CPU"] {
             let error = text.parse::<DeviceRequest>().unwrap_err();
-            assert!(error.to_string().contains("auto, cpu, flex, cuda or cuda:N"), "{error}");
+            assert!(error.to_string().contains("auto, cpu, flex, cuda, cuda:N or wgpu"), "{error}");
         }
     }
 
@@ -176,6 +217,10 @@ mod tests {
         let error = Device::Cuda(4096).check().unwrap_err();
         if cfg!(not(feature = "cuda")) {
             assert!(error.to_string().contains("--features cuda"), "{error}");
+        }
+        if cfg!(not(feature = "wgpu")) {
+            let error = Device::Wgpu.check().unwrap_err();
+            assert!(error.to_string().contains("--features wgpu"), "{error}");
         }
     }
 }

@@ -113,9 +113,9 @@ pub struct RunOptions {
 impl RunOptions {
     /// Most stages that train together.
     pub fn widest_cohort(&self) -> usize {
-        self.width.unwrap_or_else(|| match self.device {
-            Device::Cuda(_) => GPU_WIDTH,
-            Device::Cpu | Device::Flex => cpu_width(rayon::current_num_threads()),
+        self.width.unwrap_or_else(|| match self.device.is_gpu() {
+            true => GPU_WIDTH,
+            false => cpu_width(rayon::current_num_threads()),
         })
     }
 }

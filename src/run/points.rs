@@ -167,7 +167,7 @@ impl PointTable {
         // A GPU evaluates one model at a time; cores share the models among them.
         let finished: Vec<Result<Event, RunError>> = match device {
             Device::Cpu => beside_training(|| reached_ones.par_iter().map(one).collect()),
-            Device::Flex | Device::Cuda(_) => reached_ones.iter().map(one).collect(),
+            Device::Flex | Device::Cuda(_) | Device::Wgpu => reached_ones.iter().map(one).collect(),
         };
         let mut first_error = Ok(());
         for ((index, _), finished) in reached_ones.into_iter().zip(finished) {

@@ -334,8 +334,8 @@ fn compare_final(world: &World, (file, device): (&str, Device), weights: &[f32],
 const TIGHT: Limits =
     Limits { step_loss: 1e-5, relative: false, epoch: 1e-5, val_loss: 1e-5, weights: 2e-5, grad_norm: 1e-4 };
 
-/// Both engines: the CPU's own kernels, and the tensor program on burn's CPU backend.
-const ENGINES: [Device; 2] = [Device::Cpu, Device::Flex];
+/// Both engines: the CPU's own kernels, and the tensor program.
+const ENGINES: [Device; 2] = [Device::Cpu, crate::engines::PROGRAM];
 
 #[test]
 fn run_a_rce() {
