@@ -21,13 +21,15 @@
 //! alone and in a cohort give equal bits.
 //!
 //! # Where the time goes
-//! Of the race (`benches/race.rs`) on two cores with AVX-512: matrix products 31 %, packing their operands 6 %, AdamW
-//! 33 %, matrix-vector products 15 %, all else 15 %. AdamW takes 0.4 ns per parameter and core, which is as long as its
-//! root and quotient take in the divider *and* as long as 24 bytes take from the third-level cache: roots by
-//! Newton steps and prefetching changed nothing. What helped: no gradient is stored that is an outer product; large pages
-//! ([`slab`]); [`BLOCK`] steps of one member in a row, so that its state is still in the second-level cache; packing 64
-//! candidates rather than a weight matrix ([`kernels::project`]); four rows of a matrix-vector product at a time.
-//! What did not: splitting a member's step over cores, because waking a thread costs as much as the step's largest product.
+//! Of the race (`benches/race.rs`) on two cores with AVX-512: matrix products 30 %, packing their operands 3 %, AdamW
+//! 34 %, matrix-vector products 17 %, transposing 3 %, all else 13 %. AdamW takes 0.4 ns per parameter and core, which is
+//! as long as its root and quotient take in the divider *and* as long as 24 bytes take from the third-level cache
+//! (60 GB/s, both ways together): roots by Newton steps and prefetching of every kind changed nothing. What helped: no
+//! gradient is stored that is an outer product; large pages ([`slab`]); [`BLOCK`] steps of one member in a row, so that
+//! its state stays in the caches; operands stored as the product reads them ([`kernels::project`]), for which
+//! candidates are kept as rows and as columns; four rows of a matrix-vector product at a time. What did not: splitting a
+//! member's step over cores, because waking a thread costs as much as the step's largest product; another order of the
+//! parameters in the update; operands that need no packing at all, which the product reads more slowly than packed ones.
 
 mod backward;
 mod evaluate;
