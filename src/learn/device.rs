@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::DispatchDevice;
+use burn::tensor::backend::Backend;
+use burn::{Dispatch, DispatchDevice};
 
 /// A device to compute on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,14 @@ impl Device {
                 if index < count { Ok(()) } else { Err(DeviceError::NoSuchDevice { index, count }) }
             }
         }
+    }
+
+    /// Waits until the device has done, or failed to do, all that it was asked for: what a failed cohort left in its
+    /// queue must not disturb the next one.
+    pub fn drain(self) {
+        let Some(device) = self.burn_device() else { return };
+        // How it ends is of no interest; it may well be another panic.
+        let _ = std::panic::catch_unwind(|| Dispatch::sync(&device));
     }
 
     /// burn's device without gradients; `None` for the CPU engine, which needs none.

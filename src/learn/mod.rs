@@ -8,6 +8,7 @@ mod init;
 mod layout;
 mod loss;
 mod masks;
+pub mod panics;
 mod random;
 mod stacked;
 mod task;
@@ -92,8 +93,12 @@ impl Cancel {
     }
 
     /// Counts `members` that made a step.
+    ///
+    /// # Panics
+    /// As [`panics::pass_on`].
     pub fn count_steps(&self, members: u64) {
         crate::store::fault::step(members);
+        panics::pass_on();
         self.steps.fetch_add(members, Ordering::Relaxed);
     }
 

@@ -1,8 +1,5 @@
 //! What becomes of a cohort whose training fails: narrower cohorts, further attempts, at last one failed stage.
 
-use std::any::Any;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
-
 use crate::plan::Cohort;
 
 /// How wide each stage may train and how often it has failed.
@@ -72,43 +69,6 @@ fn is_out_of_memory(cause: &str) -> bool {
     ["out of memory", "out_of_memory", "outofmemory", "memory allocation", "can't allocate buffer of size"]
         .iter()
         .any(|words| cause.contains(words))
-}
-
-/// Messages of the panics on all threads since [`forget_panics`], in order.
-static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-fn panics() -> MutexGuard<'static, Vec<String>> {
-    PANICS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Begins to note panics anew. A GPU's own thread survives its panics, and the thread that waits for it only learns
-/// that there is no answer: the cause is what the other one said before.
-pub fn forget_panics() {
-    static LISTENING: Once = Once::new();
-    LISTENING.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            panics().push(message_of(info.payload()));
-            before(info);
-        }));
-    });
-    panics().clear();
-}
-
-/// Why a cohort failed whose training panicked with `payload`: what was said first, and what followed from it.
-pub fn cause_of(payload: &(dyn Any + Send)) -> String {
-    let own = message_of(payload);
-    match panics().first().filter(|first| **first != own) {
-        Some(first) => format!("{first} (then: {own})"),
-        None => own,
-    }
-}
-
-/// The message of a panic.
-fn message_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a defect without a message".to_owned())
 }
 
 #[cfg(test)]

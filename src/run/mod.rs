@@ -25,7 +25,7 @@ use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::evaluate::EvaluateError;
 use crate::event::Event;
-use crate::learn::{Cancel, Device};
+use crate::learn::{Cancel, Device, panics};
 use crate::plan::{GPU_WIDTH, cpu_width, outstanding};
 use crate::report;
 use crate::spec::SweepSpec;
@@ -69,9 +69,18 @@ pub enum RunError {
     Io(#[from] std::io::Error),
     #[error("`{0}` is not what it was when the run began\nhint: start the sweep again with `sweep run`")]
     InputChanged(String),
+    #[error("evaluating `{point}` failed on the device: {cause}")]
+    Device { point: String, cause: String },
     /// The run had begun; what it finished is kept.
     #[error("{cause}\nhint: {}", way_out(.cause))]
     Broken { cause: Box<RunError> },
+}
+
+impl RunError {
+    /// What a panic with `payload` says about the device that was to evaluate `point`.
+    fn device(point: &str, payload: &(dyn std::any::Any + Send)) -> Self {
+        Self::Device { point: point.to_owned(), cause: panics::message_of(payload) }
+    }
 }
 
 fn way_out(cause: &RunError) -> &'static str {

@@ -167,7 +167,14 @@ impl PointTable {
         // A GPU evaluates one model at a time; cores share the models among them.
         let finished: Vec<Result<Event, RunError>> = match device {
             Device::Cpu => beside_training(|| reached_ones.par_iter().map(one).collect()),
-            Device::Flex | Device::Cuda(_) | Device::Wgpu => reached_ones.iter().map(one).collect(),
+            Device::Flex | Device::Cuda(_) | Device::Wgpu => {
+                let caught = |reached: &(usize, u32)| {
+                    let name = &session.spec.points[reached.0].name;
+                    let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(reached)));
+                    tried.unwrap_or_else(|payload| Err(RunError::device(name, payload.as_ref())))
+                };
+                reached_ones.iter().map(caught).collect()
+            }
         };
         let mut first_error = Ok(());
         for ((index, _), finished) in reached_ones.into_iter().zip(finished) {

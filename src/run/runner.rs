@@ -4,13 +4,13 @@ use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Pace};
-use super::failures::{Failures, Verdict, cause_of, forget_panics};
+use super::failures::{Failures, Verdict};
 use super::points::PointTable;
 use super::session::{Session, phase_of};
 use super::stages::StageTable;
 use super::{RunError, RunOptions, Stop};
 use crate::event::Event;
-use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, train_cohort};
+use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, panics, train_cohort};
 use crate::plan::{Cohort, PointPlan, StageProgress, next_cohort, outstanding};
 use crate::store::{Claim, Store};
 
@@ -269,7 +269,7 @@ impl<'a> Runner<'a> {
             stages: keys.clone(),
             names: cohort.stages.iter().map(|&stage| self.last_point(stage)).collect(),
         });
-        forget_panics();
+        let listening = panics::listen();
         let params = session.engine(&model, &freeze);
         let (device, cancel) = (self.options.device, self.cancel.part());
         let (events_out, events_in) = sync_channel(QUEUE);
@@ -291,7 +291,10 @@ impl<'a> Runner<'a> {
         match (error, end) {
             (Some(error), _) => Err(error),
             (None, Ok(CohortEnd::Finished | CohortEnd::Cancelled)) => Ok(()),
-            (None, Err(payload)) => self.failed(cohort, &cause_of(payload.as_ref()), log),
+            (None, Err(payload)) => {
+                device.drain();
+                self.failed(cohort, &listening.cause_of(payload.as_ref()), log)
+            }
         }
     }
 
