@@ -180,25 +180,35 @@ pub fn train_cohort(
             .map(|end| end.metrics(&params, scores_of(end).map(|at| &scores[at][..])))
             .collect();
         for (ends, figures) in ends.chunks(REPORTED_AT_ONCE).zip(figures.chunks(REPORTED_AT_ONCE)) {
-            let indices: Vec<usize> = ends.iter().map(|end| end.index).collect();
-            let states = engine.states_of(&indices);
-            let events = ends.iter().zip(figures).zip(states).map(|((end, figures), state)| {
-                let member = &mut members[end.index];
-                match figures {
-                    Ok(metrics) => member.event(end, state, metrics.clone()),
-                    Err(cause) => {
-                        member.left = true;
-                        MemberEvent::Diverged { id: end.job.id, epoch, cause: cause.clone() }
-                    }
-                }
-            });
-            if !report(events.collect()) {
+            if !report(events(ends, figures, &mut engine, &mut members)) {
                 return CohortEnd::Cancelled;
             }
         }
         epoch += 1;
     }
     CohortEnd::Finished
+}
+
+/// Moves members past a finished epoch, or out of the cohort, and says what there is to report.
+fn events(
+    ends: &[EpochEnd],
+    figures: &[Result<EpochMetrics, Diverged>],
+    engine: &mut Engine,
+    members: &mut [MemberProgress],
+) -> Vec<MemberEvent> {
+    let indices: Vec<usize> = ends.iter().map(|end| end.index).collect();
+    let states = engine.states_of(&indices);
+    let one = |((end, figures), state): ((&EpochEnd, &Result<EpochMetrics, Diverged>), State)| {
+        let member = &mut members[end.index];
+        match figures {
+            Ok(metrics) => member.event(end, state, metrics.clone()),
+            Err(cause) => {
+                member.left = true;
+                MemberEvent::Diverged { id: end.job.id, epoch: end.epoch, cause: cause.clone() }
+            }
+        }
+    };
+    ends.iter().zip(figures).zip(states).map(one).collect()
 }
 
 /// What changes from epoch to epoch besides the engine's state.

@@ -8,8 +8,9 @@ use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-/// The first panic since [`listen`]; `None` when nobody listens.
+/// The first panic since [`listen`].
 static FIRST: Mutex<Option<String>> = Mutex::new(None);
+/// Whether panics are noted; otherwise they are only printed.
 static LISTENING: AtomicBool = AtomicBool::new(false);
 /// Whether there is a first panic: to be asked at every step.
 static HEARD: AtomicBool = AtomicBool::new(false);
