@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use clap::ValueEnum;
 
+use crate::report::Screen;
+
 /// Flags that every subcommand has.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct OutputArgs {
@@ -71,6 +73,15 @@ pub fn width() -> u16 {
             .unwrap_or(100),
         false => 100,
     }
+}
+
+/// The terminal that results go to; what is none has no last line.
+pub fn screen() -> Screen {
+    let lines = || {
+        let set = std::env::var("LINES").ok().and_then(|text| text.parse().ok());
+        set.or_else(|| console::Term::stdout().size_checked().map(|(lines, _)| lines))
+    };
+    Screen { width: width(), height: if std::io::stdout().is_terminal() { lines() } else { None } }
 }
 
 /// Writes a result to stdout. A reader that has gone away (`| head`) ends the program quietly.

@@ -318,7 +318,7 @@ fn show(report: &RunReport, json: bool) {
         });
         output::result(&format!("{summary}\n"));
     } else {
-        output::result(&report.matrix.to_terminal(output::width(), output::colour_results()));
+        output::result(&report.matrix.to_terminal(output::screen(), output::colour_results()));
     }
 }
 

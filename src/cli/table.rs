@@ -1,6 +1,7 @@
 //! `sweep table`: results as Markdown, terminal table, CSV, LaTeX, HTML or JSON; and `--check` of the tables
 //! in a Markdown file.
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +10,8 @@ use clap::{Parser, ValueEnum};
 
 use super::output;
 use crate::report::{
-    Condition, LayoutOptions, Matrix, MatrixOptions, Metric, Row, Table, check, fitting, layout_rows, load,
-    matrix, merge, merged_notes, pivot, set_baseline,
+    Condition, Detail, LayoutOptions, Matrix, MatrixOptions, Metric, Row, Table, check, first_screen,
+    fitting, layout_rows, load, matrix, merge, merged_notes, pivot, set_baseline,
 };
 use crate::store::{SweepResults, atomic};
 
@@ -53,6 +54,9 @@ pub struct TableArgs {
     /// Compare with another baseline: key=value,... or the name of a configuration or point
     #[arg(long, value_name = "POINT")]
     baseline: Option<String>,
+    /// On a terminal: every row, also those that choose alike and those that do not fit the screen
+    #[arg(long)]
+    all: bool,
     /// Decimals of accuracies in percent
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=12))]
     precision: u8,
@@ -140,34 +144,44 @@ fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<Strin
     }
     let several = matrices.len() > 1;
     let found = if several { merge(&matrices, args.points) } else { matrices[0].clone() };
-    let rows = chosen_rows(args, &found)?;
+    let rows = chosen_rows(args, &found, format)?;
     match format {
         Format::Csv => Ok(String::from_utf8(found.csv_of(&rows))?),
         Format::Json => Ok(format!("{:#}\n", found.json_of(&rows))),
         _ => {
             let lay_out = |detail| {
-                let options = LayoutOptions {
-                    every_point: args.points,
-                    axis_columns: args.only_varying,
-                    sweep_column: several,
-                    precision: usize::from(args.precision),
-                    notes: !args.no_notes,
-                    detail,
-                };
+                let options = options(args, several, detail);
                 let mut table = layout_rows(&found, &rows, &options);
                 if several && options.notes {
                     table.notes.extend(merged_notes(&matrices, &rows, detail));
                 }
                 table
             };
-            let width = output::width();
-            let table = if format == Format::Text {
-                fitting(width, lay_out)
-            } else {
-                lay_out(crate::report::Detail::Full)
+            let table = match format {
+                // Rows of several sweeps are compared with each other: none stands for another.
+                Format::Text if !args.all && !several => {
+                    let whole = args.output.is_some() || args.best.is_some() || args.sort.is_some();
+                    let mut screen = output::screen();
+                    screen.height = screen.height.filter(|_| !whole);
+                    let options = options(args, several, Detail::Full);
+                    first_screen(&found, &rows, &options, screen)
+                }
+                Format::Text => fitting(output::width(), lay_out),
+                _ => lay_out(Detail::Full),
             };
             one_table(&table, format)
         }
+    }
+}
+
+fn options(args: &TableArgs, several: bool, detail: Detail) -> LayoutOptions {
+    LayoutOptions {
+        every_point: args.points,
+        axis_columns: args.only_varying,
+        sweep_column: several,
+        precision: usize::from(args.precision),
+        notes: !args.no_notes,
+        detail,
     }
 }
 
@@ -190,7 +204,7 @@ fn metric(args: &TableArgs, found: &Matrix) -> anyhow::Result<Metric> {
 }
 
 /// The rows to show, sorted and cut as asked.
-fn chosen_rows(args: &TableArgs, found: &Matrix) -> anyhow::Result<Vec<Row>> {
+fn chosen_rows(args: &TableArgs, found: &Matrix, format: Format) -> anyhow::Result<Vec<Row>> {
     let mut rows = if args.points { found.points.clone() } else { found.main_rows().to_vec() };
     if let Some(name) = &args.sort {
         Metric::parse(name, found)?.sort(&mut rows);
@@ -199,7 +213,14 @@ fn chosen_rows(args: &TableArgs, found: &Matrix) -> anyhow::Result<Vec<Row>> {
         let ranked_by = metric(args, found)?;
         let mut ranking = rows.clone();
         ranked_by.sort(&mut ranking);
-        ranking.truncate(best);
+        // On a terminal rows that choose alike are one row.
+        let grouped = format == Format::Text && !args.all && args.dirs.len() == 1;
+        let mut results = HashSet::new();
+        ranking.retain(|row| {
+            let letter = row.identical.as_ref().filter(|_| grouped);
+            results.len() < best && results.insert(letter.unwrap_or(&row.name).clone())
+                || letter.is_some_and(|letter| results.contains(letter))
+        });
         let kept: Vec<Row> = if args.sort.is_some() {
             rows.into_iter().filter(|row| row.is_baseline || ranking.contains(row)).collect()
         } else {

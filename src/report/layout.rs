@@ -138,7 +138,8 @@ pub fn layout_rows(matrix: &Matrix, rows: &[Row], options: &LayoutOptions) -> Ta
 }
 
 /// The signs of [`Detail::Signs`].
-const SIGNS: &str = "Against the baseline: + better, - worse, ~ cannot be told apart, = chooses the same.";
+pub(super) const SIGNS: &str =
+    "Against the baseline: + better, - worse, ~ cannot be told apart, = chooses the same.";
 
 /// A column that tables may have.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -4,6 +4,7 @@
 //! SweepResults -> Matrix (every figure, once) -> Table (what people see) -> Markdown, terminal, LaTeX, ...
 //! ```
 
+mod alike;
 mod axes;
 mod build;
 pub mod check;
@@ -28,6 +29,7 @@ mod svg;
 pub mod tensorboard;
 mod why;
 
+pub use alike::{Group, Screen, description, first_screen, groups};
 pub use axes::axis_text;
 pub use build::matrix;
 pub use error::{ReportError, did_you_mean};
@@ -56,10 +58,11 @@ impl Matrix {
         text
     }
 
-    /// The table for a terminal of `width` columns, with as much detail as fits on one line per row.
-    pub fn to_terminal(&self, width: u16, colour: bool) -> String {
-        let lay_out = |detail| layout(self, &LayoutOptions { detail, ..LayoutOptions::default() });
-        fitting(width, lay_out).to_terminal(width, colour)
+    /// The table for a terminal: one row per result, with as much detail as fits on one line per row, and no more
+    /// rows than fit the screen.
+    pub fn to_terminal(&self, screen: Screen, colour: bool) -> String {
+        first_screen(self, self.main_rows(), &LayoutOptions::default(), screen)
+            .to_terminal(screen.width, colour)
     }
 
     /// The files that a run writes: name and contents.

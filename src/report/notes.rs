@@ -10,10 +10,19 @@ const LISTED: usize = 4;
 /// The notes for `rows` of `matrix`, shown with as much `detail`. A function of the matrix alone, so that tables
 /// read from `matrix.csv` say the same as the run did.
 pub fn notes(matrix: &Matrix, rows: &[Row], detail: Detail) -> Vec<String> {
+    all(matrix, rows, detail, identical(rows))
+}
+
+/// [`notes`] for a table that has one row for all rows that choose alike.
+pub fn notes_without_groups(matrix: &Matrix, rows: &[Row], detail: Detail) -> Vec<String> {
+    all(matrix, rows, detail, Vec::new())
+}
+
+fn all(matrix: &Matrix, rows: &[Row], detail: Detail, groups: Vec<String>) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(explanation(matrix, rows, detail));
     notes.extend(verdicts(rows, matrix.comparisons_of(rows)));
-    notes.extend(identical(rows));
+    notes.extend(groups);
     notes.extend(unfinished(rows));
     notes.extend(hardly_moved(rows));
     notes

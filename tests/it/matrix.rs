@@ -1,7 +1,9 @@
 //! The results matrix: what its numbers say, and that they are the same wherever they are computed.
 
 use serde_json::json;
-use sweep::report::{Detail, LayoutOptions, Matrix, MatrixOptions, RowStatus, Verdict, layout, matrix};
+use sweep::report::{
+    Detail, LayoutOptions, Matrix, MatrixOptions, RowStatus, Screen, Verdict, layout, matrix,
+};
 use sweep::store::{PointStatus, SweepResults};
 
 use crate::fixture;
@@ -241,8 +243,12 @@ fn points_that_hardly_moved_say_why() {
 fn the_terminal_table_fits() {
     let found = computed(&fixture::grid("grid", 2, 40));
     for width in [80, 100] {
-        let text = found.to_terminal(width, false);
-        assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{text}");
+        for height in [None, Some(24)] {
+            let text = found.to_terminal(Screen { width, height }, false);
+            assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{text}");
+            assert!(height.is_none_or(|height| text.lines().count() < usize::from(height)), "{text}");
+            assert!(text.contains("base") && text.contains("oracle"), "{text}");
+        }
     }
     // Notes explain what is there, and only that.
     for detail in Detail::ALL {

@@ -61,6 +61,28 @@ fn the_labs_table_in_its_own_layout() {
 }
 
 #[test]
+fn on_a_terminal_rows_that_choose_alike_are_one_row() {
+    let root = tempfile::tempdir().expect("a directory");
+    lab(root.path());
+    let text = stdout(&["table", "lab", "--format", "text"], root.path());
+    assert!(text.contains("kl0.12-frozen +4") && !text.contains("kl0.145-frozen  "), "{text}");
+    assert!(
+        text.contains("A: one result of kl_beta 0.12/0.145/0.155/0.18/0.15: 5 of 6 configurations"),
+        "{text}"
+    );
+    let all = stdout(&["table", "lab", "--format", "text", "--all"], root.path());
+    assert!(all.contains("kl0.145-frozen ") && !all.contains("+4"), "{all}");
+    // The best result is all rows that choose alike; files have every row.
+    let best =
+        stdout(&["table", "lab", "--format", "text", "--sort", "val_loss", "--best", "2"], root.path());
+    assert!(best.contains("+4") && best.contains("kl0.15-frozen"), "{best}");
+    assert_eq!(
+        stdout(&["table", "lab"], root.path()).lines().filter(|line| line.contains("| A |")).count(),
+        5
+    );
+}
+
+#[test]
 fn the_stored_matrix_and_the_results_give_the_same_table() {
     let root = tempfile::tempdir().expect("a directory");
     lab(root.path());
