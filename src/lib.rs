@@ -12,10 +12,12 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod disk;
 pub mod evaluate;
 pub mod event;
 pub mod learn;
 pub mod plan;
+pub mod record;
 pub mod report;
 pub mod run;
 pub mod spec;

@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn latest_counts_numbers_and_prefers_grpo() {
         let directory = tempfile::tempdir().unwrap();
-        let touch = |name: &str| crate::store::atomic::write(&directory.path().join(name), b"").unwrap();
+        let touch = |name: &str| crate::disk::write(&directory.path().join(name), b"").unwrap();
         let latest = || {
             let path = latest(directory.path()).unwrap();
             path.map(|path| path.file_name().unwrap().to_str().unwrap().to_string())

@@ -15,7 +15,7 @@ use super::bytes::{Element, encode};
 use super::error::{CheckpointError, Flaw};
 use super::facts::Facts;
 use super::{Array, Checkpoint, Summary, Weights};
-use crate::store::atomic;
+use crate::disk;
 
 /// Longest header that is believed (the reference implementation's limit is 100 MB; ours are below 100 kB).
 const MAX_HEADER: u64 = 32 << 20;
@@ -43,7 +43,7 @@ pub fn write_tensors(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let header = header(path, tensors, metadata)?;
-    atomic::write_with(path, |writer| fill(writer, &header, tensors)).map_err(CheckpointError::Io)
+    disk::write_with(path, |writer| fill(writer, &header, tensors)).map_err(CheckpointError::Io)
 }
 
 /// The bytes of a file `path` with weights and nothing else.

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::output;
+use crate::disk;
 use crate::report::{Cost, Matrix, MatrixOptions, Page, figures, matrix, tensorboard};
-use crate::store::{SweepResults, atomic, read_resolved};
+use crate::store::{SweepResults, read_resolved};
 
 /// Write a report: one self-contained HTML page
 ///
@@ -38,12 +39,12 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
     let cost = cost(&args.dir);
     let page = Page { results: &results, matrix: &found, figures: &drawn, resolved: &resolved, cost };
     let file = args.output.clone().unwrap_or_else(|| args.dir.join("report.html"));
-    atomic::write(&file, page.html().as_bytes())?;
+    disk::write(&file, page.html().as_bytes())?;
     output::result(&format!("{}\n", file.display()));
     if let Some(dir) = &args.svg {
         for (_, figure) in &drawn {
             let file = dir.join(format!("{}.svg", figure.id));
-            atomic::write(&file, figure.standalone().as_bytes())?;
+            disk::write(&file, figure.standalone().as_bytes())?;
             output::result(&format!("{}\n", file.display()));
         }
     }
@@ -68,7 +69,7 @@ pub fn write_event_files(
     let mut written = Vec::new();
     for (name, bytes) in tensorboard::event_files(results, matrix) {
         let file = dir.join(name);
-        atomic::write(&file, &bytes)?;
+        disk::write(&file, &bytes)?;
         written.push(file);
     }
     Ok(written)

@@ -8,11 +8,12 @@ use anyhow::Context;
 use clap::{Parser, ValueEnum};
 
 use super::output;
+use crate::disk;
 use crate::report::{
     Condition, LayoutOptions, Matrix, MatrixOptions, Metric, Row, Table, check, fitting, layout_rows, load,
     matrix, merge, merged_notes, pivot, set_baseline,
 };
-use crate::store::{SweepResults, atomic};
+use crate::store::SweepResults;
 
 /// Print results as a table
 ///
@@ -105,7 +106,7 @@ pub fn run(args: &TableArgs) -> anyhow::Result<u8> {
     let format = args.format.unwrap_or(if interactive { Format::Text } else { Format::Md });
     let text = render(args, format, Path::new(""))?;
     match &args.output {
-        Some(file) => atomic::write(file, text.as_bytes())?,
+        Some(file) => disk::write(file, text.as_bytes())?,
         None => output::result(&text),
     }
     Ok(0)
@@ -271,7 +272,7 @@ fn write_file(file: &Path) -> anyhow::Result<u8> {
     let (text, blocks, contents) = regenerate(file)?;
     let new = check::replaced(&text, &blocks, &contents);
     if new != text {
-        atomic::write(file, new.as_bytes())?;
+        disk::write(file, new.as_bytes())?;
     }
     let state = if new == text { "unchanged" } else { "rewritten" };
     output::note(&format!("{}: {} tables, {state}", file.display(), blocks.len()));

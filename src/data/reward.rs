@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::error::DataError;
 use super::{Dataset, Group, Trajectory};
+use crate::record::SignalHealth;
 use crate::spec::{Normalize, Quality, RewardMode, RewardParams};
-use crate::store::SignalHealth;
 
 /// Rewards are clipped to `[-LIMIT, LIMIT]`.
 const LIMIT: f64 = 5.0;

@@ -12,8 +12,8 @@ use crate::data::{
     CandidateScores, Embeddings, Fault, check_binary, check_distinct, check_pointer, check_pool, check_share,
     number_or_bool,
 };
+use crate::record::{QueryScore, ReferenceResult};
 use crate::spec::{EvalParams, ScoreField};
-use crate::store::{QueryScore, ReferenceResult};
 
 /// The logged sequences of the queries and shot counts that an `[eval]` table asks for.
 #[derive(Clone, Debug)]

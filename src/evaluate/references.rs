@@ -2,7 +2,7 @@
 
 use super::logged::{Choices, Logged, Question, first_largest};
 use crate::data::Embeddings;
-use crate::store::ReferenceResult;
+use crate::record::ReferenceResult;
 
 /// `random`, `nearest` and `oracle`; the score per shot count and query.
 pub(super) fn references(logged: &Logged, embeddings: &Embeddings) -> Vec<ReferenceResult> {

@@ -11,8 +11,8 @@ use super::random::{Purpose, Stream};
 use super::task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, Start, StepRecord};
 use super::{Cancel, Device, EngineParams, EpochResult, Layout, Phase, Query};
 use crate::plan::{GrpoParams, RceParams};
+use crate::record::EpochMetrics;
 use crate::spec::RewardForm;
-use crate::store::EpochMetrics;
 
 /// Rewards of a data set under one `[reward]`, per group and trajectory.
 #[derive(Clone, Debug, Default)]

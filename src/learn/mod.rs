@@ -97,7 +97,7 @@ impl Cancel {
     /// # Panics
     /// As [`panics::pass_on`].
     pub fn count_steps(&self, members: u64) {
-        crate::store::fault::step(members);
+        crate::disk::fault::step(members);
         panics::pass_on();
         self.steps.fetch_add(members, Ordering::Relaxed);
     }

@@ -23,13 +23,13 @@ use std::time::Instant;
 
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
+use crate::disk::fault::{self, Passage};
 use crate::evaluate::EvaluateError;
 use crate::event::Event;
 use crate::learn::{Cancel, Device, panics};
 use crate::plan::{GPU_WIDTH, cpu_width, outstanding};
 use crate::report;
 use crate::spec::SweepSpec;
-use crate::store::fault::{self, Passage};
 use crate::store::{
     FORMAT, ReferencesRecord, ResolvedRecord, Store, StoreError, SweepDir, SweepResults, read_resolved,
 };

@@ -9,10 +9,11 @@ use super::points::PointTable;
 use super::session::{Session, phase_of};
 use super::stages::StageTable;
 use super::{RunError, RunOptions, Stop};
+use crate::disk::Claim;
 use crate::event::Event;
 use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, panics, train_cohort};
 use crate::plan::{Cohort, PointPlan, StageProgress, next_cohort, outstanding};
-use crate::store::{Claim, Store};
+use crate::store::Store;
 
 /// How often a worker looks whether another one has finished what it waits for.
 const POLL: Duration = Duration::from_millis(100);

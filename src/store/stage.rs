@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::fault::{self, Passage};
 use super::layout::stage_file;
-use super::{EpochMetrics, FORMAT, StoreError, SweepDir, atomic};
+use super::{EpochMetrics, FORMAT, StoreError, SweepDir};
 use crate::checkpoint::{self, Array, Facts, Weights};
+use crate::disk::{self, fault, fault::Passage};
 use crate::learn::{Phase, Progress, State};
 use crate::plan::{StageKey, StageKind, StageProgress};
 
@@ -161,7 +161,7 @@ impl StageStore {
                 record.epochs.iter().map(|epoch| epoch.metrics.clone()).collect();
             let (path, text) = (dir.join(stage_file::METRICS), super::metrics_csv(&metrics));
             if fs_err::read(&path).ok().as_ref() != Some(&text) {
-                atomic::write(&path, &text)?;
+                disk::write(&path, &text)?;
             }
         }
         for epoch in 1..last {
@@ -179,7 +179,7 @@ impl StageStore {
     /// I/O errors.
     pub fn write_record(&self, key: &StageKey, record: &StageRecord) -> Result<(), StoreError> {
         let text = serde_json::to_vec_pretty(record).map_err(std::io::Error::from)?;
-        Ok(atomic::write(&self.dir.stage(key).join(stage_file::RECORD), &text)?)
+        Ok(disk::write(&self.dir.stage(key).join(stage_file::RECORD), &text)?)
     }
 
     /// Weights after `epoch` (0: initial), checked against the record.
@@ -250,7 +250,7 @@ impl StageStore {
         for name in &names {
             let target = to.join(name);
             if !target.exists() && fs_err::hard_link(from.join(name), &target).is_err() {
-                atomic::write(&target, &fs_err::read(from.join(name))?)?;
+                disk::write(&target, &fs_err::read(from.join(name))?)?;
             }
         }
         self.write_record(key, record)?;

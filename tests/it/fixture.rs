@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sweep::disk;
 use sweep::spec::{
     DataParams, EvalParams, FreezeSet, ModelParams, ParamGroup, Point, PointConfig, RewardParams, ScoreField,
     TrainParams,
 };
 use sweep::store::{
     EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
-    ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults, atomic, metrics_csv, selections_jsonl,
+    ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults, metrics_csv, selections_jsonl,
 };
 
 /// A sweep without points: `eval` with shots 1 to 4 on all queries, no axes.
@@ -288,8 +289,8 @@ pub fn write(results: &SweepResults, root: &Path) -> PathBuf {
 pub fn write_point(dir: &Path, point: &PointResult) {
     let place = dir.join("points").join(&point.name);
     let lines = point.scores.values().flatten();
-    atomic::write(&place.join("selections.jsonl"), &selections_jsonl(lines)).expect("written");
-    atomic::write(&place.join("metrics.csv"), &metrics_csv(&point.metrics)).expect("written");
+    disk::write(&place.join("selections.jsonl"), &selections_jsonl(lines)).expect("written");
+    disk::write(&place.join("metrics.csv"), &metrics_csv(&point.metrics)).expect("written");
     let record = PointRecord {
         format: FORMAT,
         name: point.name.clone(),
@@ -309,5 +310,5 @@ pub fn write_point(dir: &Path, point: &PointResult) {
 
 fn json_file(path: &Path, value: &impl serde::Serialize) {
     let bytes = serde_json::to_vec_pretty(value).expect("records serialize");
-    atomic::write(path, &bytes).expect("written");
+    disk::write(path, &bytes).expect("written");
 }

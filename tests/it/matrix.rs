@@ -197,11 +197,11 @@ fn damaged_results_are_named() {
     assert!(missing.contains("resolved.json") && missing.contains("hint:"), "{missing}");
     let dir = fixture::write(&lab_table(), root.path());
     let selections = dir.join("points/kl0.15-frozen/selections.jsonl");
-    sweep::store::atomic::write(&selections, b"{\"query_id\": 1}\n").expect("written");
+    sweep::disk::write(&selections, b"{\"query_id\": 1}\n").expect("written");
     let damaged = SweepResults::read(&dir).expect_err("damaged").to_string();
     assert!(damaged.contains("selections.jsonl") && damaged.contains("line 1"), "{damaged}");
     let resolved = dir.join("resolved.json");
-    sweep::store::atomic::write(&resolved, b"{\"format\": 99}").expect("written");
+    sweep::disk::write(&resolved, b"{\"format\": 99}").expect("written");
     let newer = SweepResults::read(&dir).expect_err("newer").to_string();
     assert!(newer.contains("format 99"), "{newer}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use sweep::store::atomic;
+use sweep::disk;
 
 /// Five points: two warm-ups (one per seed) and a grid of GRPO runs with several stops.
 const SMALL: &str = r#"
@@ -53,7 +53,7 @@ impl Place {
             assert!(text.contains(old), "{old}");
             text = text.replace(old, new);
         }
-        atomic::write(&self.dir.path().join(file), text.as_bytes()).expect("it can be written");
+        disk::write(&self.dir.path().join(file), text.as_bytes()).expect("it can be written");
     }
 
     /// Where results go.
