@@ -8,8 +8,7 @@ use super::output;
 use super::plan_text;
 use super::run::HowArgs;
 use super::sweep_file::{SpecArgs, expand};
-use crate::plan::StageKind;
-use crate::run::{Forecast, RunOptions, Session, Speed, forecast, phase_of};
+use crate::run::{Forecast, RunOptions, Session, Speed, forecast};
 use crate::store::{Inventory, SweepDir, speed_samples};
 
 /// Show what `sweep run` would do: stages, what is shared and already there, cohorts, time and memory
@@ -93,7 +92,7 @@ fn to_json(planned: &Planned) -> Value {
         .map(|((stage, held), points)| {
             json!({
                 "stage": stage.key,
-                "phase": phase_name(&stage.kind),
+                "phase": stage.kind.name(),
                 "epochs": stage.epochs,
                 "parent": stage.parent.map(|parent| &plan.stages[parent].key),
                 "epochs_there": held.as_ref().map(|held| held.progress.epochs()),
@@ -133,9 +132,4 @@ fn to_json(planned: &Planned) -> Value {
         "cohorts": cohorts,
         "tree": tree,
     })
-}
-
-/// `init`, `rce` or `grpo`.
-pub fn phase_name(kind: &StageKind) -> &'static str {
-    phase_of(kind).map_or("init", |phase| phase.name())
 }

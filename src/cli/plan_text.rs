@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::plan::{Planned, phase_name};
+use super::plan::Planned;
 use super::progress::duration;
 use crate::plan::{Origin, StageKind, StageProgress};
 use crate::report::axis_text;
@@ -172,7 +172,7 @@ impl<'a> Tree<'a> {
             StageKind::Init { origin: Origin::Checkpoint { content }, .. } => {
                 format!("init: checkpoint {}", crate::checkpoint::short(content))
             }
-            kind => format!("{} {}", phase_name(kind), plural(node.epochs as usize, "epoch")),
+            kind => format!("{} {}", kind.name(), plural(node.epochs as usize, "epoch")),
         };
         let is_init = matches!(node.kind, StageKind::Init { .. });
         let first = self.first_point(stage);

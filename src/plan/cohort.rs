@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::stage::StageKind;
+use super::stage::{Phase, StageKind};
 use super::tree::{Plan, Stage, StageProgress};
-use crate::spec::{FreezeSet, ModelParams, ParamGroup};
+use crate::spec::{FreezeSet, ModelParams};
 
 /// Widest cohort on a CPU with `cores`: enough to share a step's masks and frozen projections and to keep every core
 /// busy to the end of a step; more members only add memory (about 6 MB each at the lab's size).
@@ -87,7 +87,7 @@ fn part(siblings: usize, width: usize) -> usize {
 pub struct Classes {
     /// `Init` stages with different models.
     models: Vec<usize>,
-    known: HashMap<(u8, FreezeSet, usize), usize>,
+    known: HashMap<(Option<Phase>, FreezeSet, usize), usize>,
     /// Per stage, the number of its model.
     model_of: Vec<usize>,
 }
@@ -109,13 +109,8 @@ impl Classes {
             }),
         };
         self.model_of.push(model);
-        let (phase, frozen) = match kind {
-            StageKind::Init { .. } => (0, FreezeSet::default()),
-            StageKind::Rce { .. } => (1, FreezeSet::default()),
-            StageKind::Grpo { params, .. } => (2, params.freeze.clone()),
-        };
         let next = self.known.len();
-        *self.known.entry((phase, frozen, model)).or_insert(next)
+        *self.known.entry((kind.phase(), kind.frozen(), model)).or_insert(next)
     }
 }
 
@@ -128,13 +123,4 @@ pub fn model_of(plan: &Plan, mut stage: usize) -> (usize, &ModelParams) {
             (_, None) => unreachable!("a chain begins with an Init stage"),
         }
     }
-}
-
-/// The groups a stage trains.
-pub fn trained_groups(kind: &StageKind) -> Vec<ParamGroup> {
-    let frozen = match kind {
-        StageKind::Grpo { params, .. } => params.freeze.clone(),
-        _ => FreezeSet::default(),
-    };
-    ParamGroup::ALL.into_iter().filter(|group| !frozen.contains(*group)).collect()
 }

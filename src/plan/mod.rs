@@ -18,8 +18,8 @@ mod stage;
 mod tests;
 mod tree;
 
-pub use cohort::{Cohort, GPU_WIDTH, all_cohorts, cpu_width, model_of, next_cohort, trained_groups};
-pub use stage::{GrpoParams, Origin, RceParams, StageKind};
+pub use cohort::{Cohort, GPU_WIDTH, all_cohorts, cpu_width, model_of, next_cohort};
+pub use stage::{GrpoParams, Origin, Phase, RceParams, StageKind};
 pub use tree::{
     Inputs, Plan, PointPlan, Stage, StageKey, StageProgress, TRAINER_VERSION, build, outstanding,
 };

@@ -93,6 +93,26 @@ pub enum Origin {
     Checkpoint { content: String },
 }
 
+/// The two training phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Reward-weighted cross-entropy.
+    Rce,
+    /// Clipped policy gradient with a KL term.
+    Grpo,
+}
+
+impl Phase {
+    /// `rce` or `grpo`, as in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rce => "rce",
+            Self::Grpo => "grpo",
+        }
+    }
+}
+
 /// What a stage does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StageKind {
@@ -102,6 +122,28 @@ pub enum StageKind {
 }
 
 impl StageKind {
+    /// The phase that it trains; `None` for `Init`.
+    pub fn phase(&self) -> Option<Phase> {
+        match self {
+            Self::Init { .. } => None,
+            Self::Rce { .. } => Some(Phase::Rce),
+            Self::Grpo { .. } => Some(Phase::Grpo),
+        }
+    }
+
+    /// The phase's name in files and for people; `init` where nothing is trained.
+    pub fn name(&self) -> &'static str {
+        self.phase().map_or("init", Phase::name)
+    }
+
+    /// What it leaves as it is while it trains the rest.
+    pub fn frozen(&self) -> FreezeSet {
+        match self {
+            Self::Grpo { params, .. } => params.freeze.clone(),
+            Self::Init { .. } | Self::Rce { .. } => FreezeSet::default(),
+        }
+    }
+
     /// Feeds `hasher` with what the stages of one sweep are likely to differ in. What is left out costs time,
     /// never a wrong answer: equality decides.
     pub(super) fn hash_into(&self, hasher: &mut impl Hasher) {

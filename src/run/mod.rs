@@ -36,7 +36,7 @@ use crate::store::{
 
 pub use forecast::{CohortForecast, Forecast, Speed, forecast};
 pub use launch::{ClusterOptions, Launched, launch, preview};
-pub use session::{Session, phase_of};
+pub use session::Session;
 pub use slurm::SlurmError;
 pub use verify::{PointCheck, Verification, VerifyError, verify};
 pub use worker::{WorkerOptions, WorkerReport, work};

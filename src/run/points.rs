@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::notices;
-use super::session::{Session, phase_of};
+use super::session::Session;
 use super::stages::StageTable;
 use super::{Outcome, RunError, Stop, beside_training};
 use crate::checkpoint;
@@ -306,11 +306,11 @@ fn record(
     let planned = session.plan.points[index];
     let stage = &session.plan.stages[planned.stage];
     let layout = session.layout(&point.config.model);
-    let phase = phase_of(&stage.kind);
+    let phase = stage.kind.phase();
     let trainable = match phase {
         None => 0,
-        Some(crate::learn::Phase::Rce) => layout.total,
-        Some(crate::learn::Phase::Grpo) => layout.trainable(&point.config.train.freeze),
+        Some(crate::plan::Phase::Rce) => layout.total,
+        Some(crate::plan::Phase::Grpo) => layout.trainable(&point.config.train.freeze),
     };
     PointRecord {
         format: FORMAT,
@@ -357,7 +357,7 @@ fn export(session: &Session, store: &Store, stage: usize, epoch: u32) -> Result<
         return Ok(());
     }
     let stage = &session.plan.stages[stage];
-    Ok(store.export(&StageStore::checkpoint_path(&stage.key, phase_of(&stage.kind), epoch), formats)?)
+    Ok(store.export(&StageStore::checkpoint_path(&stage.key, stage.kind.phase(), epoch), formats)?)
 }
 
 fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Option<f64> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::budget::{Budget, Pace};
 use super::failures::{Failures, Verdict};
 use super::points::PointTable;
-use super::session::{Session, phase_of};
+use super::session::Session;
 use super::stages::StageTable;
 use super::{RunError, RunOptions, Stop};
 use crate::disk::Claim;
@@ -261,7 +261,7 @@ impl<'a> Runner<'a> {
             cohort.stages.contains(&point.stage) && point.epoch > self.stages.epochs(point.stage)
         };
         log(&Event::CohortStarted {
-            phase: phase_of(&plan.stages[cohort.stages[0]].kind).map_or("init", |p| p.name()).into(),
+            phase: plan.stages[cohort.stages[0]].kind.name().into(),
             members: jobs.len(),
             first_epoch,
             last_epoch,

@@ -9,7 +9,7 @@ use super::RunError;
 use crate::checkpoint::{self, Weights};
 use crate::data::{self, Dataset};
 use crate::evaluate::Logged;
-use crate::learn::{EngineParams, Layout, Phase, RewardTable, Shape, fresh_weights};
+use crate::learn::{EngineParams, Layout, RewardTable, Shape, fresh_weights};
 use crate::plan::{self, Inputs, Origin, Plan, StageKind};
 use crate::spec::{FreezeSet, ModelParams, PointConfig, RewardParams, SweepSpec};
 use crate::store::SignalHealth;
@@ -236,13 +236,4 @@ pub(super) fn hash_file(path: &Path) -> Result<String, RunError> {
     let mut file = fs_err::File::open(path)?;
     hasher.update_reader(&mut file)?;
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// The phase a stage trains; `None` for `Init`.
-pub fn phase_of(kind: &StageKind) -> Option<Phase> {
-    match kind {
-        StageKind::Init { .. } => None,
-        StageKind::Rce { .. } => Some(Phase::Rce),
-        StageKind::Grpo { .. } => Some(Phase::Grpo),
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::session::{hash_file, phase_of};
+use super::session::hash_file;
 use super::{RunError, RunOptions, run};
 use crate::checkpoint;
 use crate::event::Event;
@@ -221,7 +221,7 @@ fn choose(points: &[Point], results: &[PointResult], count: usize) -> Choice {
         let gain = |at: usize| {
             let new_kinds = chain(at).filter(|&stage| !kinds.contains(&plan.stages[stage].class)).count();
             let new_stages = chain(at).filter(|stage| !stages.contains(stage)).count();
-            let phases = chain(at).filter(|&stage| phase_of(&plan.stages[stage].kind).is_some()).count();
+            let phases = chain(at).filter(|&stage| plan.stages[stage].kind.phase().is_some()).count();
             (new_kinds, new_stages, phases, plan.points[at].epoch)
         };
         // The first of the best: the choice must not depend on the machine.

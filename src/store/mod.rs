@@ -28,6 +28,6 @@ pub use read::{check_point, read_resolved};
 pub use results::{FORMAT, PointRecord, PointResult, ReferencesRecord, ResolvedRecord, SweepResults};
 pub use rows::{MeanScore, mean_scores, metrics_csv, scores_csv, selections_jsonl};
 pub use speed::{SpeedSample, StepKind, speed_samples};
-pub use stage::{EpochRecord, StageRecord, StageStore};
+pub use stage::{Continuation, EpochRecord, StageRecord, StageStore};
 pub use status::{RunningStage, Status, Training, status};
 pub use writer::{PointFiles, Store, read_job, write_job};
