@@ -41,6 +41,7 @@ pub struct QueryScore {
 
 /// One row of `metrics.csv`; `None` where a figure does not apply.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EpochMetrics {
     /// `rce` or `grpo`
     pub phase: String,

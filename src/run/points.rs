@@ -325,6 +325,7 @@ fn record(
         total: layout.total,
         movement: BTreeMap::new(),
         checkpoint: epoch.map(|epoch| StageStore::checkpoint_path(&stage.key, phase, epoch)),
+        unknown: serde_json::Map::new(),
     }
 }
 

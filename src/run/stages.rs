@@ -459,6 +459,7 @@ fn new_record(session: &Session, index: usize) -> StageRecord {
         epochs: Vec::new(),
         stopped: false,
         diverged: None,
+        unknown: serde_json::Map::new(),
     }
 }
 

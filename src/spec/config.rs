@@ -1,5 +1,9 @@
 //! The fully resolved configuration of one grid point: the only place where defaults live.
 //!
+//! Records of earlier versions lack the keys that came later: a missing field is the key's default, which therefore
+//! never changes. A new field enters an identity only where it differs from its default (see `plan::stage`), so that a
+//! new key orphans no results.
+//!
 //! Field names are the keys of the sweep file (snake_case). Later code never sees an `Option` that
 //! means "default". Every struct serializes to canonical JSON (fields in declaration order), which is
 //! what identities are hashed from.
@@ -12,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything that can change the result of one point (paths stand for their contents).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PointConfig {
     pub data: DataParams,
     pub reward: RewardParams,
@@ -21,6 +26,7 @@ pub struct PointConfig {
 
 /// `[data]`: where the query groups come from and which of them are used. Not an axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DataParams {
     /// Trajectory JSON, resolved against the directory of the sweep file.
     pub trajectories: PathBuf,
@@ -49,6 +55,7 @@ impl Default for DataParams {
 
 /// `[reward]`: how a trajectory's scores become one number (SPEC "Rewards").
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RewardParams {
     pub mode: RewardMode,
     pub hard_weight: f64,
@@ -135,6 +142,7 @@ pub enum Normalize {
 
 /// `[model]`: the shape and fixed constants of the `PointerSelector`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ModelParams {
     pub hidden: usize,
     pub layers: usize,
@@ -152,6 +160,7 @@ impl Default for ModelParams {
 
 /// `[train]`: initialisation, RCE and GRPO.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TrainParams {
     /// Checkpoint to start from; fresh weights when absent.
     pub init: Option<PathBuf>,

@@ -78,6 +78,7 @@ pub struct Point {
 
 /// `[eval]`: how points are scored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EvalParams {
     /// File of sequences that a judge has already scored.
     pub logged: PathBuf,

@@ -52,7 +52,9 @@ pub struct PointResult {
     pub checkpoint: Option<PathBuf>,
 }
 
-/// Version of the files below; a newer one is refused.
+/// Version of the files below. It changes only where an older program would misread a file: a newer one is refused,
+/// an older one is read. What a record lacks that came later has its default, what it has that is not known yet is
+/// kept, so that a new key, figure or field needs no new version.
 pub const FORMAT: u32 = 1;
 
 /// `resolved.json`: what was asked for, with every default filled in. Written before anything trains.
@@ -68,14 +70,18 @@ pub struct ResolvedRecord {
     pub points: Vec<crate::spec::Point>,
     /// Indices into `points`.
     pub baseline: Vec<usize>,
+    #[serde(default)]
     pub eval: Option<EvalParams>,
     /// `[export] formats`
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub export: Vec<ExportFormat>,
     /// Content hashes (blake3, hex) of the inputs by key (`data.trajectories`, `data.embeddings`, `eval.logged`, ...).
+    #[serde(default)]
     pub inputs: BTreeMap<String, String>,
+    #[serde(default)]
     pub health: Option<SignalHealth>,
     /// Everything about this launch that determines no result: tool path, host, device, git commit, times.
+    #[serde(default)]
     pub provenance: BTreeMap<String, String>,
 }
 
@@ -99,6 +105,9 @@ pub struct PointRecord {
     pub movement: BTreeMap<String, f64>,
     /// Relative to the sweep's directory: `stages/<hash>/grpo_epoch3.safetensors`.
     pub checkpoint: Option<PathBuf>,
+    /// What a later version of the program added: kept when the record is written again.
+    #[serde(flatten)]
+    pub unknown: serde_json::Map<String, serde_json::Value>,
 }
 
 /// `references.json`: scores of the reference policies.

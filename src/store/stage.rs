@@ -29,6 +29,9 @@ pub struct StageRecord {
     pub stopped: bool,
     /// Why the epoch after the last one could not be finished.
     pub diverged: Option<String>,
+    /// What a later version of the program added: kept when the record is written again.
+    #[serde(flatten)]
+    pub unknown: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One finished epoch.

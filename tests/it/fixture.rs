@@ -304,6 +304,7 @@ pub fn write_point(dir: &Path, point: &PointResult) {
         total: point.total,
         movement: point.movement.clone(),
         checkpoint: point.checkpoint.clone(),
+        unknown: serde_json::Map::new(),
     };
     json_file(&place.join("point.json"), &record);
 }

@@ -12,6 +12,7 @@ mod golden;
 mod invariants;
 mod kill;
 mod matrix;
+mod old_results;
 mod overnight;
 mod report;
 mod sandbox;
