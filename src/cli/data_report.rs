@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::data::{self, Dataset, Dropped, Embeddings, Facts, Inspection, MethodShare};
-use crate::evaluate::Logged;
+use crate::evaluate::{Logged, references};
 use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, ScoreField};
 use crate::store::SignalHealth;
 
@@ -119,8 +119,7 @@ impl Report {
     /// Adds the evaluation file and the range in which a selector can move on it.
     pub fn add_evaluation(&mut self, params: &EvalParams, logged: &Logged, embeddings: &Embeddings) {
         let mean = |scores: &Vec<f64>| scores.iter().sum::<f64>() / scores.len().max(1) as f64;
-        let references = logged
-            .references(embeddings)
+        let references = references(logged, embeddings)
             .into_iter()
             .map(|one| (one.name, one.scores.iter().map(|(shot, scores)| (*shot, mean(scores))).collect()));
         self.evaluation = Some(EvalReport {
@@ -248,8 +247,8 @@ fn label(params: &RewardParams) -> String {
     let special =
         fields(params).into_iter().filter(|(key, value)| key != "mode" && defaults.get(key) != Some(value));
     let special: Vec<String> = special.map(|(key, value)| format!("{key} {value}")).collect();
-    let mode = data::reward_mode_name(params.mode);
-    if special.is_empty() { mode } else { format!("{mode} ({})", special.join(", ")) }
+    let mode = params.mode.name();
+    if special.is_empty() { mode.to_owned() } else { format!("{mode} ({})", special.join(", ")) }
 }
 
 fn share(one: &MethodShare) -> String {
@@ -296,6 +295,6 @@ fn flat_warning(dataset: &Dataset, params: &RewardParams, health: &SignalHealth)
         "{} of {} training groups carry no signal under `{}`\nhint: {hint}",
         health.flat_groups,
         health.groups,
-        data::reward_mode_name(params.mode)
+        params.mode.name()
     )
 }

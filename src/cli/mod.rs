@@ -88,21 +88,41 @@ pub fn main() -> u8 {
 /// 3 where the results directory is held by another run or written by a newer version, 1 where a run broke off
 /// after it had begun, else 2.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    use crate::run::{RunError, SlurmError, VerifyError};
+    use crate::run::{RunError, SlurmError};
     use crate::store::StoreError;
-    let held = |store: &StoreError| matches!(store, StoreError::Held { .. } | StoreError::NewerFormat { .. });
-    if let Some(VerifyError::Store(store)) = error.downcast_ref::<VerifyError>()
-        && held(store)
-    {
-        return 3;
-    }
     match error.downcast_ref::<RunError>() {
-        Some(RunError::Broken { .. }) => 1,
-        Some(RunError::Store(store)) if held(store) => 3,
-        Some(RunError::Slurm(SlurmError::Queued(_))) => 3,
-        _ if error.downcast_ref::<StoreError>().is_some_and(held) => 3,
+        Some(RunError::Broken { .. }) => return 1,
+        Some(RunError::Slurm(SlurmError::Queued(_))) => return 3,
+        _ => {}
+    }
+    match store_error(error) {
+        Some(StoreError::Held { .. } | StoreError::NewerFormat { .. }) => 3,
         _ => 2,
     }
+}
+
+/// What is wrong with a results directory, whichever module was asked to use it.
+fn store_error(error: &anyhow::Error) -> Option<&crate::store::StoreError> {
+    use crate::report::ReportError;
+    use crate::run::{RunError, VerifyError};
+    use crate::store::UseError;
+    let run = || match error.downcast_ref()? {
+        RunError::Store(store) => Some(store),
+        _ => None,
+    };
+    let report = || match error.downcast_ref()? {
+        ReportError::Store(store) => Some(store),
+        _ => None,
+    };
+    let verify = || match error.downcast_ref()? {
+        VerifyError::Store(store) => Some(store),
+        _ => None,
+    };
+    let used = || match error.downcast_ref()? {
+        UseError::Store(store) => Some(store),
+        _ => None,
+    };
+    error.downcast_ref().or_else(run).or_else(report).or_else(verify).or_else(used)
 }
 
 #[cfg(test)]

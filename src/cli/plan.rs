@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::output;
-use super::plan_text;
+use super::plan_text::{self, Planned};
 use super::run::HowArgs;
 use super::sweep_file::{SpecArgs, expand};
-use crate::run::{Forecast, RunOptions, Session, Speed, forecast};
+use crate::run::{Session, Speed, forecast};
 use crate::store::{Inventory, SweepDir, speed_samples};
 
 /// Show what `sweep run` would do: stages, what is shared and already there, cohorts, time and memory
@@ -29,15 +29,6 @@ pub struct PlanArgs {
     /// One JSON object per sweep file and line
     #[arg(long, env = "SWEEP_JSON")]
     json: bool,
-}
-
-/// One planned sweep.
-pub struct Planned<'a> {
-    pub session: &'a Session,
-    pub options: &'a RunOptions,
-    pub forecast: &'a Forecast,
-    /// Whether times were measured now.
-    pub measured: bool,
 }
 
 /// Prints the plans of all files.

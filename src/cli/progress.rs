@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 
 use super::output::{self, ProgressStyle};
-use super::plan_text::plural;
 use crate::event::Event;
 use crate::learn::Cancel;
-use crate::text::{date_and_minute, thousands};
+use crate::text::{duration, plural, thousands};
 
 /// Turns events into progress.
 pub struct Progress {
@@ -183,19 +182,4 @@ impl Progress {
             ProgressStyle::Lines | ProgressStyle::Hidden => output::note(text),
         }
     }
-}
-
-/// `4s`, `3m 20s`, `2h 05m`.
-pub fn duration(seconds: f64) -> String {
-    let whole = seconds.max(0.0).round() as u64;
-    match whole {
-        0..60 => format!("{whole}s"),
-        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
-        _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
-    }
-}
-
-/// Seconds since 1970 as `2026-11-21 07:05 UTC`.
-pub fn moment(unix: u64) -> String {
-    format!("{} UTC", date_and_minute(unix).0)
 }

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::launch::{LaunchArgs, OnCluster};
 use super::limits::{LimitArgs, end_at};
 use super::output;
-use super::progress::{Progress, duration, moment};
+use super::progress::Progress;
 use super::report::write_event_files;
 use super::sweep_file::{SpecArgs, expand};
 use crate::learn::{Cancel, Device, DeviceRequest};
 use crate::run::{self, RunOptions, RunReport, Stop};
 use crate::spec::SweepSpec;
 use crate::store::SweepResults;
+use crate::text::{duration, moment};
 
 /// Train and evaluate every point of a sweep and print the results matrix
 ///

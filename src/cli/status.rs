@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output;
-use super::progress::duration;
 use crate::store::{Status, status};
+use crate::text::duration;
 
 /// How often `--follow` looks.
 const INTERVAL: Duration = Duration::from_secs(1);

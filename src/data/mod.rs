@@ -13,7 +13,7 @@ pub use error::{DataError, Fault};
 pub use group::{Age, MethodShare};
 pub use load::{Facts, Inspection, inspect, inspect_trajectories, load};
 pub use log_prob::{CandidateScores, sequence_log_prob};
-pub use reward::{Rewards, check_rewards, reward_mode_name, rewards, signal_health};
+pub use reward::{Rewards, check_rewards, rewards, signal_health};
 
 pub(crate) use group::{check_binary, check_distinct, check_pointer, check_pool, check_share};
 pub(crate) use json::number_or_bool;

@@ -160,11 +160,6 @@ fn missing_hint(one: &Trajectory, mode: RewardMode) -> String {
     }
 }
 
-/// A reward mode as sweep files spell it.
-pub fn reward_mode_name(mode: RewardMode) -> String {
-    serde_json::to_value(mode).ok().and_then(|name| name.as_str().map(str::to_string)).unwrap_or_default()
-}
-
 /// How much the training groups' raw rewards tell apart. Rewards closer than rounding count as equal.
 pub fn signal_health(dataset: &Dataset, params: &RewardParams) -> SignalHealth {
     let mut distinct: BTreeMap<usize, usize> = BTreeMap::new();

@@ -7,12 +7,11 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::error::EvaluateError;
-use super::references;
 use crate::data::{
     CandidateScores, Embeddings, Fault, check_binary, check_distinct, check_pointer, check_pool, check_share,
     number_or_bool,
 };
-use crate::record::{QueryScore, ReferenceResult};
+use crate::record::QueryScore;
 use crate::spec::{EvalParams, ScoreField};
 
 /// The logged sequences of the queries and shot counts that an `[eval]` table asks for.
@@ -134,12 +133,6 @@ impl Logged {
         let per_shot =
             |shot: usize| self.questions.par_iter().map(|question| choose(question, shot)).collect();
         self.shots.iter().map(|&shot| (shot, per_shot(shot))).collect()
-    }
-
-    /// What selectors score that need no training: `random` (mean over the logged sequences), `nearest` (highest
-    /// mean cosine similarity of the demonstrations to the query; ties to the first), `oracle` (the best).
-    pub fn references(&self, embeddings: &Embeddings) -> Vec<ReferenceResult> {
-        references::references(self, embeddings)
     }
 }
 

@@ -8,3 +8,4 @@ mod tests;
 
 pub use error::EvaluateError;
 pub use logged::{EvalQuery, Logged};
+pub use references::references;

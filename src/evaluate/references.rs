@@ -4,8 +4,9 @@ use super::logged::{Choices, Logged, Question, first_largest};
 use crate::data::Embeddings;
 use crate::record::ReferenceResult;
 
-/// `random`, `nearest` and `oracle`; the score per shot count and query.
-pub(super) fn references(logged: &Logged, embeddings: &Embeddings) -> Vec<ReferenceResult> {
+/// What selectors score that need no training: `random` (mean over the logged sequences), `nearest` (highest mean
+/// cosine similarity of the demonstrations to the query; ties to the first), `oracle` (the best).
+pub fn references(logged: &Logged, embeddings: &Embeddings) -> Vec<ReferenceResult> {
     let nearest = |question: &Question, choices: &Choices| nearest(logged, embeddings, question, choices);
     vec![
         reference(logged, "random", |_, choices| {

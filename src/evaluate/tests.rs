@@ -58,7 +58,7 @@ fn references_reproduce_the_measured_table() {
         ("nearest", [0.270, 0.435, 0.452, 0.400]),
         ("oracle", [0.443, 0.609, 0.617, 0.557]),
     ];
-    let references = logged.references(&embeddings);
+    let references = super::references(&logged, &embeddings);
     assert_eq!(references.len(), 3);
     for (ours, (name, means)) in references.iter().zip(expected) {
         assert_eq!(ours.name, name);
@@ -104,7 +104,7 @@ fn ties_go_to_the_first() {
     let chosen = &logged.select(&[vec![0.5, 0.0, 0.5]])[&1][0];
     assert_eq!((chosen.trajectory, chosen.score, chosen.selection.as_slice()), (0, 1.0, &[2][..]));
     let embeddings = Embeddings { rows: 10, dim: 2, values: vec![1.0; 20] };
-    let references = logged.references(&embeddings);
+    let references = super::references(&logged, &embeddings);
     let scores: Vec<f64> = references.iter().map(|one| one.scores[&1][0]).collect();
     assert_eq!(scores, [0.5, 1.0, 1.0]);
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::stage::{Phase, StageKind};
-use super::tree::{Plan, Stage, StageProgress};
-use crate::spec::{FreezeSet, ModelParams};
+use super::stage::StageKind;
+use super::tree::{Plan, StageProgress};
+use crate::spec::ModelParams;
 
 /// Widest cohort on a CPU with `cores`: enough to share a step's masks and frozen projections and to keep every core
 /// busy to the end of a step; more members only add memory (about 6 MB each at the lab's size).
@@ -80,38 +80,6 @@ fn siblings(plan: &Plan, done: &[StageProgress], outstanding: &[usize]) -> Optio
 /// Equal parts rather than full cohorts and a narrow rest: 40 siblings at width 32 train as 20 + 20.
 fn part(siblings: usize, width: usize) -> usize {
     siblings.div_ceil(siblings.div_ceil(width.max(1)).max(1))
-}
-
-/// Numbers the kinds of stages that can train together while a plan is built. A plan has one data set.
-#[derive(Debug, Default)]
-pub struct Classes {
-    /// `Init` stages with different models.
-    models: Vec<usize>,
-    known: HashMap<(Option<Phase>, FreezeSet, usize), usize>,
-    /// Per stage, the number of its model.
-    model_of: Vec<usize>,
-}
-
-impl Classes {
-    /// The class of a stage that will come after `stages`.
-    pub fn of(&mut self, stages: &[Stage], kind: &StageKind, parent: Option<usize>) -> usize {
-        let same = |at: &usize| match (&stages[*at].kind, kind) {
-            (StageKind::Init { dim: a, model: one, .. }, StageKind::Init { dim: b, model: other, .. }) => {
-                a == b && one == other
-            }
-            _ => false,
-        };
-        let model = match parent {
-            Some(parent) => self.model_of[parent],
-            None => self.models.iter().position(same).unwrap_or_else(|| {
-                self.models.push(stages.len());
-                self.models.len() - 1
-            }),
-        };
-        self.model_of.push(model);
-        let next = self.known.len();
-        *self.known.entry((kind.phase(), kind.frozen(), model)).or_insert(next)
-    }
 }
 
 /// Dimension of the embeddings and shape of the model a stage trains.

@@ -12,6 +12,7 @@
 //! | `grpo_lr`, `kl_beta`, `clip_epsilon`, `adaptive_kl`, `kl_target`, `top_k`, `freeze`, `reference` | Grpo | |
 //! | `seed`, `weight_decay`, `grad_clip`, `shuffle`, `early_stop` | Rce, Grpo | |
 
+mod class;
 mod cohort;
 mod stage;
 #[cfg(test)]

@@ -24,7 +24,7 @@ use std::time::Instant;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::disk::fault::{self, Passage};
-use crate::evaluate::EvaluateError;
+use crate::evaluate::{EvaluateError, references};
 use crate::event::Event;
 use crate::learn::{Cancel, Device, panics};
 use crate::plan::{GPU_WIDTH, cpu_width, outstanding};
@@ -336,7 +336,7 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
     };
     store.write_request(&spec.source, &resolved)?;
     if let Some(logged) = &session.logged {
-        let references = logged.references(&session.dataset.embeddings);
+        let references = references(logged, &session.dataset.embeddings);
         store.write_references(&ReferencesRecord { format: FORMAT, references })?;
     }
     Ok(Launch { adopt: !fresh, notices })

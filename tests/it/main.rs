@@ -9,6 +9,7 @@ mod engines;
 mod faults;
 mod fixture;
 mod golden;
+mod house;
 mod invariants;
 mod kill;
 mod matrix;
