@@ -151,6 +151,10 @@ fn family(mut reader: impl Read + Seek) -> Result<(Family, u64), Flaw> {
     let mut start = Vec::new();
     reader.by_ref().take(9).read_to_end(&mut start)?;
     reader.seek(SeekFrom::Start(0))?;
+    // First, for its length may begin with any bytes, those of a pickle among them.
+    if is_safetensors(&start, length) {
+        return Ok((Family::Safetensors, length));
+    }
     match start.as_slice() {
         [] => Err(Flaw::damaged("it is empty")),
         [b'P', b'K', 3, 4, ..] => Ok((Family::Torch, length)),
@@ -164,6 +168,13 @@ fn family(mut reader: impl Read + Seek) -> Result<(Family, u64), Flaw> {
             "checkpoints are .safetensors, .pt or .ckpt files",
         )),
     }
+}
+
+/// Whether a file of `length` bytes that begins with `start` is safetensors: the length of its header fits into it,
+/// and the header begins as JSON.
+fn is_safetensors(start: &[u8], length: u64) -> bool {
+    let Some((size, rest)) = start.split_first_chunk() else { return false };
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*size) <= length.saturating_sub(8)
 }
 
 fn read_from(mut reader: impl Read + Seek) -> Result<Checkpoint, Flaw> {

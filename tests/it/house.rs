@@ -204,7 +204,7 @@ fn uses(source: &Source, keyword: &str) -> Vec<Vec<String>> {
         });
         rest = &rest[at + keyword.len()..];
         if starts_line && let Some(end) = rest.find(';') {
-            let text: String = rest[..end].chars().filter(|c| !c.is_whitespace()).collect();
+            let text = rest[..end].split_whitespace().collect::<Vec<_>>().join(" ");
             expand(&text, &mut Vec::new(), &mut |path| found.extend(whole(source, path)));
         }
     }
@@ -214,7 +214,7 @@ fn uses(source: &Source, keyword: &str) -> Vec<Vec<String>> {
 /// Calls `each` with every path in a `use` tree such as `a::{b, c::{d}}`.
 fn expand(tree: &str, before: &mut Vec<String>, each: &mut dyn FnMut(&[String])) {
     let depth = before.len();
-    let mut rest = tree;
+    let mut rest = tree.trim();
     loop {
         match (rest.find("::"), rest.find('{')) {
             (_, Some(0)) => {
@@ -228,8 +228,7 @@ fn expand(tree: &str, before: &mut Vec<String>, each: &mut dyn FnMut(&[String]))
                 rest = &rest[at + 2..];
             }
             (None, _) => {
-                let name = rest.split("as").next().filter(|_| rest.contains("as_") || !rest.contains("as"));
-                before.push(name.map_or(rest, |_| rest).to_owned());
+                before.push(rest.split(" as ").next().unwrap_or(rest).trim().to_owned());
                 each(before);
                 break;
             }
@@ -253,7 +252,7 @@ fn split(list: &str) -> Vec<&str> {
         }
     }
     parts.push(&list[start..]);
-    parts.into_iter().filter(|part| !part.is_empty()).collect()
+    parts.into_iter().filter(|part| !part.trim().is_empty()).collect()
 }
 
 /// `path` from the crate's root; `None` for other crates.
@@ -289,7 +288,7 @@ fn imports_go_down() {
         file!()
     );
     for (index, (room, allowed)) in ROOMS.iter().enumerate() {
-        let below = |other: &&str| ROOMS[index + 1..].iter().any(|(name, _)| name == *other);
+        let below = |other: &&str| ROOMS[index + 1..].iter().any(|(name, _)| *name == *other);
         assert!(allowed.iter().all(|other| below(&other)), "`{room}` may import what is above it");
     }
 }

@@ -19,6 +19,7 @@ mod report;
 mod sandbox;
 mod schema;
 mod slurm;
+mod small_models;
 mod sweeps;
 mod table;
 mod tools;
