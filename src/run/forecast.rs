@@ -3,8 +3,8 @@
 
 use rayon::prelude::*;
 
-use super::RunOptions;
 use super::measure::measure;
+use super::options::RunOptions;
 use super::session::Session;
 use crate::learn::Device;
 use crate::plan::{Cohort, Phase, StageProgress, all_cohorts, model_of};

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
+use super::error::RunError;
 use super::notices;
+use super::options::{Outcome, Stop};
+use super::pool::beside_training;
 use super::session::Session;
 use super::stages::StageTable;
-use super::{Outcome, RunError, Stop, beside_training};
 use crate::checkpoint;
 use crate::event::Event;
 use crate::learn::{Device, Query, scores_of};

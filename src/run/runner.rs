@@ -4,11 +4,12 @@ use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Pace};
+use super::error::RunError;
 use super::failures::{Failures, Verdict};
+use super::options::{RunOptions, Stop};
 use super::points::PointTable;
 use super::session::Session;
 use super::stages::StageTable;
-use super::{RunError, RunOptions, Stop};
 use crate::disk::Claim;
 use crate::event::Event;
 use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, panics, train_cohort};

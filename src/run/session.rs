@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::RunError;
+use super::error::RunError;
 use crate::checkpoint::{self, Weights};
 use crate::data::{self, Dataset};
 use crate::evaluate::Logged;

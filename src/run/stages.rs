@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::error::RunError;
+use super::pool::beside_training;
 use super::session::Session;
-use super::{RunError, beside_training};
 use crate::checkpoint::{self, Array, Facts, Weights};
 use crate::event::Event;
 use crate::learn::{MemberEvent, MemberJob, MemberParams, Progress, State};

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::error::RunError;
+use super::local::run;
+use super::options::RunOptions;
 use super::session::hash_file;
-use super::{RunError, RunOptions, run};
 use crate::checkpoint;
 use crate::event::Event;
 use crate::learn::{Cancel, Device};
