@@ -27,6 +27,7 @@ pub mod stats;
 mod svg;
 pub mod tensorboard;
 mod why;
+mod words;
 
 pub use axes::axis_text;
 pub use build::matrix;

@@ -1,7 +1,7 @@
 //! The sentences below a table: what its numbers can and cannot bear.
 
-use super::layout::{Detail, signed};
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
+use super::words::{Detail, signed};
 use crate::text::thousands;
 
 /// Names that are listed before "and n more".

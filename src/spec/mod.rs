@@ -5,6 +5,7 @@
 //! ```
 //! [`KEYS`] is the one table of keys that all of this is driven by.
 
+mod axis;
 mod baseline;
 mod check;
 mod compose;

@@ -157,7 +157,9 @@ impl House {
             seen
         };
         let reach: Vec<BTreeSet<usize>> = (0..self.0.len()).map(reached).collect();
-        let in_circle = (0..self.0.len()).filter(|&file| reach[file].contains(&file));
+        // The stacked engine is one program over shared tensors, in several files.
+        let apart = |file: usize| !self.name(file).starts_with("learn/stacked");
+        let in_circle = (0..self.0.len()).filter(|&file| reach[file].contains(&file) && apart(file));
         in_circle
             .map(|file| {
                 let others =
