@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::data::{self, Dataset, Dropped, Embeddings, Facts, Inspection, MethodShare};
 use crate::evaluate::{Logged, references};
-use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, ScoreField};
+use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, Score, ScoreField};
 use crate::store::SignalHealth;
 
 /// The findings about one data set.
@@ -282,11 +282,8 @@ fn flat_warning(dataset: &Dataset, params: &RewardParams, health: &SignalHealth)
         RewardMode::Legacy if params.alpha == 0.0 && params.beta == 0.0 => {
             "legacy rewards are 0 unless alpha or beta is given"
         }
-        RewardMode::Hard01PlusGtprob
-        | RewardMode::Hard01PlusGtprobSeparated
-        | RewardMode::HardPlusGtprobPlusRel
-        | RewardMode::Legacy => "require_positive leaves out the queries without a right answer",
-        _ if graded => {
+        RewardMode::Legacy => "require_positive leaves out the queries without a right answer",
+        mode if graded && mode.terms(params).iter().all(|(_, score)| *score != Score::GtProb) => {
             "a reward with `vqa_gt_prob` is graded (mode hard01_plus_gtprob), or leave flat queries out (require_positive)"
         }
         _ => "require_positive leaves out the queries without a right answer",

@@ -14,6 +14,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::choice::choice;
+use super::reward::RewardMode;
+
 /// Everything that can change the result of one point (paths stand for their contents).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -88,56 +91,24 @@ impl Default for RewardParams {
     }
 }
 
-/// The reward formulas; `w_h`, `w_s`, `w_r` are the weights of [`RewardParams`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RewardMode {
-    /// `w_h*hard + w_s*soft`
-    #[serde(rename = "hard_plus_soft")]
-    HardPlusSoft,
-    /// `2*w_h*hard + w_s*soft`
-    #[serde(rename = "hard_plus_soft_v2")]
-    HardPlusSoftV2,
-    /// `w_h*hard`
-    #[serde(rename = "hard_only")]
-    HardOnly,
-    /// `w_s*soft`
-    #[serde(rename = "soft_only")]
-    SoftOnly,
-    /// `(hard == 1 ? 2*w_h : 0) + w_s*soft`
-    #[serde(rename = "separated")]
-    Separated,
-    /// `w_h*hard + w_s*gt_prob`
-    #[serde(rename = "hard01_plus_gtprob")]
-    Hard01PlusGtprob,
-    /// `(hard == 1 ? 2*w_h : 0) + w_s*gt_prob`
-    #[serde(rename = "hard01_plus_gtprob_separated")]
-    Hard01PlusGtprobSeparated,
-    /// `w_h*hard + w_s*gt_prob + w_r*(1-hard)*rel`
-    #[serde(rename = "hard_plus_gtprob_plus_rel")]
-    HardPlusGtprobPlusRel,
-    /// `alpha*quality + beta*correctness`
-    #[serde(rename = "legacy")]
-    Legacy,
+choice! {
+    /// What `legacy` rewards call quality: `beam_score`, or `-logprob_score`.
+    Quality {
+        BeamScore = "beam_score",
+        LogprobScore = "logprob_score",
+    }
 }
 
-/// What `legacy` rewards call quality: `beam_score`, or `-logprob_score`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Quality {
-    BeamScore,
-    LogprobScore,
-}
-
-/// How rewards are normalized within a query group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Normalize {
-    /// z-score, clamped
-    ZScoreClamp,
-    /// z-score without clamp
-    ZScore,
-    /// best 1 ... worst -1, equal spacing
-    Rank,
+choice! {
+    /// How rewards are normalized within a query group.
+    Normalize {
+        /// z-score, clamped
+        ZScoreClamp = "z_score_clamp",
+        /// z-score without clamp
+        ZScore = "z_score",
+        /// best 1 ... worst -1, equal spacing
+        Rank = "rank",
+    }
 }
 
 /// `[model]`: the shape and fixed constants of the `PointerSelector`.
@@ -219,22 +190,22 @@ impl Default for TrainParams {
     }
 }
 
-/// Which form of the reward RCE weighs trajectories by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RewardForm {
-    Raw,
-    Normalized,
+choice! {
+    /// Which form of the reward RCE weighs trajectories by.
+    RewardForm {
+        Raw = "raw",
+        Normalized = "normalized",
+    }
 }
 
-/// The policy whose log-probabilities GRPO's ratios and KL are measured against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reference {
-    /// The model GRPO starts from.
-    Warmup,
-    /// The model as it stood before RCE.
-    Init,
+choice! {
+    /// The policy whose log-probabilities GRPO's ratios and KL are measured against.
+    Reference {
+        /// The model GRPO starts from.
+        Warmup = "warmup",
+        /// The model as it stood before RCE.
+        Init = "init",
+    }
 }
 
 /// A group of parameters that can be frozen on its own.
