@@ -387,6 +387,33 @@ fn impossible_groups_name_query_and_field() {
     );
 }
 
+/// `gtprob_only` is what the golden values of `hard01_plus_gtprob` are less what those of `hard_only` are, where
+/// neither meets the limits of a reward.
+#[test]
+fn the_probability_alone_is_a_reward() {
+    let dataset = golden();
+    let with = |mode| RewardParams { mode, soft_weight: 0.6, ..RewardParams::default() };
+    for group in &dataset.train {
+        let raw = |mode| rewards(group, &with(mode)).raw;
+        let (alone, both) = (raw(RewardMode::GtprobOnly), raw(RewardMode::Hard01PlusGtprob));
+        for ((alone, both), (hard, one)) in
+            alone.iter().zip(both).zip(raw(RewardMode::HardOnly).into_iter().zip(&group.trajectories))
+        {
+            assert_eq!(*alone, 0.6 * one.gt_prob.expect("a probability"));
+            assert!((both - hard - alone).abs() < 1e-12);
+        }
+    }
+    let missing =
+        check_rewards(&golden_without_probabilities(), &with(RewardMode::GtprobOnly)).expect_err("missing");
+    assert!(missing.to_string().contains("`vqa_gt_prob`"), "{missing}");
+}
+
+fn golden_without_probabilities() -> Dataset {
+    let mut dataset = golden();
+    dataset.train.iter_mut().flat_map(|group| &mut group.trajectories).for_each(|one| one.gt_prob = None);
+    dataset
+}
+
 #[test]
 fn reward_modes_ask_for_the_scores_they_read() {
     let (oldest, _) = read(r#"{"7": {"id_list": [[4, 2, 7]], "score_list": [0.5]}}"#).expect("sound");

@@ -23,6 +23,8 @@ choice! {
         Hard01PlusGtprobSeparated = "hard01_plus_gtprob_separated",
         /// `w_h*hard + w_s*gt_prob + w_r*(1-hard)*rel`
         HardPlusGtprobPlusRel = "hard_plus_gtprob_plus_rel",
+        /// `w_s*gt_prob`
+        GtprobOnly = "gtprob_only",
         /// `alpha*quality + beta*correctness`
         Legacy = "legacy",
     }
@@ -75,6 +77,7 @@ impl RewardMode {
                     (rel_weight, Score::RelIfWrong),
                 ]
             }
+            Self::GtprobOnly => vec![(soft_weight, Score::GtProb)],
             Self::Legacy => vec![(alpha, quality), (beta, Score::Hard)],
         }
     }
