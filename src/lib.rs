@@ -6,8 +6,19 @@
 //!                                           \________ run: drives the plan, emits events ________/
 //! ```
 //!
-//! Imports go one way: `spec` <- `data`, `checkpoint` <- `plan` <- `learn`, `evaluate`, `store` <- `run` <-
-//! `cli`; `text` serves all of them; `report` reads what `store` read from disk and never needs a model.
+//! Imports go one way, from the top floor down (`tests/it/house.rs` holds this picture against the source):
+//!
+//! ```text
+//! cli
+//! run
+//! report    evaluate  learn
+//! store     data
+//! plan      checkpoint
+//! spec
+//! disk      record    event     text
+//! ```
+//!
+//! `report` reads what `store` read from disk and never needs a model.
 
 pub mod checkpoint;
 pub mod cli;
