@@ -5,6 +5,7 @@ mod ckpt;
 mod completions;
 mod data;
 mod data_report;
+mod deliver;
 mod launch;
 mod limits;
 mod output;
@@ -24,14 +25,19 @@ mod worker;
 
 use clap::{Parser, Subcommand};
 
+use crate::learn::panics;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0        everything that was asked for is done
   1        some point failed (the others are kept), or a check found something
   2        the request itself is wrong: flags, sweep file, inputs
+  2        also where all is done and stdout could not be written (a full disk, not a closed pipe)
   3        the results directory is held by another run, or written by a newer version
+  4        a defect in this program; what was finished is kept
   5        stopped by a budget or limit; the same command goes on
-  130/143  interrupted by Ctrl-C or SIGTERM; the same command goes on";
+  130/143  interrupted by Ctrl-C or SIGTERM; the same command goes on
+  129      the terminal has gone (SIGHUP, unless it is ignored as by nohup); the same command goes on";
 
 /// Declarative experiment sweeps: a TOML grid in, a results matrix out.
 #[derive(Debug, Parser)]
@@ -62,7 +68,25 @@ enum Command {
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
 pub fn main() -> u8 {
-    let cli = Cli::parse();
+    // A defect anywhere ends with a documented code: whoever started the program must be able to tell.
+    let code = std::panic::catch_unwind(command).unwrap_or_else(|payload| {
+        let cause = panics::message_of(payload.as_ref());
+        output::note(&format!(
+            "error: this is a defect in sweep: {cause}\nhint: every finished epoch is kept, and the same command goes on; please report it with the lines above"
+        ));
+        DEFECT
+    });
+    output::settle(code)
+}
+
+/// The exit code of a panic.
+const DEFECT: u8 = 4;
+
+fn command() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
     output::configure(&cli.output);
     let outcome: anyhow::Result<u8> = match cli.command {
         Command::Ckpt(args) => ckpt::run(&args),

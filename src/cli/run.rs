@@ -289,7 +289,7 @@ fn write_events(report: &RunReport) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// 130 or 143 after SIGINT or SIGTERM; 5 after SIGUSR1, which is a time limit.
+/// 130, 143 or 129 after SIGINT, SIGTERM or SIGHUP; 5 after SIGUSR1, which is a time limit.
 pub fn signal_code(signal: &AtomicI32) -> u8 {
     match signal.load(Ordering::Relaxed) {
         signal_hook::consts::SIGUSR1 => 5,
@@ -340,11 +340,16 @@ fn continuation(limits: &LimitArgs, name: &str) -> String {
     words.join(" ")
 }
 
-/// The first SIGINT, SIGTERM or (from a cluster whose time limit comes near) SIGUSR1 asks the trainer to end at the next step; the second ends at once.
+/// The first SIGINT, SIGTERM, SIGHUP (the terminal has gone; not where it is ignored, as by `nohup`) or, from a cluster
+/// whose time limit comes near, SIGUSR1 asks the trainer to end at the next step; the second ends at once.
 pub fn listen(cancel: &Cancel) -> anyhow::Result<Arc<AtomicI32>> {
-    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+    let mut wanted = vec![SIGINT, SIGTERM, SIGUSR1];
+    if !is_ignored(SIGHUP) {
+        wanted.push(SIGHUP);
+    }
     let received = Arc::new(AtomicI32::new(SIGINT));
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    let mut signals = signal_hook::iterator::Signals::new(wanted)?;
     let (cancel, seen) = (cancel.clone(), Arc::clone(&received));
     std::thread::spawn(move || {
         for signal in signals.forever() {
@@ -357,4 +362,13 @@ pub fn listen(cancel: &Cancel) -> anyhow::Result<Arc<AtomicI32>> {
         }
     });
     Ok(received)
+}
+
+/// Whether the process was started with `signal` ignored: handling it would take that back. Where the system does not
+/// say so, it is not.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
 }

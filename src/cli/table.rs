@@ -1,14 +1,13 @@
 //! `sweep table`: results as Markdown, terminal table, CSV, LaTeX, HTML or JSON; and `--check` of the tables
 //! in a Markdown file.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 
+use super::deliver::deliver;
 use super::output;
-use crate::disk;
 use crate::report::{
     Condition, LayoutOptions, Matrix, MatrixOptions, Metric, Row, Table, check, fitting, layout_rows, load,
     matrix, merge, merged_notes, pivot, set_baseline,
@@ -102,11 +101,11 @@ pub fn run(args: &TableArgs) -> anyhow::Result<u8> {
     if let Some(file) = &args.write {
         return write_file(file);
     }
-    let interactive = args.output.is_none() && std::io::stdout().is_terminal();
+    let interactive = args.output.is_none() && output::is_terminal();
     let format = args.format.unwrap_or(if interactive { Format::Text } else { Format::Md });
     let text = render(args, format, Path::new(""))?;
     match &args.output {
-        Some(file) => disk::write(file, text.as_bytes())?,
+        Some(file) => deliver(file, text.as_bytes())?,
         None => output::result(&text),
     }
     Ok(0)
@@ -232,6 +231,11 @@ fn regenerate(file: &Path) -> anyhow::Result<(String, Vec<check::Block>, Vec<Str
     // Relative to the file, so that it does not matter where the command is run.
     let base = file.parent().unwrap_or(Path::new(""));
     let mut contents = Vec::new();
+    anyhow::ensure!(
+        !blocks.is_empty(),
+        "`{}` has no table to keep in step\nhint: put one between `<!-- sweep: table DIR ... -->` and `<!-- /sweep -->`",
+        file.display()
+    );
     for block in &blocks {
         let place = || format!("{}: line {}", file.display(), block.line);
         let marker = Marker::try_parse_from(&block.arguments)
@@ -272,7 +276,7 @@ fn write_file(file: &Path) -> anyhow::Result<u8> {
     let (text, blocks, contents) = regenerate(file)?;
     let new = check::replaced(&text, &blocks, &contents);
     if new != text {
-        disk::write(file, new.as_bytes())?;
+        deliver(file, new.as_bytes())?;
     }
     let state = if new == text { "unchanged" } else { "rewritten" };
     output::note(&format!("{}: {} tables, {state}", file.display(), blocks.len()));

@@ -6,6 +6,6 @@ mod claim;
 pub mod fault;
 mod lock;
 
-pub use atomic::{symlink, write, write_with};
+pub use atomic::{replace, symlink, write, write_with};
 pub use claim::{Claim, claim};
 pub use lock::{Lock, look, take};

@@ -36,6 +36,10 @@ pub enum ReportError {
         "line {line}: `<!-- sweep: ... -->` is never closed\nhint: end the table with a line `<!-- /sweep -->`"
     )]
     Unclosed { line: usize },
+    #[error(
+        "line {line}: `{found}` is not quite a marker\nhint: a table stands between `<!-- sweep: table DIR ... -->` and `<!-- /sweep -->`"
+    )]
+    AlmostMarker { line: usize, found: String },
     #[error("line {line}: only `sweep: table ...` can be regenerated, found `{found}`")]
     NotTable { line: usize, found: String },
 }

@@ -6,7 +6,6 @@ use super::slurm::SlurmError;
 use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::evaluate::EvaluateError;
-use crate::learn::panics;
 use crate::store::StoreError;
 
 /// Why a run could not begin or had to end.
@@ -30,18 +29,9 @@ pub enum RunError {
     Io(#[from] std::io::Error),
     #[error("`{0}` is not what it was when the run began\nhint: start the sweep again with `sweep run`")]
     InputChanged(String),
-    #[error("evaluating `{point}` failed on the device: {cause}")]
-    Device { point: String, cause: String },
     /// The run had begun; what it finished is kept.
     #[error("{cause}\nhint: {}", way_out(.cause))]
     Broken { cause: Box<RunError> },
-}
-
-impl RunError {
-    /// What a panic with `payload` says about the device that was to evaluate `point`.
-    pub(super) fn device(point: &str, payload: &(dyn std::any::Any + Send)) -> Self {
-        Self::Device { point: point.to_owned(), cause: panics::message_of(payload) }
-    }
 }
 
 fn way_out(cause: &RunError) -> &'static str {

@@ -12,7 +12,7 @@ use super::session::Session;
 use super::stages::StageTable;
 use crate::checkpoint;
 use crate::event::Event;
-use crate::learn::{Device, Query, scores_of};
+use crate::learn::{Device, Query, panics, scores_of};
 use crate::plan::{StageProgress, model_of};
 use crate::store::{
     EpochMetrics, FORMAT, PointFiles, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError,
@@ -157,33 +157,36 @@ impl PointTable {
             }
         }
         let stages = &*stages;
-        let one = |&(index, epoch): &(usize, u32)| -> Result<Event, RunError> {
+        let one = |&(index, epoch): &(usize, u32)| -> Result<Finished, RunError> {
             let (record, scores, metrics) = evaluate(session, stages, index, epoch, device)?;
             // Before the point counts as finished: an interrupted export is made again with it.
             export(session, store, session.plan.points[index].stage, epoch)?;
             write(session, store, &record, &scores, &metrics)?;
             let average = average(session, &scores);
             let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
-            Ok(Event::PointDone { point: record.name, stage: record.stage, average, val_loss })
+            Ok(Ok(Event::PointDone { point: record.name, stage: record.stage, average, val_loss }))
+        };
+        // A defect costs the point that it happens to, and no other.
+        let caught = |reached: &(usize, u32)| {
+            let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(reached)));
+            tried.unwrap_or_else(|payload| Ok(Err(panics::message_of(payload.as_ref()))))
         };
         // A GPU evaluates one model at a time; cores share the models among them.
-        let finished: Vec<Result<Event, RunError>> = match device {
-            Device::Cpu => beside_training(|| reached_ones.par_iter().map(one).collect()),
-            Device::Flex | Device::Cuda(_) | Device::Wgpu => {
-                let caught = |reached: &(usize, u32)| {
-                    let name = &session.spec.points[reached.0].name;
-                    let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(reached)));
-                    tried.unwrap_or_else(|payload| Err(RunError::device(name, payload.as_ref())))
-                };
-                reached_ones.iter().map(caught).collect()
-            }
+        let finished: Vec<Result<Finished, RunError>> = match device {
+            Device::Cpu => beside_training(|| reached_ones.par_iter().map(caught).collect()),
+            Device::Flex | Device::Cuda(_) | Device::Wgpu => reached_ones.iter().map(caught).collect(),
         };
         let mut first_error = Ok(());
         for ((index, _), finished) in reached_ones.into_iter().zip(finished) {
             match finished {
-                Ok(event) => {
+                Ok(Ok(event)) => {
                     log(&event);
                     self.ended[index] = Some(PointStatus::Done);
+                }
+                Ok(Err(cause)) => {
+                    let cause = format!("its evaluation failed: {cause}");
+                    let lost = (index, PointStatus::Failed, cause);
+                    first_error = first_error.and(self.give_up(session, store, stages, lost, log));
                 }
                 Err(error) => first_error = first_error.and(Err(error)),
             }
@@ -221,6 +224,9 @@ impl PointTable {
         Ok(())
     }
 }
+
+/// A point that has its results, or the defect that kept it from them.
+type Finished = Result<Event, String>;
 
 /// What becomes of points that have failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
