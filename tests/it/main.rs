@@ -14,6 +14,7 @@ mod invariants;
 mod kill;
 mod matrix;
 mod old_results;
+mod outside;
 mod overnight;
 mod report;
 mod sandbox;
