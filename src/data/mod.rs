@@ -2,6 +2,7 @@
 
 mod error;
 mod group;
+mod input;
 mod json;
 mod load;
 mod log_prob;
@@ -16,6 +17,7 @@ pub use log_prob::{CandidateScores, sequence_log_prob};
 pub use reward::{Rewards, check_rewards, reward_mode_name, rewards, signal_health};
 
 pub(crate) use group::{check_binary, check_distinct, check_pointer, check_pool, check_share};
+pub(crate) use input::read_text;
 pub(crate) use json::number_or_bool;
 
 /// The query groups of one sweep, split and filtered.

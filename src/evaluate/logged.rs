@@ -10,7 +10,7 @@ use super::error::EvaluateError;
 use super::references;
 use crate::data::{
     CandidateScores, Embeddings, Fault, check_binary, check_distinct, check_pointer, check_pool, check_share,
-    number_or_bool,
+    number_or_bool, read_text,
 };
 use crate::spec::{EvalParams, ScoreField};
 use crate::store::{QueryScore, ReferenceResult};
@@ -86,7 +86,7 @@ impl Logged {
     /// Anything unreadable or impossible, with line, query id and field; a shot count that is not in the file;
     /// more samples than queries.
     pub fn load(params: &EvalParams, embeddings: &Embeddings) -> Result<Self, EvaluateError> {
-        let text = fs_err::read(&params.logged)?;
+        let text = read_text(&params.logged)?;
         let mut logged = parse(&params.logged, &text, params, embeddings.rows)?;
         logged.hash = blake3::hash(&text).to_hex().to_string();
         Ok(logged)
