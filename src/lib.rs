@@ -7,13 +7,14 @@
 //! ```
 //!
 //! Imports go one way: `spec` <- `data`, `checkpoint` <- `plan` <- `learn`, `evaluate`, `store` <- `run` <-
-//! `cli`; `text` serves all of them; `report` reads what `store` read from disk and never needs a model.
+//! `cli`; `text` and `finite` serve all of them; `report` reads what `store` read from disk and never needs a model.
 
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
 pub mod evaluate;
 pub mod event;
+pub mod finite;
 pub mod learn;
 pub mod plan;
 pub mod report;

@@ -246,7 +246,7 @@ fn matrix_from(mut reader: impl Read + Seek) -> Result<Array, Flaw> {
             return TorchFile::open_zip(archive, length)?.matrix();
         }
         (Family::Pickle, length) => return TorchFile::open(reader, length)?.matrix(),
-        (Family::Npy, length) => return two_dimensional(numpy::read_npy(reader, length, "")?),
+        (Family::Npy, length) => return two_dimensional(numpy::read_npy(reader, length, "array")?),
     };
     let count = tensors.len();
     let mut tensors = tensors.into_iter();

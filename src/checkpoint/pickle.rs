@@ -186,7 +186,8 @@ impl Pickle {
             Node::Numpy(Some(array)) => Value::String(format!("<numpy array {:?}>", array.form.shape)),
             Node::Numpy(None) => Value::String("<numpy array of objects>".into()),
             Node::NumpyType(_) => Value::String("<numpy.dtype>".into()),
-            Node::Global(name) | Node::Foreign(name) | Node::Opaque(name) => {
+            Node::Foreign(kind) => Value::String(format!("<{kind}>")),
+            Node::Global(name) | Node::Opaque(name) => {
                 Value::String(format!("<{}>", name.replace(' ', ".")))
             }
         }

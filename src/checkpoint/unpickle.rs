@@ -141,7 +141,7 @@ impl Machine<'_> {
                     .to_string();
                 self.push(Node::Text(text))
             }
-            b'B' | b'C' | 0x8e => {
+            b'B' | b'C' | 0x8e | 0x96 => {
                 let length = self.length(opcode)?;
                 let bytes = self.take(length)?.to_vec();
                 self.push(Node::Bytes(bytes))
@@ -236,7 +236,7 @@ impl Machine<'_> {
     fn length(&mut self, opcode: u8) -> Result<usize, Flaw> {
         Ok(match opcode {
             0x8c | b'U' | b'C' => self.byte()?.into(),
-            0x8d | 0x8e => usize::try_from(u64::from_le_bytes(self.array()?)).unwrap_or(usize::MAX),
+            0x8d | 0x8e | 0x96 => usize::try_from(u64::from_le_bytes(self.array()?)).unwrap_or(usize::MAX),
             _ => usize::try_from(u32::from_le_bytes(self.array()?)).unwrap_or(usize::MAX),
         })
     }

@@ -7,4 +7,4 @@ mod references;
 mod tests;
 
 pub use error::EvaluateError;
-pub use logged::{EvalQuery, Logged};
+pub use logged::{EvalQuery, Logged, NotFinite};

@@ -9,7 +9,9 @@ use super::session::{Session, phase_of};
 use super::stages::StageTable;
 use super::{Outcome, RunError, Stop, beside_training};
 use crate::checkpoint;
+use crate::evaluate::NotFinite;
 use crate::event::Event;
+use crate::finite::Finite;
 use crate::learn::{Device, Query, scores_of};
 use crate::plan::{StageProgress, model_of};
 use crate::store::{
@@ -155,17 +157,20 @@ impl PointTable {
             }
         }
         let stages = &*stages;
-        let one = |&(index, epoch): &(usize, u32)| -> Result<Event, RunError> {
-            let (record, scores, metrics) = evaluate(session, stages, index, epoch, device)?;
+        let one = |&(index, epoch): &(usize, u32)| -> Result<Result<Event, NotFinite>, RunError> {
+            let (record, scores, metrics) = match evaluate(session, stages, index, epoch, device)? {
+                Ok(evaluated) => evaluated,
+                Err(cause) => return Ok(Err(cause)),
+            };
             // Before the point counts as finished: an interrupted export is made again with it.
             export(session, store, session.plan.points[index].stage, epoch)?;
             write(session, store, &record, &scores, &metrics)?;
             let average = average(session, &scores);
-            let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
-            Ok(Event::PointDone { point: record.name, stage: record.stage, average, val_loss })
+            let val_loss = metrics.last().and_then(|epoch| epoch.val_loss).map(f64::from);
+            Ok(Ok(Event::PointDone { point: record.name, stage: record.stage, average, val_loss }))
         };
         // A GPU evaluates one model at a time; cores share the models among them.
-        let finished: Vec<Result<Event, RunError>> = match device {
+        let finished: Vec<Result<Result<Event, NotFinite>, RunError>> = match device {
             Device::Cpu => beside_training(|| reached_ones.par_iter().map(one).collect()),
             Device::Flex | Device::Cuda(_) | Device::Wgpu => {
                 let caught = |reached: &(usize, u32)| {
@@ -179,9 +184,13 @@ impl PointTable {
         let mut first_error = Ok(());
         for ((index, _), finished) in reached_ones.into_iter().zip(finished) {
             match finished {
-                Ok(event) => {
+                Ok(Ok(event)) => {
                     log(&event);
                     self.ended[index] = Some(PointStatus::Done);
+                }
+                Ok(Err(cause)) => {
+                    let failed = (index, PointStatus::Infeasible, format!("evaluation: {cause}"));
+                    self.give_up(session, store, stages, failed, log)?;
                 }
                 Err(error) => first_error = first_error.and(Err(error)),
             }
@@ -268,7 +277,7 @@ fn evaluate(
     index: usize,
     epoch: u32,
     device: Device,
-) -> Result<Evaluated, RunError> {
+) -> Result<Result<Evaluated, NotFinite>, RunError> {
     let planned = session.plan.points[index];
     let model = model_of(&session.plan, planned.stage).1;
     let weights = stages.weights(session, planned.stage, epoch)?;
@@ -286,13 +295,18 @@ fn evaluate(
             .collect();
         let embeddings = &session.dataset.embeddings;
         let logits = scores_of(device, &layout, &flat, embeddings, &queries, model.temperature);
-        scores = logged.select(&logits);
+        scores = match logged.select(&logits) {
+            Ok(scores) => scores,
+            Err(cause) => return Ok(Err(cause)),
+        };
     }
     let (start, start_epoch) = stages.start_of(session, planned.stage);
     let before = stages.weights(session, start, start_epoch)?;
     let mut point = record(session, index, Some(epoch), PointStatus::Done, None);
-    point.movement = checkpoint::compare(&before, &weights)?.movement();
-    Ok((point, scores, chain_metrics(session, stages, index, epoch)))
+    // What has left zero has moved by no share of anything.
+    let movement = checkpoint::compare(&before, &weights)?.movement().into_iter();
+    point.movement = movement.filter_map(|(name, share)| Some((name, Finite::new(share)?))).collect();
+    Ok(Ok((point, scores, chain_metrics(session, stages, index, epoch))))
 }
 
 fn record(
@@ -364,7 +378,7 @@ fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Opti
     session.logged.as_ref()?;
     let means: Vec<f64> = scores
         .values()
-        .map(|shot| shot.iter().map(|query| query.score).sum::<f64>() / shot.len().max(1) as f64)
+        .map(|shot| shot.iter().map(|query| query.score.get()).sum::<f64>() / shot.len().max(1) as f64)
         .collect();
     (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
 }

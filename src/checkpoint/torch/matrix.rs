@@ -31,7 +31,7 @@ impl<R: Read + Seek> TorchFile<R> {
                 format!("it holds an object of class {}", class.replace(' ', ".")),
                 EXPECTED,
             )),
-            _ => self.load_matrix("", root),
+            _ => self.load_matrix("tensor", root),
         }
     }
 
