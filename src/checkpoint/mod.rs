@@ -114,6 +114,14 @@ pub fn read_matrix(path: &Path) -> Result<Array, CheckpointError> {
     matrix_from(file).map_err(|flaw| flaw.at(path))
 }
 
+/// [`read_matrix`] for a file that is in memory; `name` is only used in messages.
+///
+/// # Errors
+/// As [`read_matrix`].
+pub fn read_matrix_bytes(bytes: &[u8], name: &Path) -> Result<Array, CheckpointError> {
+    matrix_from(Cursor::new(bytes)).map_err(|flaw| flaw.at(name))
+}
+
 /// Writes `weights` as safetensors whose header carries `facts`, with [`Facts::content`] computed here and
 /// [`Facts::format`] that of our files. Equal arguments give equal bytes. The file appears whole or not at all.
 ///

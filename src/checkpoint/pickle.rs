@@ -187,9 +187,7 @@ impl Pickle {
             Node::Numpy(None) => Value::String("<numpy array of objects>".into()),
             Node::NumpyType(_) => Value::String("<numpy.dtype>".into()),
             Node::Foreign(kind) => Value::String(format!("<{kind}>")),
-            Node::Global(name) | Node::Opaque(name) => {
-                Value::String(format!("<{}>", name.replace(' ', ".")))
-            }
+            Node::Global(name) | Node::Opaque(name) => Value::String(format!("<{}>", name.replace(' ', "."))),
         }
     }
 }

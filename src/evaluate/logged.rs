@@ -146,8 +146,9 @@ impl Logged {
                 log_prob,
             })
         };
-        let per_shot =
-            |shot: usize| self.questions.par_iter().map(|question| choose(question, shot)).collect::<Result<_, _>>();
+        let per_shot = |shot: usize| {
+            self.questions.par_iter().map(|question| choose(question, shot)).collect::<Result<_, _>>()
+        };
         self.shots.iter().map(|&shot| Ok((shot, per_shot(shot)?))).collect()
     }
 

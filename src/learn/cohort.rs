@@ -421,7 +421,9 @@ fn figures(task: &EpochTask, kept: &[GrpoGroup], steps: &[StepRecord]) -> Option
                 mean_ratio: Finite::new(mean(|step| step.mean_ratio)),
                 advantage_mean: Finite::new(over(|group| group.figures.mean)),
                 advantage_std: Finite::new(over(|group| group.figures.std)),
-                advantage_max: Finite::new(kept.iter().map(|g| g.figures.max).fold(f64::NEG_INFINITY, f64::max)),
+                advantage_max: Finite::new(
+                    kept.iter().map(|g| g.figures.max).fold(f64::NEG_INFINITY, f64::max),
+                ),
                 beta: Some(Finite::new(task.objective.next_beta(last.beta, last.kl))?),
                 ..common
             }

@@ -8,7 +8,8 @@ pub const HARDLY: f64 = 0.001;
 
 /// For a finished point whose parameters changed by less than [`HARDLY`]: the likely causes, joined by `; `.
 pub fn hardly_moved(point: &PointResult, health: Option<&SignalHealth>) -> Option<String> {
-    let movement = point.movement.get("all").map(|share| share.get()).filter(|movement| *movement < HARDLY)?;
+    let movement =
+        point.movement.get("all").map(|share| share.get()).filter(|movement| *movement < HARDLY)?;
     if point.status != PointStatus::Done {
         return None;
     }
