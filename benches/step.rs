@@ -92,7 +92,7 @@ impl World {
         let mut best = f64::INFINITY;
         train_cohort(params, self.device, &jobs, &Cancel::default(), &mut |events| {
             if let Some(MemberEvent::Epoch { metrics, .. }) = events.first() {
-                best = best.min(metrics.seconds);
+                best = best.min(*metrics.seconds);
             }
             true
         });

@@ -16,6 +16,7 @@
 //! plan      checkpoint
 //! spec
 //! disk      record    event     text
+//! finite
 //! ```
 //!
 //! `report` reads what `store` read from disk and never needs a model.
@@ -26,6 +27,7 @@ pub mod data;
 pub mod disk;
 pub mod evaluate;
 pub mod event;
+pub mod finite;
 pub mod learn;
 pub mod plan;
 pub mod record;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::finite::Finite;
+
 /// How one point ended, or that it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -22,7 +24,7 @@ pub struct ReferenceResult {
     /// `random`, `nearest` or `oracle`
     pub name: String,
     /// Per shot count, the score per evaluation query.
-    pub scores: BTreeMap<usize, Vec<f64>>,
+    pub scores: BTreeMap<usize, Vec<Finite>>,
 }
 
 /// What was chosen for one query at one shot count, and what it scored. One line of `selections.jsonl`
@@ -35,8 +37,8 @@ pub struct QueryScore {
     pub selection: Vec<u32>,
     /// Index of the chosen logged trajectory.
     pub trajectory: usize,
-    pub score: f64,
-    pub log_prob: f64,
+    pub score: Finite,
+    pub log_prob: Finite,
 }
 
 /// One row of `metrics.csv`; `None` where a figure does not apply.
@@ -47,30 +49,30 @@ pub struct EpochMetrics {
     pub phase: String,
     /// 1-based.
     pub epoch: u32,
-    pub train_loss: f64,
-    pub ppo_loss: Option<f64>,
-    pub kl: Option<f64>,
-    pub mean_ratio: Option<f64>,
-    pub advantage_mean: Option<f64>,
-    pub advantage_std: Option<f64>,
-    pub advantage_max: Option<f64>,
+    pub train_loss: Finite,
+    pub ppo_loss: Option<Finite>,
+    pub kl: Option<Finite>,
+    pub mean_ratio: Option<Finite>,
+    pub advantage_mean: Option<Finite>,
+    pub advantage_std: Option<Finite>,
+    pub advantage_max: Option<Finite>,
     /// KL_BETA at the end of the epoch.
-    pub beta: Option<f64>,
-    pub val_loss: Option<f64>,
+    pub beta: Option<Finite>,
+    pub val_loss: Option<Finite>,
     /// RCE's temperature at the last step.
-    pub temperature: Option<f64>,
+    pub temperature: Option<Finite>,
     /// Norm before clipping, mean over steps.
-    pub grad_norm: f64,
+    pub grad_norm: Finite,
     /// Wall time of the epoch, shared by the members of its cohort.
-    pub seconds: f64,
+    pub seconds: Finite,
     /// Share of steps whose gradient was clipped.
-    pub clipped_share: Option<f64>,
+    pub clipped_share: Option<Finite>,
 }
 
 impl EpochMetrics {
     /// All figures by name, without the time it took: what equal runs have equal.
     pub fn figures(&self) -> [(&'static str, Option<f64>); 12] {
-        [
+        let figures = [
             ("train_loss", Some(self.train_loss)),
             ("grad_norm", Some(self.grad_norm)),
             ("ppo_loss", self.ppo_loss),
@@ -83,7 +85,8 @@ impl EpochMetrics {
             ("val_loss", self.val_loss),
             ("temperature", self.temperature),
             ("clipped_share", self.clipped_share),
-        ]
+        ];
+        figures.map(|(name, figure)| (name, figure.map(Finite::get)))
     }
 }
 
@@ -94,7 +97,7 @@ pub struct SignalHealth {
     /// Groups whose rewards are all equal: they teach nothing.
     pub flat_groups: usize,
     /// Mean over groups of (largest - smallest raw reward).
-    pub mean_range: f64,
+    pub mean_range: Finite,
     /// `distinct[n]` = number of groups with `n` distinct raw rewards.
     pub distinct: BTreeMap<usize, usize>,
 }

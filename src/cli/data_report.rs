@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::data::{self, Dataset, Dropped, Embeddings, Facts, Inspection, MethodShare};
 use crate::evaluate::{Logged, references};
+use crate::finite::Finite;
 use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, Score, ScoreField};
 use crate::store::SignalHealth;
 
@@ -118,7 +119,9 @@ impl Report {
 
     /// Adds the evaluation file and the range in which a selector can move on it.
     pub fn add_evaluation(&mut self, params: &EvalParams, logged: &Logged, embeddings: &Embeddings) {
-        let mean = |scores: &Vec<f64>| scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+        let mean = |scores: &Vec<Finite>| {
+            scores.iter().map(|score| score.get()).sum::<f64>() / scores.len().max(1) as f64
+        };
         let references = references(logged, embeddings)
             .into_iter()
             .map(|one| (one.name, one.scores.iter().map(|(shot, scores)| (*shot, mean(scores))).collect()));

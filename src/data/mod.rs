@@ -3,6 +3,7 @@
 mod dataset;
 mod error;
 mod group;
+mod input;
 mod json;
 mod load;
 mod log_prob;
@@ -18,4 +19,5 @@ pub use log_prob::{CandidateScores, sequence_log_prob};
 pub use reward::{Rewards, check_rewards, rewards, signal_health};
 
 pub(crate) use group::{check_binary, check_distinct, check_pointer, check_pool, check_share};
+pub(crate) use input::read_text;
 pub(crate) use json::number_or_bool;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::DataError;
 use super::{Dataset, Group, Trajectory};
+use crate::finite::Finite;
 use crate::record::SignalHealth;
 use crate::spec::{Normalize, RewardMode, RewardParams, Score};
 
@@ -153,7 +154,8 @@ pub fn signal_health(dataset: &Dataset, params: &RewardParams) -> SignalHealth {
     SignalHealth {
         groups,
         flat_groups: distinct.get(&1).copied().unwrap_or(0),
-        mean_range: if groups == 0 { 0.0 } else { range / groups as f64 },
+        // Rewards lie between two limits.
+        mean_range: Finite::new(range / groups.max(1) as f64).unwrap_or_default(),
         distinct,
     }
 }

@@ -512,7 +512,7 @@ fn factqa_is_as_its_description_says() {
     assert_eq!((1000.0 * health.flat_groups as f64 / 387.0).round(), 475.0);
     assert_eq!(health.distinct.values().sum::<usize>(), 387);
     assert_eq!(health.distinct.keys().max(), Some(&2));
-    assert!((health.mean_range - (387 - health.flat_groups) as f64 / 387.0).abs() < 1e-12);
+    assert!((*health.mean_range - (387 - health.flat_groups) as f64 / 387.0).abs() < 1e-12);
     // Graded scores tell trajectories apart in every group.
     let graded = RewardParams { mode: RewardMode::Hard01PlusGtprob, ..RewardParams::default() };
     assert_eq!(signal_health(&all, &graded).flat_groups, 0);

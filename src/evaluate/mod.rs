@@ -7,5 +7,5 @@ mod references;
 mod tests;
 
 pub use error::EvaluateError;
-pub use logged::{EvalQuery, Logged};
+pub use logged::{EvalQuery, Logged, NotFinite};
 pub use references::references;

@@ -87,10 +87,10 @@ pub fn why(results: &SweepResults, name: &str, shot: usize) -> Result<Why, Repor
             Answer {
                 query_id: line.query_id,
                 selection: line.selection.clone(),
-                score: line.score,
-                log_prob: line.log_prob,
+                score: line.score.get(),
+                log_prob: line.log_prob.get(),
                 baseline_selection: other.map(|other| other.selection.clone()),
-                baseline_score: other.map(|other| other.score),
+                baseline_score: other.map(|other| other.score.get()),
             }
         })
         .collect();

@@ -21,6 +21,8 @@ pub enum RunError {
     Checkpoint(#[from] CheckpointError),
     #[error("`{}` does not fit the model of the sweep: {cause}\nhint: compare `[model]` and the embeddings with `sweep ckpt show`", path.display())]
     WarmStart { path: PathBuf, cause: String },
+    #[error("`{}` cannot be trained from: {cause}\nhint: its training diverged; start from an earlier checkpoint (`sweep ckpt ls` lists them)", path.display())]
+    NotFinite { path: PathBuf, cause: String },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

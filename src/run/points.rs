@@ -11,7 +11,9 @@ use super::pool::beside_training;
 use super::session::Session;
 use super::stages::StageTable;
 use crate::checkpoint;
+use crate::evaluate::NotFinite;
 use crate::event::Event;
+use crate::finite::Finite;
 use crate::learn::{Device, Query, panics, scores_of};
 use crate::plan::{StageProgress, model_of};
 use crate::store::{
@@ -158,18 +160,24 @@ impl PointTable {
         }
         let stages = &*stages;
         let one = |&(index, epoch): &(usize, u32)| -> Result<Finished, RunError> {
-            let (record, scores, metrics) = evaluate(session, stages, index, epoch, device)?;
+            let (record, scores, metrics) = match evaluate(session, stages, index, epoch, device)? {
+                Ok(evaluated) => evaluated,
+                Err(cause) => return Ok(Err((PointStatus::Infeasible, format!("evaluation: {cause}")))),
+            };
             // Before the point counts as finished: an interrupted export is made again with it.
             export(session, store, session.plan.points[index].stage, epoch)?;
             write(session, store, &record, &scores, &metrics)?;
             let average = average(session, &scores);
-            let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
+            let val_loss = metrics.last().and_then(|epoch| epoch.val_loss).map(f64::from);
             Ok(Ok(Event::PointDone { point: record.name, stage: record.stage, average, val_loss }))
         };
         // A defect costs the point that it happens to, and no other.
         let caught = |reached: &(usize, u32)| {
             let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(reached)));
-            tried.unwrap_or_else(|payload| Ok(Err(panics::message_of(payload.as_ref()))))
+            tried.unwrap_or_else(|payload| {
+                let cause = panics::message_of(payload.as_ref());
+                Ok(Err((PointStatus::Failed, format!("its evaluation failed: {cause}"))))
+            })
         };
         // A GPU evaluates one model at a time; cores share the models among them.
         let finished: Vec<Result<Finished, RunError>> = match device {
@@ -183,9 +191,8 @@ impl PointTable {
                     log(&event);
                     self.ended[index] = Some(PointStatus::Done);
                 }
-                Ok(Err(cause)) => {
-                    let cause = format!("its evaluation failed: {cause}");
-                    let lost = (index, PointStatus::Failed, cause);
+                Ok(Err((status, cause))) => {
+                    let lost = (index, status, cause);
                     first_error = first_error.and(self.give_up(session, store, stages, lost, log));
                 }
                 Err(error) => first_error = first_error.and(Err(error)),
@@ -225,8 +232,8 @@ impl PointTable {
     }
 }
 
-/// A point that has its results, or the defect that kept it from them.
-type Finished = Result<Event, String>;
+/// A point that has its results, or how it ended without them and why.
+type Finished = Result<Event, (PointStatus, String)>;
 
 /// What becomes of points that have failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,7 +283,7 @@ fn evaluate(
     index: usize,
     epoch: u32,
     device: Device,
-) -> Result<Evaluated, RunError> {
+) -> Result<Result<Evaluated, NotFinite>, RunError> {
     let planned = session.plan.points[index];
     let model = model_of(&session.plan, planned.stage).1;
     let weights = stages.weights(session, planned.stage, epoch)?;
@@ -294,13 +301,18 @@ fn evaluate(
             .collect();
         let embeddings = &session.dataset.embeddings;
         let logits = scores_of(device, &layout, &flat, embeddings, &queries, model.temperature);
-        scores = logged.select(&logits);
+        scores = match logged.select(&logits) {
+            Ok(scores) => scores,
+            Err(cause) => return Ok(Err(cause)),
+        };
     }
     let (start, start_epoch) = stages.start_of(session, planned.stage);
     let before = stages.weights(session, start, start_epoch)?;
     let mut point = record(session, index, Some(epoch), PointStatus::Done, None);
-    point.movement = checkpoint::compare(&before, &weights)?.movement();
-    Ok((point, scores, chain_metrics(session, stages, index, epoch)))
+    // What has left zero has moved by no share of anything.
+    let movement = checkpoint::compare(&before, &weights)?.movement().into_iter();
+    point.movement = movement.filter_map(|(name, share)| Some((name, Finite::new(share)?))).collect();
+    Ok(Ok((point, scores, chain_metrics(session, stages, index, epoch))))
 }
 
 fn record(
@@ -373,7 +385,7 @@ fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Opti
     session.logged.as_ref()?;
     let means: Vec<f64> = scores
         .values()
-        .map(|shot| shot.iter().map(|query| query.score).sum::<f64>() / shot.len().max(1) as f64)
+        .map(|shot| shot.iter().map(|query| query.score.get()).sum::<f64>() / shot.len().max(1) as f64)
         .collect();
     (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
 }

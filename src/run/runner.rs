@@ -377,7 +377,9 @@ impl<'a> Runner<'a> {
 
     /// Says once, after the first epoch, what fits into the time that is left.
     fn estimate(&mut self, log: &mut dyn FnMut(&Event)) {
-        let (Some(budget), Some(speed), false) = (&self.budget, self.pace.speed(), self.estimated) else {
+        let (Some(budget), Some(speed), false) =
+            (&self.budget, self.pace.speed().filter(|speed| speed.is_finite()), self.estimated)
+        else {
             return;
         };
         self.estimated = true;

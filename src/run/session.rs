@@ -214,6 +214,10 @@ fn warm_starts(spec: &SweepSpec, dim: usize) -> Result<WarmStarts, RunError> {
         let Some(path) = &point.config.train.init else { continue };
         if !hashes.contains_key(path) {
             let weights = checkpoint::read(path)?.weights;
+            if let Some((name, at, value)) = checkpoint::not_finite(&weights) {
+                let cause = format!("its parameter `{name}` holds {value} (value {at}, counted from 0)");
+                return Err(RunError::NotFinite { path: path.clone(), cause });
+            }
             // The weights' hash, not the file's: the same weights in another format are the same start.
             let content = checkpoint::content_hash(&weights);
             hashes.insert(path.clone(), content.clone());

@@ -393,7 +393,7 @@ impl StageTable {
         }
         facts.parent = content_of(self.start_of(session, index));
         if let Some(EpochRecord { metrics, .. }) = record.epochs.last() {
-            facts.kl_beta_end = metrics.beta;
+            facts.kl_beta_end = metrics.beta.map(f64::from);
             let known =
                 metrics.figures().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
             facts.metrics = known.collect();
@@ -472,9 +472,9 @@ fn event_of(record: &StageRecord) -> Event {
             stage,
             phase: metrics.phase.clone(),
             epoch: metrics.epoch,
-            train_loss: metrics.train_loss,
-            val_loss: metrics.val_loss,
-            seconds: metrics.seconds,
+            train_loss: metrics.train_loss.get(),
+            val_loss: metrics.val_loss.map(f64::from),
+            seconds: metrics.seconds.get(),
         },
         (cause, _) => Event::StageDiverged {
             stage,

@@ -266,7 +266,7 @@ fn compare(
         check.selections_of += old.len();
         for (old, new) in old.iter().zip(new).filter(|(old, new)| differ(old, new)) {
             check.selections += 1;
-            let tie = old.query_id == new.query_id && (old.log_prob - new.log_prob).abs() <= TIE;
+            let tie = old.query_id == new.query_id && (*old.log_prob - *new.log_prob).abs() <= TIE;
             check.selections_wrong += usize::from(!tie);
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::finite::Finite;
 use crate::record::{EpochMetrics, PointStatus, QueryScore, ReferenceResult, SignalHealth};
 use crate::spec::{EvalParams, ExportFormat, PointConfig};
 
@@ -47,7 +48,7 @@ pub struct PointResult {
     pub metrics: Vec<EpochMetrics>,
     /// Relative parameter change from the parent (`||after - before||2 / ||before||2`), per parameter group
     /// and under the key `all`.
-    pub movement: BTreeMap<String, f64>,
+    pub movement: BTreeMap<String, Finite>,
     /// The checkpoint, relative to the sweep's directory.
     pub checkpoint: Option<PathBuf>,
 }
@@ -102,7 +103,7 @@ pub struct PointRecord {
     pub evaluation: Option<String>,
     pub trainable: usize,
     pub total: usize,
-    pub movement: BTreeMap<String, f64>,
+    pub movement: BTreeMap<String, Finite>,
     /// Relative to the sweep's directory: `stages/<hash>/grpo_epoch3.safetensors`.
     pub checkpoint: Option<PathBuf>,
     /// What a later version of the program added: kept when the record is written again.

@@ -205,7 +205,7 @@ impl World {
         }
         for (want, got) in want.metrics.iter().zip(&got.metrics) {
             let at = format!("member {id} epoch {} val_loss", want.epoch);
-            near(&at, got.val_loss.unwrap(), want.val_loss.unwrap(), 2e-5);
+            near(&at, *got.val_loss.unwrap(), *want.val_loss.unwrap(), 2e-5);
         }
         let (Some(want_end), Some(got_end)) = (&want.progress, &got.progress) else { return };
         assert_eq!(want_end.state.steps, got_end.state.steps);

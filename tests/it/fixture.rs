@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sweep::disk;
+use sweep::finite::Finite;
 use sweep::spec::{
     DataParams, EvalParams, FreezeSet, ModelParams, ParamGroup, Point, PointConfig, RewardParams, ScoreField,
     TrainParams,
@@ -32,10 +33,15 @@ pub fn sweep(name: &str) -> SweepResults {
         health: Some(SignalHealth {
             groups: 300,
             flat_groups: 40,
-            mean_range: 0.8,
+            mean_range: finite(0.8),
             distinct: BTreeMap::from([(1, 40), (2, 200), (3, 60)]),
         }),
     }
+}
+
+/// `value`, which is finite.
+pub fn finite(value: f64) -> Finite {
+    Finite::new(value).expect("a number")
 }
 
 /// A configuration with every default.
@@ -92,12 +98,14 @@ pub fn backbone() -> Value {
 }
 
 /// Relative movement per group.
-pub fn movement(frozen: bool, size: f64) -> BTreeMap<String, f64> {
-    let mut movement: BTreeMap<String, f64> = ParamGroup::ALL
+pub fn movement(frozen: bool, size: f64) -> BTreeMap<String, Finite> {
+    let mut movement: BTreeMap<String, Finite> = ParamGroup::ALL
         .into_iter()
-        .map(|group| (group.name().to_owned(), if frozen && group.is_backbone() { 0.0 } else { size }))
+        .map(|group| {
+            (group.name().to_owned(), finite(if frozen && group.is_backbone() { 0.0 } else { size }))
+        })
         .collect();
-    movement.insert("all".to_owned(), size);
+    movement.insert("all".to_owned(), finite(size));
     movement
 }
 
@@ -106,29 +114,29 @@ pub fn epochs(config: &PointConfig, rce: u32) -> Vec<EpochMetrics> {
     let warm_up = (1..=rce).map(|epoch| EpochMetrics {
         phase: "rce".to_owned(),
         epoch,
-        train_loss: 8.0 - 0.4 * f64::from(epoch),
-        val_loss: Some(7.9 - 0.2 * f64::from(epoch)),
-        temperature: Some(2.0 - 0.5 * f64::from(epoch)),
-        grad_norm: 1.5,
-        seconds: 0.25,
+        train_loss: finite(8.0 - 0.4 * f64::from(epoch)),
+        val_loss: Finite::new(7.9 - 0.2 * f64::from(epoch)),
+        temperature: Finite::new(2.0 - 0.5 * f64::from(epoch)),
+        grad_norm: finite(1.5),
+        seconds: finite(0.25),
         ..EpochMetrics::default()
     });
     let beta = config.train.kl_beta;
     let grpo = (1..=config.train.grpo_epochs.max(1)).map(|epoch| EpochMetrics {
         phase: "grpo".to_owned(),
         epoch,
-        train_loss: -0.02 * f64::from(epoch),
-        ppo_loss: Some(-0.03 * f64::from(epoch)),
-        kl: Some(0.01 * f64::from(epoch) * (config.train.grpo_lr / 5e-6) * (0.15 / beta)),
-        mean_ratio: Some(1.0 + 0.01 * f64::from(epoch)),
-        advantage_mean: Some(0.0),
-        advantage_std: Some(0.9),
-        advantage_max: Some(1.15),
-        beta: Some(beta),
-        val_loss: Some(7.4 + 0.03 * f64::from(epoch) * f64::from(epoch - 1)),
-        grad_norm: 2.5,
-        seconds: 0.25,
-        clipped_share: Some(0.8),
+        train_loss: finite(-0.02 * f64::from(epoch)),
+        ppo_loss: Finite::new(-0.03 * f64::from(epoch)),
+        kl: Finite::new(0.01 * f64::from(epoch) * (config.train.grpo_lr / 5e-6) * (0.15 / beta)),
+        mean_ratio: Finite::new(1.0 + 0.01 * f64::from(epoch)),
+        advantage_mean: Finite::new(0.0),
+        advantage_std: Finite::new(0.9),
+        advantage_max: Finite::new(1.15),
+        beta: Finite::new(beta),
+        val_loss: Finite::new(7.4 + 0.03 * f64::from(epoch) * f64::from(epoch - 1)),
+        grad_norm: finite(2.5),
+        seconds: finite(0.25),
+        clipped_share: Finite::new(0.8),
         ..EpochMetrics::default()
     });
     warm_up.chain(grpo).collect()
@@ -151,12 +159,13 @@ pub fn score_sums(point: &mut PointResult, queries: u64, sums: &[(usize, f64)], 
 /// One line of `selections.jsonl`.
 pub fn line(query: u64, shot: usize, score: f64, choice: u32) -> QueryScore {
     let selection = (0..shot as u32).map(|step| (choice * 7 + step + query as u32 % 5) % 64).collect();
-    QueryScore { query_id: 1000 + query, shot, selection, trajectory: choice as usize, score, log_prob: -3.5 }
+    let (score, log_prob) = (finite(score), finite(-3.5));
+    QueryScore { query_id: 1000 + query, shot, selection, trajectory: choice as usize, score, log_prob }
 }
 
 /// A reference policy with one score for all queries.
 pub fn reference(name: &str, queries: usize, shots: &[usize], score: f64) -> ReferenceResult {
-    let scores = shots.iter().map(|shot| (*shot, vec![score; queries])).collect();
+    let scores = shots.iter().map(|shot| (*shot, vec![finite(score); queries])).collect();
     ReferenceResult { name: name.to_owned(), scores }
 }
 

@@ -259,10 +259,10 @@ fn compare_run(
         assert_eq!(epoch.phase, want["phase"].as_str().unwrap());
         assert_eq!(u64::from(epoch.epoch), want["epoch"].as_u64().unwrap() + 1);
         let loss = want.get("rce_loss").or(want.get("grpo_loss")).unwrap().as_f64().unwrap();
-        close(&at("loss"), epoch.train_loss, loss, limits.epoch, limits.relative);
+        close(&at("loss"), *epoch.train_loss, loss, limits.epoch, limits.relative);
         close(
             &at("val"),
-            epoch.val_loss.unwrap(),
+            *epoch.val_loss.unwrap(),
             want["val_loss"].as_f64().unwrap(),
             limits.val_loss,
             false,
@@ -277,7 +277,7 @@ fn compare_run(
             ("beta", epoch.beta),
         ] {
             if let Some(want) = want.get(name).and_then(Value::as_f64) {
-                close(&at(name), got.unwrap(), want, limits.epoch, limits.relative);
+                close(&at(name), *got.unwrap(), want, limits.epoch, limits.relative);
             }
         }
     }

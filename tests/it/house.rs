@@ -9,55 +9,23 @@ use std::path::{Path, PathBuf};
 use crate::sandbox::repository;
 
 /// Every room (a folder or a file of `src`) and the rooms it may import, from the top floor down.
-const ROOMS: &[(&str, &[&str])] = &[
-    ("main", &["cli"]),
-    (
-        "cli",
-        &[
-            "run",
-            "report",
-            "evaluate",
-            "learn",
-            "data",
-            "store",
-            "plan",
-            "checkpoint",
-            "spec",
-            "disk",
-            "record",
-            "event",
-            "text",
-        ],
-    ),
-    (
-        "run",
-        &[
-            "report",
-            "evaluate",
-            "learn",
-            "data",
-            "store",
-            "plan",
-            "checkpoint",
-            "spec",
-            "disk",
-            "record",
-            "event",
-            "text",
-        ],
-    ),
-    ("report", &["store", "spec", "disk", "record", "text"]),
-    ("evaluate", &["data", "spec", "record"]),
-    ("learn", &["data", "plan", "checkpoint", "spec", "disk", "record"]),
-    ("store", &["plan", "checkpoint", "spec", "disk", "record", "event"]),
-    ("data", &["checkpoint", "spec", "record"]),
-    ("plan", &["spec"]),
-    ("checkpoint", &["spec", "disk"]),
-    ("spec", &["text"]),
-    ("disk", &[]),
-    ("record", &[]),
-    ("event", &[]),
-    ("text", &[]),
+const ROOMS: &[(&str, &str)] = &[
+    ("main", "cli"),
+    ("cli", "run report evaluate learn data store plan checkpoint spec disk record event text finite"),
+    ("run", "report evaluate learn data store plan checkpoint spec disk record event text finite"),
+    ("report", "store spec disk record text finite"),
+    ("evaluate", "data spec record finite"),
+    ("learn", "data plan checkpoint spec disk record finite"),
+    ("store", "plan checkpoint spec disk record event finite"),
+    ("data", "checkpoint spec disk record finite"),
+    ("plan", "spec"),
+    ("checkpoint", "spec disk"),
+    ("spec", "text"),
+    ("disk", ""),
+    ("record", "finite"),
+    ("event", ""),
+    ("text", ""),
+    ("finite", ""),
 ];
 
 /// Words of what is trained, which the rooms below must not know.
@@ -126,7 +94,7 @@ impl House {
     }
 
     /// Arrows between rooms that the table does not have.
-    fn forbidden(&self, rooms: &[(&str, &[&str])]) -> Vec<String> {
+    fn forbidden(&self, rooms: &[(&str, &str)]) -> Vec<String> {
         let mut found = Vec::new();
         for (from, files) in self.arrows() {
             let room = self.0[from].path[0].as_str();
@@ -137,7 +105,7 @@ impl House {
             };
             for to in files {
                 let other = self.0[to].path[0].as_str();
-                if other != room && !allowed.contains(&other) {
+                if other != room && !allowed.split(' ').any(|name| name == other) {
                     found.push(format!("{} imports {}", self.name(from), self.name(to)));
                 }
             }
@@ -290,8 +258,8 @@ fn imports_go_down() {
         file!()
     );
     for (index, (room, allowed)) in ROOMS.iter().enumerate() {
-        let below = |other: &&str| ROOMS[index + 1..].iter().any(|(name, _)| *name == *other);
-        assert!(allowed.iter().all(|other| below(&other)), "`{room}` may import what is above it");
+        let below = |other: &str| ROOMS[index + 1..].iter().any(|(name, _)| *name == other);
+        assert!(allowed.split_whitespace().all(below), "`{room}` may import what is above it");
     }
 }
 
@@ -313,7 +281,7 @@ fn planted_faults_are_found() {
         path: path.split('/').map(str::to_owned).collect(),
         text: code(text),
     };
-    let rooms: &[(&str, &[&str])] = &[("cli", &["disk"]), ("disk", &[])];
+    let rooms: &[(&str, &str)] = &[("cli", "disk"), ("disk", "")];
     let house = House(vec![
         source("cli", "mod a;\nmod b;\npub use a::A;\n"),
         source("cli/a", "use super::b::{\n    B,\n    other::{C},\n};\n"),

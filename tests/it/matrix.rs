@@ -1,6 +1,7 @@
 //! The results matrix: what its numbers say, and that they are the same wherever they are computed.
 
 use serde_json::json;
+use sweep::finite::Finite;
 use sweep::report::{Detail, LayoutOptions, Matrix, MatrixOptions, RowStatus, Verdict, layout, matrix};
 use sweep::store::{PointStatus, SweepResults};
 
@@ -20,7 +21,7 @@ pub fn lab_table() -> SweepResults {
         fixture::score_sums(&mut point, 200, &sums(shots), choice);
         for lines in point.scores.values_mut() {
             let shift = if choice == 1 { 9 } else { 0 };
-            let scores: Vec<f64> = lines.iter().map(|line| line.score).collect();
+            let scores: Vec<Finite> = lines.iter().map(|line| line.score).collect();
             for (place, line) in lines.iter_mut().enumerate() {
                 line.score = scores[(place + shift) % 200];
             }
@@ -211,7 +212,7 @@ fn points_that_hardly_moved_say_why() {
     let mut results = lab_table();
     results.points[0].movement = fixture::movement(true, 0.0001);
     let last = results.points[0].metrics.last_mut().expect("an epoch");
-    last.ppo_loss = Some(-0.001);
+    last.ppo_loss = Finite::new(-0.001);
     let text = computed(&results).to_markdown();
     assert!(
         text.contains(
@@ -224,7 +225,8 @@ fn points_that_hardly_moved_say_why() {
         assert!(!text.contains(cause), "{text}");
     }
     let last = results.points[0].metrics.last_mut().expect("an epoch");
-    (last.ppo_loss, last.advantage_std, last.clipped_share) = (Some(-1.0), Some(0.04), Some(0.95));
+    (last.ppo_loss, last.advantage_std, last.clipped_share) =
+        (Finite::new(-1.0), Finite::new(0.04), Finite::new(0.95));
     let text = computed(&results).to_markdown();
     assert!(text.contains("advantages hardly differ (standard deviation 0.040)"), "{text}");
     assert!(text.contains("95 % of the gradients were clipped"), "{text}");
@@ -232,7 +234,7 @@ fn points_that_hardly_moved_say_why() {
     // Large enough steps, and nothing else to blame.
     results.points[0].config.train.grpo_lr = 1e-3;
     let last = results.points[0].metrics.last_mut().expect("an epoch");
-    (last.advantage_std, last.clipped_share) = (Some(0.9), Some(0.5));
+    (last.advantage_std, last.clipped_share) = (Finite::new(0.9), Finite::new(0.5));
     let text = computed(&results).to_markdown();
     assert!(text.contains("no cause visible in its metrics"), "{text}");
 }
