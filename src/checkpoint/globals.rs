@@ -9,9 +9,8 @@ pub(super) fn runs_code(module: &str, name: &str) -> bool {
     match package {
         "os" | "posix" | "nt" | "subprocess" | "sys" | "importlib" | "runpy" | "pty" | "ctypes"
         | "socket" | "shutil" | "commands" | "popen2" | "code" | "codeop" | "imp" | "pkgutil"
-        | "zipimport" | "marshal" | "pickle" | "_pickle" | "cPickle" | "dill" | "cloudpickle"
-        | "webbrowser" | "pdb" | "bdb" | "timeit" | "pip" | "venv" | "ensurepip" | "requests" | "urllib"
-        | "http" | "ftplib" | "tempfile" => true,
+        | "zipimport" | "marshal" | "pickle" | "_pickle" | "cPickle" | "webbrowser" | "pdb" | "bdb"
+        | "timeit" | "pip" => true,
         "types" | "new" => matches!(name, "CodeType" | "FunctionType" | "MethodType" | "LambdaType"),
         "operator" | "_operator" => matches!(name, "attrgetter" | "methodcaller"),
         "torch" => matches!(
