@@ -15,6 +15,15 @@ pub fn thousands(number: impl Display) -> String {
     text
 }
 
+/// `word` as a shell takes it, for commands that people copy.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// `1 point`, `72 points`.
 pub fn plural(count: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })

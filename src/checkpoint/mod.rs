@@ -22,8 +22,8 @@ mod torch;
 mod torch_read;
 mod torch_write;
 mod unpickle;
+mod weights;
 
-use std::collections::BTreeMap;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -36,35 +36,10 @@ pub use find::{Found, Latest, find, latest, named};
 pub use lookup::{KEYS, agrees};
 pub use safetensors_file::{read_tensors, write_tensors};
 pub use torch_write::export;
+pub use weights::{Array, Checkpoint, Summary, Weights};
 
 use error::Flaw;
 use torch_read::TorchFile;
-
-/// A dense f32 array, row-major.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Array {
-    pub shape: Vec<usize>,
-    pub values: Vec<f32>,
-}
-
-/// Parameters of one model by their checkpoint names (`input_proj.weight`,
-/// `cross_attn_layers.0.in_proj_weight`, ...).
-pub type Weights = BTreeMap<String, Array>;
-
-/// Weights and what is known about them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Checkpoint {
-    pub weights: Weights,
-    pub facts: Facts,
-}
-
-/// A checkpoint without its weights: enough to list thousands of files.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
-    pub facts: Facts,
-    /// Shape of every parameter, by name.
-    pub shapes: BTreeMap<String, Vec<usize>>,
-}
 
 /// Reads weights and facts of a `.safetensors`, `.pt` or `.ckpt` file. Half and double precision become f32.
 /// [`Facts::content`] is computed from what was read; one that the header states must agree with it.
@@ -252,7 +227,7 @@ fn matrix_from(mut reader: impl Read + Seek) -> Result<Array, Flaw> {
     let tensors = match family(&mut reader)? {
         (Family::Safetensors, length) => safetensors_file::read_all(reader, length)?.1,
         (Family::Torch, length) => {
-            let archive = zip::ZipArchive::new(reader).map_err(torch_read::zip_flaw)?;
+            let archive = zip::ZipArchive::new(reader).map_err(error::zip_flaw)?;
             if numpy::is_npz(&archive) {
                 return two_dimensional(numpy::read_npz(archive, length)?);
             }

@@ -7,8 +7,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::Array;
 use super::bytes::Element;
-use super::error::Flaw;
-use super::torch_read::zip_flaw;
+use super::error::{Flaw, zip_flaw};
 
 /// What a `.npy` file begins with.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";

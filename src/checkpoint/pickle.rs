@@ -191,3 +191,17 @@ impl Pickle {
         }
     }
 }
+
+/// Longest pickle that is read: that of a model of 50,000 tensors. Reading takes up to 128 bytes per byte of pickle.
+pub(super) const MAX_PICKLE: u64 = 16 << 20;
+
+/// A little-endian two's complement integer; beyond 64 bits it is of no use here.
+pub(super) fn long(digits: &[u8]) -> Node {
+    if digits.len() > 8 {
+        return Node::Opaque("int".into());
+    }
+    let sign = if digits.last().is_some_and(|last| last & 0x80 != 0) { 0xff } else { 0 };
+    let mut bytes = [sign; 8];
+    bytes[..digits.len()].copy_from_slice(digits);
+    Node::Int(i64::from_le_bytes(bytes))
+}

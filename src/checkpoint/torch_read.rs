@@ -10,17 +10,15 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::bytes::Element;
-use super::error::Flaw;
+use super::error::{Flaw, zip_flaw};
 use super::facts::{Facts, Format, Phase};
 use super::names::{self, Names};
-use super::pickle::{Id, Node, Pickle, Storage, TensorRef};
+use super::pickle::{Id, MAX_PICKLE, Node, Pickle, Storage, TensorRef};
 use super::torch::legacy;
 use super::unpickle::unpickle;
 use super::{Array, Checkpoint, Summary};
 use crate::spec::ParamGroup;
 
-/// Longest pickle that is read: that of a model of 50,000 tensors. Reading takes up to 128 bytes per byte of pickle.
-pub(super) const MAX_PICKLE: u64 = 16 << 20;
 /// Where Lightning keeps the selector, and what precedes its names there.
 pub(super) const V2_PREFIX: &str = "lever_lm.pointer_selector.";
 /// Key of exported checkpoints under which our own facts travel.
@@ -442,14 +440,4 @@ fn entry<R: Read + Seek>(archive: &mut ZipArchive<R>, name: &str, limit: u64) ->
         .read_to_end(&mut bytes)
         .map_err(|error| Flaw::damaged(format!("its entry `{name}` cannot be read: {error}")))?;
     Ok(bytes)
-}
-
-pub(super) fn zip_flaw(error: ZipError) -> Flaw {
-    match error {
-        ZipError::Io(error) if error.raw_os_error().is_some() => Flaw::Io(error),
-        ZipError::InvalidArchive(what) => {
-            Flaw::damaged(format!("it is cut short or no longer a zip ({what})"))
-        }
-        other => Flaw::damaged(format!("as a zip: {other}")),
-    }
 }

@@ -13,8 +13,7 @@ use std::collections::HashMap;
 
 use super::error::Flaw;
 use super::globals::runs_code;
-use super::pickle::{Id, Node, Pickle};
-use super::torch::calls::long;
+use super::pickle::{Id, Node, Pickle, long};
 
 /// Most nodes that one pickle may make. A model of 100,000 tensors needs about a million.
 const MAX_NODES: usize = 2_000_000;

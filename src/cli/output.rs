@@ -33,6 +33,7 @@ static ARGS: OnceLock<OutputArgs> = OnceLock::new();
 /// Remembers the flags; called once, before anything is printed.
 pub fn configure(args: &OutputArgs) {
     let _ = ARGS.set(*args);
+    let _ = ON_TERMINAL.set(is_terminal());
 }
 
 fn coloured(terminal: bool) -> bool {
@@ -100,6 +101,10 @@ enum Stdout {
     Failed(String),
 }
 
+/// Whether stdout was a terminal at the start: one that has hung up no longer says so.
+static ON_TERMINAL: OnceLock<bool> = OnceLock::new();
+const EIO: i32 = 5;
+
 static STDOUT: Mutex<Stdout> = Mutex::new(Stdout::Open);
 
 fn stdout_state() -> MutexGuard<'static, Stdout> {
@@ -121,6 +126,10 @@ pub fn result_bytes(bytes: &[u8]) {
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => *state = Stdout::Closed,
+        // A terminal that has hung up answers with EIO: its reader has gone away like that of a pipe.
+        Err(error) if error.raw_os_error() == Some(EIO) && ON_TERMINAL.get() == Some(&true) => {
+            *state = Stdout::Closed;
+        }
         Err(error) => *state = Stdout::Failed(error.to_string()),
     }
 }

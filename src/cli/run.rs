@@ -15,7 +15,7 @@ use crate::learn::{Cancel, Device, DeviceRequest};
 use crate::run::{self, RunOptions, RunReport, Stop};
 use crate::spec::SweepSpec;
 use crate::store::SweepResults;
-use crate::text::{duration, moment};
+use crate::text::{duration, moment, quoted};
 
 /// Train and evaluate every point of a sweep and print the results matrix
 ///
@@ -178,9 +178,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
                 return Err(error);
             }
         };
-        if args.tensorboard {
-            write_events(&report)?;
-        }
+        let events = if args.tensorboard { write_events(&report) } else { Ok(()) };
         let outcome = report.outcome;
         let ended = match outcome.stopped {
             Some(Stop::Interrupted) => Some(signal_code(&signal)),
@@ -196,7 +194,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
             ));
         }
         let own = ended.unwrap_or(u8::from(outcome.failed + outcome.pending > 0));
-        args.limits.finished(own, Some(&outcome), &dir);
+        args.limits.finished(if events.is_err() { own.max(2) } else { own }, Some(&outcome), &dir);
+        events?;
         if let Some(ended) = ended {
             return Ok(ended);
         }
@@ -284,7 +283,7 @@ fn write_events(report: &RunReport) -> anyhow::Result<()> {
     output::note(&format!(
         "{} event files; `tensorboard --logdir {}` shows them",
         files.len(),
-        dir.display()
+        quoted(&dir.display().to_string())
     ));
     Ok(())
 }
@@ -325,13 +324,7 @@ fn show(report: &RunReport, json: bool) {
 
 /// The command as it was typed, for copying; after `--fresh` it names the new directory instead.
 fn continuation(limits: &LimitArgs, name: &str) -> String {
-    let quote = |argument: String| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c);
-        match !argument.is_empty() && argument.chars().all(plain) {
-            true => argument,
-            false => format!("'{}'", argument.replace('\'', r"'\''")),
-        }
-    };
+    let quote = |argument: String| quoted(&argument);
     let mut words: Vec<String> =
         std::env::args().filter(|argument| argument != "--fresh").map(quote).collect();
     if limits.fresh() {
@@ -353,6 +346,10 @@ pub fn listen(cancel: &Cancel) -> anyhow::Result<Arc<AtomicI32>> {
     let (cancel, seen) = (cancel.clone(), Arc::clone(&received));
     std::thread::spawn(move || {
         for signal in signals.forever() {
+            // A terminal that goes away may send several.
+            if signal == SIGHUP && cancel.is_raised() {
+                continue;
+            }
             if cancel.is_raised() {
                 std::process::exit(128 + signal);
             }

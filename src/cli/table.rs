@@ -13,6 +13,7 @@ use crate::report::{
     matrix, merge, merged_notes, pivot, set_baseline,
 };
 use crate::store::SweepResults;
+use crate::text::quoted;
 
 /// Print results as a table
 ///
@@ -268,7 +269,10 @@ fn check_file(file: &Path) -> anyhow::Result<u8> {
         output::note(&format!("{}: {tables} agree with the results", file.display()));
         return Ok(0);
     }
-    output::note(&format!("hint: `sweep table --write {}` regenerates the tables", file.display()));
+    output::note(&format!(
+        "hint: `sweep table --write {}` regenerates the tables",
+        quoted(&file.display().to_string())
+    ));
     Ok(1)
 }
 

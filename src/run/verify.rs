@@ -18,6 +18,7 @@ use crate::store::{
     EpochMetrics, PointResult, PointStatus, QueryScore, ResolvedRecord, StoreError, SweepResults,
     read_resolved,
 };
+use crate::text::quoted;
 
 /// Largest difference of a parameter that float32 explains: two correct programs end a training run up to 3e-5
 /// apart.
@@ -30,7 +31,7 @@ const TIE: f64 = 1e-3;
 /// Why a sweep cannot be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    #[error("`{}` has no finished point\nhint: `sweep status {}` says how it stands", .0.display(), .0.display())]
+    #[error("`{}` has no finished point\nhint: `sweep status {}` says how it stands", .0.display(), quoted(&.0.display().to_string()))]
     NothingDone(PathBuf),
     #[error(
         "input `{key}` (`{}`) is not what the sweep was trained on: its content hash is {found}, recorded is {recorded}\nhint: restore the file, or run the sweep again with the new one", .path.display()

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::choice::choice;
-use super::reward::RewardMode;
+use super::reward::RewardParams;
 
 /// Everything that can change the result of one point (paths stand for their contents).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,61 +53,6 @@ impl Default for DataParams {
             keep_fallback: false,
             require_positive: false,
         }
-    }
-}
-
-/// `[reward]`: how a trajectory's scores become one number (SPEC "Rewards").
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RewardParams {
-    pub mode: RewardMode,
-    pub hard_weight: f64,
-    pub soft_weight: f64,
-    pub rel_weight: f64,
-    /// Weight of the quality, `legacy` mode only.
-    pub alpha: f64,
-    /// Weight of the correctness, `legacy` mode only.
-    pub beta: f64,
-    /// Source of the quality, `legacy` mode only.
-    pub quality: Quality,
-    pub normalize: Normalize,
-    /// Normalized rewards are clamped to `[-clamp, clamp]` (`z_score_clamp` only).
-    pub clamp: f64,
-}
-
-impl Default for RewardParams {
-    fn default() -> Self {
-        Self {
-            mode: RewardMode::HardPlusSoft,
-            hard_weight: 1.0,
-            soft_weight: 1.0,
-            rel_weight: 0.1,
-            alpha: 0.0,
-            beta: 0.0,
-            quality: Quality::BeamScore,
-            normalize: Normalize::ZScoreClamp,
-            clamp: 3.0,
-        }
-    }
-}
-
-choice! {
-    /// What `legacy` rewards call quality: `beam_score`, or `-logprob_score`.
-    Quality {
-        BeamScore = "beam_score",
-        LogprobScore = "logprob_score",
-    }
-}
-
-choice! {
-    /// How rewards are normalized within a query group.
-    Normalize {
-        /// z-score, clamped
-        ZScoreClamp = "z_score_clamp",
-        /// z-score without clamp
-        ZScore = "z_score",
-        /// best 1 ... worst -1, equal spacing
-        Rank = "rank",
     }
 }
 

@@ -34,14 +34,13 @@ use serde::{Deserialize, Serialize};
 use choice::{choice, named};
 
 pub use config::{
-    DataParams, FreezeSet, ModelParams, Normalize, ParamGroup, PointConfig, Quality, Reference, RewardForm,
-    RewardParams, TrainParams,
+    DataParams, FreezeSet, ModelParams, ParamGroup, PointConfig, Reference, RewardForm, TrainParams,
 };
 pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
 pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};
 pub use names::NAME_LIMIT;
-pub use reward::{RewardMode, Score, Term};
+pub use reward::{Normalize, Quality, RewardMode, RewardParams, Score, Term};
 pub use schema::schema;
 pub use value::{Value, number_text};
 

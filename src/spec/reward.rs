@@ -1,8 +1,64 @@
 //! The reward formulas: a mode is a sum of weighted scores, and this table is all there is to it. Its row is read by
 //! `[reward] mode`, by the reward itself, and by the check that the data have what the mode reads.
 
+use serde::{Deserialize, Serialize};
+
 use super::choice::choice;
-use super::{Quality, RewardParams};
+
+/// `[reward]`: how a trajectory's scores become one number (SPEC "Rewards").
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RewardParams {
+    pub mode: RewardMode,
+    pub hard_weight: f64,
+    pub soft_weight: f64,
+    pub rel_weight: f64,
+    /// Weight of the quality, `legacy` mode only.
+    pub alpha: f64,
+    /// Weight of the correctness, `legacy` mode only.
+    pub beta: f64,
+    /// Source of the quality, `legacy` mode only.
+    pub quality: Quality,
+    pub normalize: Normalize,
+    /// Normalized rewards are clamped to `[-clamp, clamp]` (`z_score_clamp` only).
+    pub clamp: f64,
+}
+
+impl Default for RewardParams {
+    fn default() -> Self {
+        Self {
+            mode: RewardMode::HardPlusSoft,
+            hard_weight: 1.0,
+            soft_weight: 1.0,
+            rel_weight: 0.1,
+            alpha: 0.0,
+            beta: 0.0,
+            quality: Quality::BeamScore,
+            normalize: Normalize::ZScoreClamp,
+            clamp: 3.0,
+        }
+    }
+}
+
+choice! {
+    /// What `legacy` rewards call quality: `beam_score`, or `-logprob_score`.
+    Quality {
+        BeamScore = "beam_score",
+        LogprobScore = "logprob_score",
+    }
+}
+
+choice! {
+    /// How rewards are normalized within a query group.
+    Normalize {
+        /// z-score, clamped
+        ZScoreClamp = "z_score_clamp",
+        /// z-score without clamp
+        ZScore = "z_score",
+        /// best 1 ... worst -1, equal spacing
+        Rank = "rank",
+    }
+}
 
 choice! {
     /// The reward formulas; `w_h`, `w_s`, `w_r` are the weights of [`RewardParams`], and [`RewardMode::terms`] has them.

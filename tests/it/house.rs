@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("report", "store spec disk record text finite"),
     ("evaluate", "data spec record finite"),
     ("learn", "data plan checkpoint spec disk record finite"),
-    ("store", "plan checkpoint spec disk record event finite"),
+    ("store", "plan checkpoint spec disk record event text finite"),
     ("data", "checkpoint spec disk record finite"),
     ("plan", "spec"),
     ("checkpoint", "spec disk"),

@@ -3,7 +3,7 @@
 use super::super::error::Flaw;
 use super::super::globals::{foreign_tensor, storage_element};
 use super::super::numpy::{Dtype, Form};
-use super::super::pickle::{Id, Node, NumpyRef, Storage, TensorRef};
+use super::super::pickle::{Id, Node, NumpyRef, Storage, TensorRef, long};
 use super::super::unpickle::Machine;
 
 impl Machine<'_> {
@@ -269,17 +269,6 @@ impl Machine<'_> {
         let key = if key.len() <= 64 { key.clone() } else { return Err(wrong()) };
         self.push(Node::Storage(Box::new(Storage { element, key, count, width, start })))
     }
-}
-
-/// A little-endian two's complement integer; beyond 64 bits it is of no use here.
-pub(in super::super) fn long(digits: &[u8]) -> Node {
-    if digits.len() > 8 {
-        return Node::Opaque("int".into());
-    }
-    let sign = if digits.last().is_some_and(|last| last & 0x80 != 0) { 0xff } else { 0 };
-    let mut bytes = [sign; 8];
-    bytes[..digits.len()].copy_from_slice(digits);
-    Node::Int(i64::from_le_bytes(bytes))
 }
 
 /// `np.float64(...)` and its kin, which metrics are often made of.

@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 
 use super::super::error::Flaw;
-use super::super::pickle::{Node, Pickle};
-use super::super::torch_read::MAX_PICKLE;
+use super::super::pickle::{MAX_PICKLE, Node, Pickle};
 use super::super::unpickle::unpickle_first;
 
 /// 0x1950a86a20f9469cfc6c as a pickle writes it, after the protocol.
