@@ -42,8 +42,8 @@ pub struct TableArgs {
     /// Figure that --rows/--cols shows and --best ranks by: average, shot_1, delta, val_loss, kl, ...
     #[arg(long, value_name = "COLUMN")]
     metric: Option<String>,
-    /// Only rows with this value; repeat a key for alternatives
-    #[arg(long = "where", value_name = "KEY=VALUE")]
+    /// Only the rows with this value: `freeze=backbone`, `kl_beta=0.1,0.15`; a key given again is an alternative
+    #[arg(long = "where", value_name = "KEY=VALUE", env = "SWEEP_WHERE", value_delimiter = ';')]
     conditions: Vec<String>,
     /// Sort by a figure, best first
     #[arg(long, value_name = "COLUMN")]

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::output;
+use crate::report::point_named;
 use crate::spec::ExportFormat;
-use crate::store;
+use crate::store::{self, SweepResults};
 
 /// Points DIR/current at a point's checkpoint and prints how to use it
 ///
@@ -15,7 +16,7 @@ pub struct UseArgs {
     /// Results directory of a sweep
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Name of a point, as in the results matrix
+    /// Name of a point, as in the results matrix, or key=value,...
     #[arg(value_name = "POINT", conflicts_with_all = ["back", "baseline"])]
     point: Option<String>,
     /// The point that was in use before
@@ -33,6 +34,10 @@ pub struct UseArgs {
 pub fn run(args: &UseArgs) -> anyhow::Result<u8> {
     let directory = &args.directory;
     let in_use = match &args.point {
+        Some(point) if point.contains('=') => {
+            let results = SweepResults::read(directory)?;
+            store::use_point(directory, &results.points[point_named(&results, point)?].name)?
+        }
         Some(point) => store::use_point(directory, point)?,
         None if args.back => store::back(directory)?,
         None if args.baseline => store::use_baseline(directory)?,

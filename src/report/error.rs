@@ -24,8 +24,10 @@ pub enum ReportError {
     UnknownMetric { name: String, known: String },
     #[error("a pivot table needs two different axes, and both are `{0}`")]
     SameAxis(String),
-    #[error("the baseline `{text}` matches {count} points of `{sweep}`\nhint: also give {missing}")]
+    #[error("`{text}` matches {count} points of `{sweep}`\nhint: also give {missing}")]
     AmbiguousBaseline { text: String, sweep: String, count: usize, missing: String },
+    #[error("`{text}` is several points: {points}\nhint: name one of them, or add seed=N")]
+    AmbiguousPoint { text: String, points: String },
     #[error("`{sweep}` has no point `{name}`{hint}")]
     UnknownPoint { sweep: String, name: String, hint: String },
     #[error("`{sweep}` was not evaluated at {shot} shots\nhint: its shot counts are {known}")]

@@ -41,7 +41,7 @@ pub use matrix_csv::MatrixFileError;
 pub use merge::{merge, merged_notes};
 pub use observations::{Observation, observations};
 pub use pivot::pivot;
-pub use select::{Condition, Metric, set_baseline};
+pub use select::{Condition, Metric, point_named, set_baseline};
 pub use svg::Figure;
 pub use why::{Answer, Comparison, Why, why};
 
