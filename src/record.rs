@@ -101,3 +101,42 @@ pub struct SignalHealth {
     /// `distinct[n]` = number of groups with `n` distinct raw rewards.
     pub distinct: BTreeMap<usize, usize>,
 }
+
+/// Queries that are evaluated and were trained on, and queries that may be their own demonstration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Leaks {
+    /// Evaluation queries that were looked at.
+    pub queries: usize,
+    /// Of them, those that are training queries by their id, and others whose embedding is that of one.
+    pub by_id: usize,
+    pub by_embedding: usize,
+    /// Queries whose own id is in their pool.
+    pub evaluation_in_own_pool: usize,
+    pub training_in_own_pool: usize,
+}
+
+impl Leaks {
+    /// One sentence for each kind that was found.
+    pub fn sentences(&self) -> Vec<String> {
+        let Self { queries, by_id, by_embedding, evaluation_in_own_pool, training_in_own_pool } = *self;
+        let seen = by_id + by_embedding;
+        let mut found = Vec::new();
+        if seen > 0 {
+            found.push(format!(
+                "{seen} of {queries} evaluation queries are training queries ({by_id} by id, {by_embedding} by equal embeddings): accuracy on them says nothing of new queries"
+            ));
+        }
+        if evaluation_in_own_pool > 0 {
+            found.push(format!(
+                "{evaluation_in_own_pool} of {queries} evaluation queries are in their own pools: their answer may be among their demonstrations"
+            ));
+        }
+        if training_in_own_pool > 0 {
+            found.push(format!(
+                "{training_in_own_pool} queries of the training data are in their own pools: what they teach is to choose themselves"
+            ));
+        }
+        found
+    }
+}

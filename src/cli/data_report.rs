@@ -10,7 +10,7 @@ use crate::data::{self, Dataset, Dropped, Embeddings, Facts, Inspection, MethodS
 use crate::evaluate::{Logged, references};
 use crate::finite::Finite;
 use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, Score, ScoreField};
-use crate::store::SignalHealth;
+use crate::store::{Leaks, SignalHealth};
 
 /// The findings about one data set.
 #[derive(Debug, Serialize)]
@@ -38,6 +38,8 @@ pub struct Report {
     rewards: Vec<RewardReport>,
     /// `null` without `[eval]`.
     evaluation: Option<EvalReport>,
+    /// Evaluation queries that training would see.
+    leaks: Leaks,
     /// Identity of the data set.
     digest: String,
     /// Usable, but perhaps not meant; `hint:` on its own line.
@@ -91,6 +93,7 @@ impl Report {
             methods: facts.methods.clone(),
             rewards: Vec::new(),
             evaluation: None,
+            leaks: Leaks::default(),
             digest: dataset.digest.clone(),
             warnings: general_warnings(dataset, facts),
             errors: Vec::new(),
@@ -133,6 +136,13 @@ impl Report {
         });
     }
 
+    /// Adds what evaluation and training have in common, which should be nothing.
+    pub fn add_leaks(&mut self, leaks: Leaks) {
+        let hint = "hint: evaluate on queries that are not in the training data";
+        self.warnings.extend(leaks.sentences().into_iter().map(|found| format!("{found}\n{hint}")));
+        self.leaks = leaks;
+    }
+
     /// The report for people.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", self.trajectories.display());
@@ -172,6 +182,14 @@ impl Report {
         }
         if let Some(evaluation) = &self.evaluation {
             text.push_str(&evaluation.text());
+            if self.leaks.sentences().is_empty() {
+                // Writing to a string cannot fail.
+                let _ = writeln!(
+                    text,
+                    "  {:<14} none of the {} queries is a training query or in its own pool",
+                    "overlap", self.leaks.queries
+                );
+            }
         }
         text
     }

@@ -59,6 +59,9 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<u8> {
             for warning in &session.spec.warnings {
                 output::note(&format!("warning: {warning}"));
             }
+            for leak in session.leaks().sentences() {
+                output::note(&format!("warning: {leak}"));
+            }
             output::result(&plan_text::text(&planned));
         }
         inventory.expect(&SweepDir::new(&options.root, &session.spec.name), &session.plan);

@@ -97,6 +97,7 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
         export: spec.export.clone(),
         inputs: session.inputs.clone(),
         health: session.health(),
+        leaks: session.leaks(),
         provenance,
     };
     store.write_request(&spec.source, &resolved)?;

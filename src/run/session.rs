@@ -8,11 +8,11 @@ use std::sync::Arc;
 use super::error::RunError;
 use crate::checkpoint::{self, Weights};
 use crate::data::{self, Dataset};
-use crate::evaluate::Logged;
+use crate::evaluate::{Logged, leaks};
 use crate::learn::{EngineParams, Layout, RewardTable, Shape, fresh_weights};
 use crate::plan::{self, Inputs, Origin, Plan, StageKind};
 use crate::spec::{FreezeSet, ModelParams, PointConfig, RewardParams, SweepSpec};
-use crate::store::SignalHealth;
+use crate::store::{Leaks, SignalHealth};
 use crate::text::thousands;
 
 /// The inputs of a sweep, read and checked, and its plan.
@@ -121,6 +121,11 @@ impl Session {
         self.spec.points.first().map(|point| data::signal_health(&self.dataset, &point.config.reward))
     }
 
+    /// Evaluation queries that training will see.
+    pub fn leaks(&self) -> Leaks {
+        leaks(&self.dataset, self.logged.as_ref())
+    }
+
     /// What a careful person wants to know before training starts: rewards RCE uses, what is frozen and how
     /// much is trained, where the weights come from.
     pub fn notices(&self) -> Vec<String> {
@@ -155,6 +160,7 @@ impl Session {
                 health.flat_groups, health.groups
             ));
         }
+        notices.extend(self.leaks().sentences().into_iter().map(|found| format!("warning: {found}")));
         notices
     }
 }

@@ -16,7 +16,7 @@ mod stage;
 mod status;
 mod writer;
 
-pub use crate::record::{EpochMetrics, PointStatus, QueryScore, ReferenceResult, SignalHealth};
+pub use crate::record::{EpochMetrics, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth};
 pub use audit::audit;
 pub use current::{InUse, UseError, back, in_use, use_baseline, use_point};
 pub use error::StoreError;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::finite::Finite;
-use crate::record::{EpochMetrics, PointStatus, QueryScore, ReferenceResult, SignalHealth};
+use crate::record::{EpochMetrics, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth};
 use crate::spec::{EvalParams, ExportFormat, PointConfig};
 
 /// One sweep's results, read from its directory; complete or not.
@@ -27,6 +27,8 @@ pub struct SweepResults {
     pub eval: Option<EvalParams>,
     /// How much signal the training rewards carry.
     pub health: Option<SignalHealth>,
+    /// Evaluation queries that training has seen; empty in results of earlier versions.
+    pub leaks: Leaks,
 }
 
 /// One point's row.
@@ -81,6 +83,8 @@ pub struct ResolvedRecord {
     pub inputs: BTreeMap<String, String>,
     #[serde(default)]
     pub health: Option<SignalHealth>,
+    #[serde(default)]
+    pub leaks: Leaks,
     /// Everything about this launch that determines no result: tool path, host, device, git commit, times.
     #[serde(default)]
     pub provenance: BTreeMap<String, String>,

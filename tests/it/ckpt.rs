@@ -494,6 +494,7 @@ fn results(at: &Path) -> PathBuf {
         export: Vec::new(),
         inputs: BTreeMap::new(),
         health: None,
+        leaks: sweep::store::Leaks::default(),
         provenance: BTreeMap::new(),
     };
     disk::write(&directory.join("resolved.json"), &serde_json::to_vec(&resolved).unwrap()).unwrap();

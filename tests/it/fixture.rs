@@ -36,6 +36,7 @@ pub fn sweep(name: &str) -> SweepResults {
             mean_range: finite(0.8),
             distinct: BTreeMap::from([(1, 40), (2, 200), (3, 60)]),
         }),
+        leaks: sweep::store::Leaks::default(),
     }
 }
 
@@ -281,6 +282,7 @@ pub fn write(results: &SweepResults, root: &Path) -> PathBuf {
         export: Vec::new(),
         inputs: BTreeMap::from([("data.trajectories".to_owned(), "ab12".to_owned())]),
         health: results.health.clone(),
+        leaks: results.leaks.clone(),
         provenance: BTreeMap::from([("device".to_owned(), "cpu".to_owned())]),
     };
     json_file(&dir.join("resolved.json"), &resolved);

@@ -171,6 +171,7 @@ proptest! {
             export: Vec::new(),
             inputs: provenance.clone(),
             health: Some(health),
+            leaks: sweep::store::Leaks::default(),
             provenance,
         };
         store.write_request("", &resolved).expect("written");
