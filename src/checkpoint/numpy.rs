@@ -208,7 +208,7 @@ fn quoted(text: &str) -> Option<(&str, &str)> {
 
 /// Whether a zip holds numpy arrays.
 pub(super) fn is_npz<R: Read + Seek>(archive: &ZipArchive<R>) -> bool {
-    archive.len() > 0 && archive.file_names().all(|name| name.ends_with(".npy"))
+    !archive.is_empty() && archive.file_names().all(|name| name.ends_with(".npy"))
 }
 
 /// The one array of an `.npz` file of `length` bytes.

@@ -131,6 +131,7 @@ impl Machine<'_> {
     }
 
     /// Opcodes that make texts, containers and objects.
+    #[expect(clippy::too_many_lines, reason = "one flat match")]
     fn build(&mut self, opcode: u8) -> Result<(), Flaw> {
         match opcode {
             b'X' | b'T' | 0x8c | b'U' | 0x8d => {

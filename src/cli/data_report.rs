@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::data::{self, Dataset, Dropped, Embeddings, Facts, Inspection, MethodShare};
+use crate::data::{self, Dataset, Dropped, Embeddings, Inspection, MethodShare};
 use crate::evaluate::{Logged, references};
 use crate::finite::Finite;
 use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, Score, ScoreField};
@@ -95,7 +95,7 @@ impl Report {
             evaluation: None,
             leaks: Leaks::default(),
             digest: dataset.digest.clone(),
-            warnings: general_warnings(dataset, facts),
+            warnings: general_warnings(dataset),
             errors: Vec::new(),
         };
         for params in rewards {
@@ -285,14 +285,10 @@ fn right(dataset: &Dataset) -> MethodShare {
     share
 }
 
-fn general_warnings(dataset: &Dataset, facts: &Facts) -> Vec<String> {
+fn general_warnings(dataset: &Dataset) -> Vec<String> {
     let mut warnings = Vec::new();
     if dataset.validation.is_empty() {
         warnings.push("no query is left for validation: there will be no val_loss".to_string());
-    }
-    if facts.own_candidates > 0 {
-        let count = facts.own_candidates;
-        warnings.push(format!("{count} queries are among their own candidates: the answer may leak"));
     }
     warnings
 }

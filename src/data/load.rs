@@ -32,8 +32,6 @@ pub struct Facts {
     pub ages: BTreeMap<Age, usize>,
     /// Kept trajectories by `gen_method`, as far as their correctness is known.
     pub methods: BTreeMap<String, MethodShare>,
-    /// Queries that are among their own candidates.
-    pub own_candidates: usize,
     /// blake3 (hex) of the contents of the two files (of the text, where it is packed); the second is empty where no embeddings were read.
     pub trajectories_hash: String,
     pub embeddings_hash: String,
@@ -233,7 +231,6 @@ fn assemble(
     for (rank, (_, one)) in built.into_iter().enumerate() {
         facts.trajectories += one.read;
         *facts.ages.entry(one.age).or_default() += 1;
-        facts.own_candidates += usize::from(one.own_candidate);
         for (method, share) in one.methods {
             let total = facts.methods.entry(method).or_default();
             total.judged += share.judged;

@@ -36,7 +36,7 @@ impl Machine<'_> {
             "collections OrderedDict" | "collections defaultdict" => Node::Dict(Vec::new()),
             "torch._utils _rebuild_tensor_v2" | "torch._utils _rebuild_tensor" => self.tensor(arguments)?,
             "torch._utils _rebuild_tensor_v3" => Node::Foreign(self.typed(arguments).into()),
-            "torch._tensor _rebuild_from_type_v2" => return self.from_type(arguments),
+            "torch._tensor _rebuild_from_type_v2" => return self.tensor_of_type(arguments),
             "torch._utils _rebuild_parameter"
             | "torch._utils _rebuild_parameter_with_state"
             | "torch Size"
@@ -70,7 +70,7 @@ impl Machine<'_> {
             }
             "numpy.core.multiarray _reconstruct" | "numpy._core.multiarray _reconstruct" => Node::Numpy(None),
             "numpy.core.numeric _frombuffer" | "numpy._core.numeric _frombuffer" => {
-                self.from_buffer(arguments)
+                self.array_of_buffer(arguments)
             }
             "builtins getattr"
             | "__builtin__ getattr"
@@ -165,7 +165,7 @@ impl Machine<'_> {
 
     /// `_rebuild_from_type_v2(function, type, arguments, state)`: a tensor with attributes, or a subclass, whose numbers
     /// may mean anything.
-    fn from_type(&mut self, arguments: &[Id]) -> Result<(), Flaw> {
+    fn tensor_of_type(&mut self, arguments: &[Id]) -> Result<(), Flaw> {
         let wrong = || Flaw::damaged("a tensor without function, type and arguments");
         let [function, class, inner, ..] = arguments else { return Err(wrong()) };
         let (Node::Global(function), Node::Global(class)) =
@@ -185,7 +185,7 @@ impl Machine<'_> {
     }
 
     /// `_frombuffer(bytes, dtype, shape, order)`
-    fn from_buffer(&self, arguments: &[Id]) -> Node {
+    fn array_of_buffer(&self, arguments: &[Id]) -> Node {
         let [data, dtype, shape, order, ..] = arguments else { return Node::Numpy(None) };
         let fortran = matches!(&self.nodes[*order as usize], Node::Text(order) if order == "F");
         Node::Numpy(self.numpy(*shape, *dtype, fortran, *data))
