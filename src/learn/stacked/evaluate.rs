@@ -4,7 +4,7 @@ use burn::DispatchDevice;
 use burn::tensor::{Tensor, TensorData};
 
 use super::forward::{Inputs, Keys, scores};
-use super::pieces::{Weights, pieces, trained};
+use super::pieces::{Weights, compact, pieces, trained};
 use super::{Ids, Matrix, Stack, StackedCohort, read_floats};
 use crate::data::Embeddings;
 use crate::learn::{Layout, Query};
@@ -113,11 +113,24 @@ impl StackedCohort<'_> {
         let queries: Vec<Query> = self.params.validation.iter().map(Query::of_group).collect();
         let batches = Batch::all(&queries, &self.layout, &self.device);
         let temperature = self.params.model.temperature;
-        let one = |&member: &usize| {
+        let rows = match (&self.program, &self.states) {
+            (Some(_), Some(states)) => {
+                let own = |&member: &usize| compact(&self.pieces, &states[member].parameters);
+                let rows: Vec<Vec<f32>> = members.iter().map(own).collect();
+                let width = rows.first().map_or(0, Vec::len);
+                self.upload(rows.concat(), [members.len(), width])
+            }
+            _ => self
+                .rows
+                .parameters
+                .clone()
+                .select(0, self.ids(members.iter().map(|&member| member as i32).collect())),
+        };
+        let one = |(row, &member): (usize, &usize)| {
             let share = self.share_of[member];
             let frozen: Vec<Stack> =
                 self.frozen.iter().map(|tensor| tensor.clone().narrow(0, share, 1)).collect();
-            let own = trained(&self.pieces, &self.rows.parameters.clone().narrow(0, member, 1));
+            let own = trained(&self.pieces, &rows.clone().narrow(0, row, 1));
             let mut weights = Weights::gather(&self.layout, &self.pieces, &frozen, &own);
             let mut table = self.table.clone();
             if self.projected {
@@ -127,6 +140,6 @@ impl StackedCohort<'_> {
             }
             evaluate(&self.layout, &weights, &table, &batches, temperature)
         };
-        members.iter().map(one).collect()
+        members.iter().enumerate().map(one).collect()
     }
 }
