@@ -300,7 +300,7 @@ fn logit(
 fn max_lanes(values: &mut SharedMemory<f32>) {
     let unit = UNIT_POS as usize;
     let place = UNIT_POS % LANES;
-    let mut half = LANES / 2;
+    let mut half = 16u32;
     sync_cube();
     while half > 0 {
         if place < half {

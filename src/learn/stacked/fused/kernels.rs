@@ -119,7 +119,7 @@ pub struct Attention {
 pub fn sum_groups(values: &mut SharedMemory<f32>, #[comptime] group: u32) {
     let unit = UNIT_POS as usize;
     let place = UNIT_POS % group;
-    let mut half = group / 2;
+    let mut half = comptime!(group / 2).runtime();
     sync_cube();
     while half > 0 {
         if place < half {
