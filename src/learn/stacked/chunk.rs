@@ -16,7 +16,7 @@ use crate::learn::task::{EpochTask, Objective};
 use crate::learn::walks::Walks;
 
 /// Device memory of one chunk.
-const CHUNK_BYTES: usize = 256 << 20;
+pub const CHUNK_BYTES: usize = 256 << 20;
 /// Score of a candidate already chosen.
 const CHOSEN: f32 = -100.0;
 /// Score of a place beyond the end of a pool: its probability is exactly 0.

@@ -21,6 +21,7 @@ mod forward;
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod fused;
 mod loss;
+mod memory;
 mod optimizer;
 mod pieces;
 
@@ -33,6 +34,7 @@ use burn::{Dispatch, DispatchDevice};
 use self::chunk::Plan;
 use self::epoch::Run;
 pub use self::evaluate::scores_of;
+pub use self::memory::members_that_fit;
 use self::optimizer::Rows;
 use self::pieces::{Piece, Role, compact, expand, pieces};
 use super::host::State;
