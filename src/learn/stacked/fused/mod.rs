@@ -12,12 +12,16 @@
 
 #![allow(clippy::too_many_arguments, reason = "a kernel's arguments are its buffers; a launch has them all")]
 
+mod attention;
 mod device;
 mod head;
 mod kernels;
+mod optimize;
 mod places;
 mod program;
 mod step;
+mod update;
+mod upload;
 
 use burn::DispatchDevice;
 use cubecl::Runtime;

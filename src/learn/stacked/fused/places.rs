@@ -1,7 +1,8 @@
 //! Where a member's vectors are in its row of `work`, and the tables of what each parameter's gradient is made of.
 
 use super::super::pieces::{Piece, Role};
-use super::kernels::{Attention, BLOCK, BLOCK_FIELDS, FACTOR_FIELDS, NormAt};
+use super::attention::{Attention, NormAt};
+use super::update::{BLOCK, BLOCK_FIELDS, FACTOR_FIELDS};
 use crate::learn::layout::{LayerOffsets, Layout};
 
 /// Vectors of one attention layer; offsets from the layer's first.

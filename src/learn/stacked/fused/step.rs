@@ -4,14 +4,14 @@ use cubecl::prelude::*;
 
 use super::super::StackedCohort;
 use super::super::chunk::Plan;
+use super::attention::{self, Attention, NormAt};
 use super::device::{Buffer, View, cube};
 use super::head::{self, HeadAtLaunch};
-use super::kernels::{
-    self, Attention, AttentionLaunch, BLOCK, BooksLaunch, DenseLaunch, Finish, LANES, NormAt, NormAtLaunch,
-    Place, ProductAtLaunch, ROWS,
-};
+use super::kernels::{self, Finish, LANES, Place, ProductAtLaunch, ROWS};
 use super::places::LayerPlaces;
-use super::program::{Chunk, Epoch, Fused, Loaded, Moments, Source, candidate_mask, query_masks};
+use super::program::{Chunk, Epoch, Fused, Loaded, Source};
+use super::update::BooksLaunch;
+use super::upload::{candidate_mask, query_masks};
 use crate::learn::Phase;
 
 /// Step `i` of a chunk that begins with the epoch's step `first`.
@@ -62,7 +62,7 @@ impl<R: Runtime> Step<'_, R> {
         self.update();
     }
 
-    fn client(&self) -> &ComputeClient<R> {
+    pub fn client(&self) -> &ComputeClient<R> {
         &self.fused.device.client
     }
 
@@ -75,13 +75,13 @@ impl<R: Runtime> Step<'_, R> {
     }
 
     /// `(h, d, K, G)`
-    fn sizes(&self) -> (usize, usize, usize, usize) {
+    pub fn sizes(&self) -> (usize, usize, usize, usize) {
         let shape = self.cohort.layout.shape;
         (shape.hidden, shape.dim, self.cohort.sizes.pool, self.members())
     }
 
     /// Cubes `(x, members, z)`.
-    fn cubes(&self, x: usize, z: usize) -> CubeCount {
+    pub fn cubes(&self, x: usize, z: usize) -> CubeCount {
         CubeCount::Static(x as u32, self.members() as u32, z as u32)
     }
 
@@ -257,7 +257,7 @@ impl<R: Runtime> Step<'_, R> {
         self.transposed(Job { segment: e, ..keys }, false);
         let (candidates, by_lane) = self.candidates();
         let (pool, masked) = (self.cohort.sizes.pool, self.cohort.params.model.attn_dropout > 0.0);
-        kernels::attend::launch::<R>(
+        attention::attend::launch::<R>(
             self.client(),
             self.cubes(shape.heads, 1),
             cube(),
@@ -279,7 +279,7 @@ impl<R: Runtime> Step<'_, R> {
         self.product(Job { bias: bias(at.out_bias), extra: own.input, ..out }, Finish::BiasResidual);
         let (weights, norm) = self.norm(l);
         let last = l + 1 == self.layers();
-        kernels::norm::launch::<R>(
+        attention::norm::launch::<R>(
             self.client(),
             self.cubes(1, 1),
             cube(),
@@ -303,7 +303,7 @@ impl<R: Runtime> Step<'_, R> {
         (weight, norm)
     }
 
-    fn books(&self) -> BooksLaunch<R> {
+    pub fn books(&self) -> BooksLaunch<R> {
         let width = 3 * self.cohort.sizes.trajectories as u32;
         let (step, steps) = ((self.first + self.i) as u32, self.plan.steps as u32);
         let (members, figures) = (self.members() as u32, self.epoch.figures as u32);
@@ -371,7 +371,7 @@ impl<R: Runtime> Step<'_, R> {
         let (shape, (own, attention)) = (self.cohort.layout.shape, self.layer(l));
         let (h, e) = (shape.hidden, shape.head_size());
         let (weights, norm) = self.norm(l);
-        kernels::norm_backward::launch::<R>(
+        attention::norm_backward::launch::<R>(
             self.client(),
             self.cubes(1, 1),
             cube(),
@@ -392,7 +392,7 @@ impl<R: Runtime> Step<'_, R> {
         self.transposed(Job { segment: e, ..values }, false);
         let (candidates, by_lane) = self.candidates();
         let bias = self.source(at.in_bias + 2 * h);
-        kernels::attend_backward::launch::<R>(
+        attention::attend_backward::launch::<R>(
             self.client(),
             self.cubes(shape.heads, 1),
             cube(),
@@ -422,7 +422,7 @@ impl<R: Runtime> Step<'_, R> {
         let (h, d, k, g) = self.sizes();
         let loaded = self.loaded;
         let (first, attention) = self.layer(0);
-        kernels::candidates_backward::launch::<R>(
+        attention::candidates_backward::launch::<R>(
             self.client(),
             self.cubes(k, 1),
             cube(),
@@ -445,171 +445,5 @@ impl<R: Runtime> Step<'_, R> {
             &View::new(&loaded.embeddings, &[self.copies(), k, d]),
             &View::new(&loaded.input_gradient, &[g, h, d]),
         );
-    }
-
-    fn dense(&self, own: &Moments, columns: usize, partial: u32) -> DenseLaunch<R> {
-        let places = &self.fused.places;
-        let (left, right) = (places.layers[0].flow, places.embedding);
-        let partials = self.partials();
-        DenseLaunch::new(own.size as u32, columns as u32, places.width, left, right, partial, partials)
-    }
-
-    fn partials(&self) -> u32 {
-        self.fused.partials(self.loaded.input.as_ref(), self.loaded.cand.as_ref())
-    }
-
-    /// Matrices with a stored gradient: their rows, the gradient, columns, whether an outer product is added.
-    fn matrices(&self) -> Vec<(&Moments, &Buffer, usize, bool)> {
-        let (h, d, ..) = self.sizes();
-        let loaded = self.loaded;
-        let input = loaded.input.as_ref().map(|own| (own, &loaded.input_gradient, d, true));
-        let cand = loaded.cand.as_ref().map(|own| (own, &loaded.cand_gradient, h, false));
-        input.into_iter().chain(cand).collect()
-    }
-
-    /// NormAt, clip, AdamW and decay.
-    fn update(&self) {
-        let (client, loaded, epoch) = (self.client(), self.loaded, self.epoch);
-        let places = &self.fused.places;
-        let (blocks, factors) = self.fused.factors.counts();
-        let partials = self.partials();
-        if factors > 0 {
-            let (work, table, out) = (loaded.work.arg(), self.fused.factor_table.arg(), loaded.partial.arg());
-            let count = self.cubes(factors as usize, 1);
-            kernels::outer_squares::launch::<R>(
-                client,
-                count,
-                cube(),
-                work,
-                table,
-                out,
-                places.width,
-                partials,
-            );
-        }
-        let mut partial = factors;
-        for (own, gradient, columns, outer) in self.matrices() {
-            let count = own.size.div_ceil(BLOCK as usize);
-            let (work, dense, out) = (loaded.work.arg(), gradient.arg(), loaded.partial.arg());
-            let at = self.dense(own, columns, partial);
-            kernels::dense_squares::launch::<R>(
-                client,
-                self.cubes(count, 1),
-                cube(),
-                work,
-                dense,
-                out,
-                at,
-                outer,
-            );
-            partial += count as u32;
-        }
-        let (sums, constants) = (loaded.partial.arg(), epoch.constants.arg());
-        let (work, log, books) = (loaded.work.arg(), epoch.log.arg(), self.books());
-        let (count, width, clip) = (self.cubes(1, 1), places.width, places.clip);
-        kernels::finish_norm::launch::<R>(
-            client,
-            count,
-            cube(),
-            sums,
-            constants,
-            work,
-            log,
-            books,
-            width,
-            clip,
-            partials,
-        );
-        if blocks > 0 {
-            let rest = &loaded.rest;
-            let (parameters, first, second) = (rest.parameters.arg(), rest.first.arg(), rest.second.arg());
-            let (work, table) = (loaded.work.arg(), self.fused.block_table.arg());
-            let (facts, constants) = (self.chunk.facts.arg(), epoch.constants.arg());
-            let (count, size) = (self.cubes(blocks as usize, 1), rest.size as u32);
-            kernels::update_outer::launch::<R>(
-                client,
-                count,
-                cube(),
-                parameters,
-                first,
-                second,
-                work,
-                table,
-                facts,
-                constants,
-                self.books(),
-                size,
-                width,
-                clip,
-            );
-        }
-        for (own, gradient, columns, outer) in self.matrices() {
-            let (parameters, first, second) = (own.parameters.arg(), own.first.arg(), own.second.arg());
-            let (work, dense) = (loaded.work.arg(), gradient.arg());
-            let (facts, constants) = (self.chunk.facts.arg(), epoch.constants.arg());
-            let count = self.cubes(own.size.div_ceil(BLOCK as usize), 1);
-            let at = self.dense(own, columns, 0);
-            kernels::update_dense::launch::<R>(
-                client,
-                count,
-                cube(),
-                parameters,
-                first,
-                second,
-                work,
-                dense,
-                facts,
-                constants,
-                self.books(),
-                at,
-                clip,
-                outer,
-            );
-        }
-    }
-}
-
-impl Attention {
-    /// As a kernel takes it.
-    fn arg<R: Runtime>(self) -> AttentionLaunch<R> {
-        let Self { heads, key_query, context, key_query_gradient, value_query, weights, dropped, .. } = self;
-        let Self { score_gradient, mass, heads_gradient, value_bias_gradient, stride, value_bias, .. } = self;
-        AttentionLaunch::new(
-            heads,
-            key_query,
-            context,
-            key_query_gradient,
-            value_query,
-            weights,
-            dropped,
-            score_gradient,
-            mass,
-            heads_gradient,
-            value_bias_gradient,
-            stride,
-            value_bias,
-        )
-    }
-}
-
-impl NormAt {
-    /// As a kernel takes it.
-    fn arg<R: Runtime>(self) -> NormAtLaunch<R> {
-        let Self { stride, weight, bias, input, normed, inverse_std, output, dropped, flow, .. } = self;
-        let Self { weight_gradient, bias_gradient, input_gradient, .. } = self;
-        NormAtLaunch::new(
-            stride,
-            weight,
-            bias,
-            input,
-            normed,
-            inverse_std,
-            output,
-            dropped,
-            flow,
-            weight_gradient,
-            bias_gradient,
-            input_gradient,
-        )
     }
 }
