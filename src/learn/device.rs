@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use burn::tensor::backend::Backend;
 use burn::{Dispatch, DispatchDevice};
@@ -76,6 +77,16 @@ impl Device {
                 let count = cuda_devices()?;
                 if index < count { Ok(()) } else { Err(DeviceError::NoSuchDevice { index, count }) }
             }
+        }
+    }
+
+    /// Bytes that the driver reported free when this process first asked; later the program's own allocator keeps what
+    /// it has taken. `None` where nobody says: the CPU, and wgpu, which has no such question.
+    pub fn free_memory(self) -> Option<u64> {
+        static FREE: OnceLock<Option<u64>> = OnceLock::new();
+        match self {
+            Self::Cuda(index) => *FREE.get_or_init(|| cuda_free_memory(index)),
+            Self::Cpu | Self::Flex | Self::Wgpu => None,
         }
     }
 
@@ -159,6 +170,19 @@ impl fmt::Display for DeviceRequest {
 #[cfg(not(feature = "cuda"))]
 fn cuda_devices() -> Result<usize, DeviceError> {
     Err(DeviceError::NotBuilt { name: "CUDA", feature: "cuda" })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_free_memory(_: usize) -> Option<u64> {
+    None
+}
+
+/// Free bytes of a CUDA device.
+#[cfg(feature = "cuda")]
+fn cuda_free_memory(index: usize) -> Option<u64> {
+    let (free, _) =
+        cudarc::driver::CudaContext::new(index).and_then(|context| context.mem_get_info()).ok()?;
+    u64::try_from(free).ok()
 }
 
 #[cfg(not(feature = "wgpu"))]

@@ -27,7 +27,7 @@ pub use engine::{Engine, scores_of};
 pub use host::{HostCohort, State};
 pub use init::fresh_weights;
 pub use layout::{Layout, Segment, Shape};
-pub use stacked::StackedCohort;
+pub use stacked::{StackedCohort, members_that_fit};
 pub use task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, StepRecord};
 
 /// One query to score: its embedding row and its pool.

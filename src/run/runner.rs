@@ -12,8 +12,8 @@ use super::session::Session;
 use super::stages::StageTable;
 use crate::disk::Claim;
 use crate::event::Event;
-use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, panics, train_cohort};
-use crate::plan::{Cohort, PointPlan, StageProgress, next_cohort, outstanding};
+use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, members_that_fit, panics, train_cohort};
+use crate::plan::{Cohort, PointPlan, StageProgress, model_of, next_cohort, outstanding};
 use crate::store::Store;
 
 /// How often a worker looks whether another one has finished what it waits for.
@@ -232,7 +232,18 @@ impl<'a> Runner<'a> {
         // Beside other workers everyone takes a share of what is ready, so that nobody is left without.
         let share = if crew == 1 { usize::MAX } else { all_ready.div_ceil(crew).max(1) };
         let width = share.min(self.failures.width()).min(self.options.widest_cohort());
-        next_cohort(plan, &progress, &list, width).map(|cohort| self.failures.narrow(cohort))
+        next_cohort(plan, &progress, &list, width).map(|cohort| self.in_memory(self.failures.narrow(cohort)))
+    }
+
+    /// The part of `cohort` that the device has memory for.
+    fn in_memory(&self, mut cohort: Cohort) -> Cohort {
+        if let Some(&stage) = cohort.stages.first() {
+            let freeze = self.session.plan.stages[stage].kind.frozen();
+            let (_, model) = model_of(&self.session.plan, stage);
+            let params = self.session.engine(model, &freeze);
+            cohort.stages.truncate(members_that_fit(&params, self.options.device));
+        }
+        cohort
     }
 
     /// The part of `cohort` of which one epoch fits into the time that is left.
