@@ -6,6 +6,7 @@ use super::output;
 use crate::report::point_named;
 use crate::spec::ExportFormat;
 use crate::store::{self, SweepResults};
+use crate::text::quoted;
 
 /// Points DIR/current at a point's checkpoint and prints how to use it
 ///
@@ -44,8 +45,9 @@ pub fn run(args: &UseArgs) -> anyhow::Result<u8> {
         None => {
             let Some(in_use) = store::in_use(directory)? else {
                 output::note(&format!(
-                    "nothing is in use in `{0}`\nhint: sweep use {0} POINT, or --baseline",
-                    directory.display()
+                    "nothing is in use in `{}`\nhint: sweep use {} POINT, or --baseline",
+                    directory.display(),
+                    quoted(&directory.display().to_string())
                 ));
                 return Ok(1);
             };
@@ -60,7 +62,7 @@ pub fn run(args: &UseArgs) -> anyhow::Result<u8> {
     if script == &path {
         output::note(&format!(
             "hint: scripts that want the v2 format: sweep ckpt export {} --to v2, then this again (for every point: `[export] formats = [\"v2\"]` in the sweep file)",
-            path.display()
+            quoted(&path.display().to_string())
         ));
     }
     output::result(&format!(
@@ -69,10 +71,4 @@ pub fn run(args: &UseArgs) -> anyhow::Result<u8> {
         quoted(&script.display().to_string())
     ));
     Ok(0)
-}
-
-/// As a shell takes it literally.
-fn quoted(text: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=,:@%".contains(letter);
-    if text.chars().all(plain) { text.to_string() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -410,3 +410,15 @@ fn a_few_bytes_of_pickle_cannot_ask_for_much() {
         assert!(peak < 128 * file.len() + (1 << 20), "{what}: {peak} bytes for {}", file.len());
     }
 }
+
+/// Pickle protocol 2 spells `int` and `str` as Python 2 did.
+#[test]
+fn a_lightning_checkpoint_with_a_real_omegaconf_list_is_read() {
+    let file = fixture("omegaconf-list.ckpt");
+    let sandbox = Sandbox::new();
+    let shown = sandbox.ok(&["ckpt", "show", &file]);
+    assert!(shown.contains("ListConfig") || shown.contains("omegaconf"), "{shown}");
+    sandbox.ok(&["ckpt", "export", &file, "--to", "safetensors", "-o", "plain.safetensors"]);
+    let same = sandbox.ok(&["ckpt", "diff", &file, "plain.safetensors"]);
+    assert!(same.contains("identical"), "{same}");
+}
