@@ -169,7 +169,7 @@ fn memory_speed(device: Device) -> f64 {
         for _ in 1..8 {
             last = std::hint::black_box(vector.clone() + 1.0);
         }
-        std::hint::black_box(last.slice([0..1]).into_data());
+        std::hint::black_box(last.narrow(0, 0, 1).into_data());
         best = best.max((8 * 8 * len) as f64 / began.elapsed().as_secs_f64());
     }
     best

@@ -28,11 +28,17 @@ impl<R: Runtime> Step<'_, R> {
         input.into_iter().chain(cand).collect()
     }
 
-    /// NormAt, clip, AdamW and decay.
+    /// Norm, clip, AdamW and decay.
     pub fn update(&self) {
+        self.gradient_norm();
+        self.adamw();
+    }
+
+    /// The gradient's norm per member, and the factor that clips it.
+    fn gradient_norm(&self) {
         let (client, loaded, epoch) = (self.client(), self.loaded, self.epoch);
         let places = &self.fused.places;
-        let (blocks, factors) = self.fused.factors.counts();
+        let (_, factors) = self.fused.factors.counts();
         let partials = self.partials();
         if factors > 0 {
             let (work, table, out) = (loaded.work.arg(), self.fused.factor_table.arg(), loaded.partial.arg());
@@ -81,6 +87,13 @@ impl<R: Runtime> Step<'_, R> {
             clip,
             partials,
         );
+    }
+
+    /// Clip, AdamW and decay of everything that is trained.
+    fn adamw(&self) {
+        let (client, loaded, epoch) = (self.client(), self.loaded, self.epoch);
+        let (width, clip) = (self.fused.places.width, self.fused.places.clip);
+        let (blocks, _) = self.fused.factors.counts();
         if blocks > 0 {
             let rest = &loaded.rest;
             let (parameters, first, second) = (rest.parameters.arg(), rest.first.arg(), rest.second.arg());

@@ -30,7 +30,13 @@ pub fn outer_squares(
     let left = squares(work, base + factors[row as usize], factors[(row + 1) as usize], &mut sums);
     let right = squares(work, base + factors[(row + 2) as usize], factors[(row + 3) as usize], &mut sums);
     if UNIT_POS == 0 {
-        partial[(member * partials + CUBE_POS_X) as usize] = left * right;
+        // Where dropout has zeroed a whole vector the other factor was divided by 1e-12, and its squares may be infinite:
+        // the product is nothing all the same.
+        let mut product = left * right;
+        if left == 0.0f32 || right == 0.0f32 {
+            product = 0.0f32;
+        }
+        partial[(member * partials + CUBE_POS_X) as usize] = product;
     }
 }
 
