@@ -14,6 +14,7 @@ pub mod cli;
 pub mod data;
 pub mod evaluate;
 pub mod event;
+pub mod judge;
 pub mod learn;
 pub mod plan;
 pub mod report;
