@@ -11,7 +11,7 @@
 //! ```text
 //! cli
 //! run
-//! report    evaluate  learn
+//! report    evaluate  learn     judge
 //! store     data
 //! plan      checkpoint
 //! spec
@@ -28,6 +28,7 @@ pub mod disk;
 pub mod evaluate;
 pub mod event;
 pub mod finite;
+pub mod judge;
 pub mod learn;
 pub mod plan;
 pub mod record;

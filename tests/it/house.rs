@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("run", "report evaluate learn data store plan checkpoint spec disk record event text finite"),
     ("report", "store spec disk record text finite"),
     ("evaluate", "data spec record finite"),
+    ("judge", ""),
     ("learn", "data plan checkpoint spec disk record finite"),
     ("store", "plan checkpoint spec disk record event text finite"),
     ("data", "checkpoint spec disk record finite"),
@@ -30,7 +31,7 @@ const ROOMS: &[(&str, &str)] = &[
 
 /// Words of what is trained, which the rooms below must not know.
 const WORDS: &[&str] = &["rce", "grpo", "shot", "reward", "trajectory", "freeze", "selector"];
-const KNOW_NO_TRAINING: &[&str] = &["disk", "text"];
+const KNOW_NO_TRAINING: &[&str] = &["disk", "judge", "text"];
 
 /// A source file: its module path (`["plan", "tree"]`), and its text without test modules and comments.
 struct Source {

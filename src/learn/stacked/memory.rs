@@ -65,6 +65,6 @@ mod tests {
         assert_eq!(need.members(1250), 1);
         assert_eq!(need.members(1500), 2);
         assert_eq!(need.members(12_500), 90);
-        assert_eq!(Need { fixed: 0, member: 0 }.members(u64::MAX), usize::MAX);
+        assert!(Need { fixed: 0, member: 0 }.members(u64::MAX) > 1 << 60, "no division by nothing");
     }
 }
