@@ -117,6 +117,24 @@ fn what_cannot_be_said_is_dropped() {
         assert_eq!(matrix.matches(",done,").count(), 8, "{how}: {matrix}");
     }
     let place = two();
+    assert_eq!(code(&place, "sweep run small.toml").0, Some(0));
+    for command in [
+        "plan small.toml",
+        "status results/small --follow",
+        "table results/small",
+        "report results/small",
+        "why results/small --point kl0.1-ep1-s0 --shot 1",
+    ] {
+        for redirection in ["2>/dev/full >out", "2>&- >out", ">&- 2>/dev/null", ">&- 2>&-"] {
+            let (ended, text) = code(&place, &format!("sweep {command} {redirection}"));
+            assert_eq!(ended, Some(0), "{command} {redirection}: {text}");
+        }
+        for before in ["nohup", "setsid --wait"] {
+            let (ended, text) =
+                code(&place, &format!("{before} \"$SWEEP_BINARY\" {command} >out 2>/dev/full"));
+            assert_eq!(ended, Some(0), "{before} {command}: {text}");
+        }
+    }
     assert_eq!(code(&place, "sweep run no.toml 2>/dev/full").0, Some(2));
     assert_eq!(code(&place, "sweep tabel 2>/dev/full").0, Some(2));
 }
