@@ -167,7 +167,8 @@ fn on_a_terminal(place: &Place, before: &str, fault: &str) -> Option<(Child, Fil
     let reader = File::from(terminal.as_fd().try_clone_to_owned().ok()?);
     drop(terminal);
     let side = || File::options().read(true).write(true).open(&name).map(Stdio::from);
-    let text = format!("{before} exec \"$SWEEP_BINARY\" run small.toml --cohort 1");
+    // Whoever runs the tests may ignore SIGHUP (`nohup`, a service); only `env` can take that back.
+    let text = format!("{before} exec $SIGNALS \"$SWEEP_BINARY\" run small.toml --cohort 1");
     let mut command = Command::new("setsid");
     command.args(["--ctty", "--wait", "sh", "-c", &text]).current_dir(place.dir.path());
     command.env("SWEEP_BINARY", env!("CARGO_BIN_EXE_sweep")).env("TERM", "xterm");
@@ -187,7 +188,7 @@ fn a_terminal_that_vanishes_ends_nothing() {
     let expected = facts(&undisturbed.results("small"));
     for ignored in [false, true] {
         let place = Place::with(&long);
-        let before = if ignored { "trap '' HUP;" } else { "" };
+        let before = if ignored { "trap '' HUP;" } else { "SIGNALS='env --default-signal=HUP';" };
         let Some((mut child, terminal)) = on_a_terminal(&place, before, "") else { return };
         let epochs = || events(&place.results("small"), "epoch_done");
         wait_for(|| epochs() > 0);
