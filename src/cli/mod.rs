@@ -31,13 +31,12 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0        everything that was asked for is done
   1        some point failed (the others are kept), or a check found something
-  2        the request itself is wrong: flags, sweep file, inputs
-  2        also where all is done and stdout could not be written (a full disk, not a closed pipe)
+  2        the request itself is wrong (flags, sweep file, inputs), or results could not be printed
   3        the results directory is held by another run, or written by a newer version
   4        a defect in this program; what was finished is kept
   5        stopped by a budget or limit; the same command goes on
   130/143  interrupted by Ctrl-C or SIGTERM; the same command goes on
-  129      the terminal has gone (SIGHUP, unless it is ignored as by nohup); the same command goes on";
+  129      the terminal went away (SIGHUP); the same command goes on";
 
 /// Declarative experiment sweeps: a TOML grid in, a results matrix out.
 #[derive(Debug, Parser)]
