@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -22,6 +23,13 @@ impl Finite {
     /// As a plain number.
     pub fn get(self) -> f64 {
         self.0
+    }
+}
+
+/// In seconds.
+impl From<Duration> for Finite {
+    fn from(time: Duration) -> Self {
+        Self(time.as_secs_f64())
     }
 }
 

@@ -6,6 +6,8 @@
 #![expect(clippy::disallowed_methods, reason = "the one place that has stdout and stderr")]
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use clap::ValueEnum;
@@ -33,7 +35,6 @@ static ARGS: OnceLock<OutputArgs> = OnceLock::new();
 /// Remembers the flags; called once, before anything is printed.
 pub fn configure(args: &OutputArgs) {
     let _ = ARGS.set(*args);
-    let _ = ON_TERMINAL.set(is_terminal());
 }
 
 fn coloured(terminal: bool) -> bool {
@@ -101,10 +102,6 @@ enum Stdout {
     Failed(String),
 }
 
-/// Whether stdout was a terminal at the start: one that has hung up no longer says so.
-static ON_TERMINAL: OnceLock<bool> = OnceLock::new();
-const EIO: i32 = 5;
-
 static STDOUT: Mutex<Stdout> = Mutex::new(Stdout::Open);
 
 fn stdout_state() -> MutexGuard<'static, Stdout> {
@@ -126,12 +123,20 @@ pub fn result_bytes(bytes: &[u8]) {
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => *state = Stdout::Closed,
-        // A terminal that has hung up answers with EIO: its reader has gone away like that of a pipe.
-        Err(error) if error.raw_os_error() == Some(EIO) && ON_TERMINAL.get() == Some(&true) => {
-            *state = Stdout::Closed;
-        }
+        Err(error) if has_hung_up(&error, &stdout) => *state = Stdout::Closed,
         Err(error) => *state = Stdout::Failed(error.to_string()),
     }
+}
+
+/// Whether `error` says that stdout is a terminal that has hung up: its reader has gone away like that of a pipe. Such
+/// a terminal no longer says that it is one; that it is a device tells it from a disk that fails.
+fn has_hung_up(error: &std::io::Error, stdout: &impl AsFd) -> bool {
+    const EIO: i32 = 5;
+    let is_device = || {
+        let file = stdout.as_fd().try_clone_to_owned().map(std::fs::File::from);
+        file.and_then(|file| file.metadata()).is_ok_and(|meta| meta.file_type().is_char_device())
+    };
+    error.raw_os_error() == Some(EIO) && is_device()
 }
 
 /// Whether anybody can still read results: a command that only shows something need not go on without.

@@ -86,16 +86,16 @@ impl Progress {
                 self.estimated = true;
                 self.say(&format!(
                     "{} steps a second: {} of {} steps and {points} of {points_left} points fit into the {} that are left",
-                    thousands(*steps_per_second as usize),
+                    thousands(steps_per_second.get() as usize),
                     thousands(*steps as usize),
                     thousands(*steps_left as usize),
-                    duration(*seconds_left)
+                    duration(seconds_left.get())
                 ));
             }
             Event::PointDone { point, average, val_loss, .. } => {
                 self.ended += 1;
                 let figure = match (average, val_loss) {
-                    (Some(average), _) => format!("average {:.1} %", 100.0 * average),
+                    (Some(average), _) => format!("average {:.1} %", 100.0 * average.get()),
                     (None, Some(loss)) => format!("val_loss {loss:.4}"),
                     (None, None) => String::new(),
                 };

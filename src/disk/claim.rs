@@ -50,6 +50,6 @@ pub fn claim(path: &Path) -> io::Result<Option<Claim>> {
     let deaths = text.trim().parse().unwrap_or(0);
     let mut claim = Claim { file, deaths };
     // If this process dies, the next one reads one death more.
-    claim.write(&(deaths + 1).to_string()).map_err(name_it)?;
+    claim.write(&deaths.saturating_add(1).to_string()).map_err(name_it)?;
     Ok(Some(claim))
 }

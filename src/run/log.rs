@@ -21,7 +21,7 @@ pub(super) fn finished(outcome: &Outcome, began: Instant) -> Event {
         failed: outcome.failed,
         pending: outcome.pending,
         interrupted: outcome.stopped.is_some(),
-        seconds: began.elapsed().as_secs_f64(),
+        seconds: began.elapsed().into(),
     }
 }
 

@@ -168,7 +168,7 @@ impl PointTable {
             export(session, store, session.plan.points[index].stage, epoch)?;
             write(session, store, &record, &scores, &metrics)?;
             let average = average(session, &scores);
-            let val_loss = metrics.last().and_then(|epoch| epoch.val_loss).map(f64::from);
+            let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
             Ok(Ok(Event::PointDone { point: record.name, stage: record.stage, average, val_loss }))
         };
         // A defect costs the point that it happens to, and no other.
@@ -381,11 +381,11 @@ fn export(session: &Session, store: &Store, stage: usize, epoch: u32) -> Result<
     Ok(store.export(&StageStore::checkpoint_path(&stage.key, stage.kind.phase(), epoch), formats)?)
 }
 
-fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Option<f64> {
+fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Option<Finite> {
     session.logged.as_ref()?;
     let means: Vec<f64> = scores
         .values()
         .map(|shot| shot.iter().map(|query| query.score.get()).sum::<f64>() / shot.len().max(1) as f64)
         .collect();
-    (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
+    Finite::new(means.iter().sum::<f64>() / means.len() as f64)
 }

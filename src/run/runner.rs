@@ -12,6 +12,7 @@ use super::session::Session;
 use super::stages::StageTable;
 use crate::disk::Claim;
 use crate::event::Event;
+use crate::finite::Finite;
 use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, members_that_fit, panics, train_cohort};
 use crate::plan::{Cohort, PointPlan, StageProgress, model_of, next_cohort, outstanding};
 use crate::store::Store;
@@ -388,14 +389,12 @@ impl<'a> Runner<'a> {
 
     /// Says once, after the first epoch, what fits into the time that is left.
     fn estimate(&mut self, log: &mut dyn FnMut(&Event)) {
-        let (Some(budget), Some(speed), false) =
-            (&self.budget, self.pace.speed().filter(|speed| speed.is_finite()), self.estimated)
-        else {
+        let (Some(budget), Some(speed), false) = (&self.budget, self.pace.speed(), self.estimated) else {
             return;
         };
-        self.estimated = true;
         // Every worker speaks for all, as if all were as fast.
-        let speed = speed * self.crew.unwrap_or(1) as f64;
+        let Some(speed) = Finite::new(speed * self.crew.unwrap_or(1) as f64) else { return };
+        self.estimated = true;
         let estimate = budget.estimate(self.session, &self.stages, speed);
         log(&Event::BudgetEstimate {
             steps_per_second: estimate.speed,

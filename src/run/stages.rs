@@ -472,9 +472,9 @@ fn event_of(record: &StageRecord) -> Event {
             stage,
             phase: metrics.phase.clone(),
             epoch: metrics.epoch,
-            train_loss: metrics.train_loss.get(),
-            val_loss: metrics.val_loss.map(f64::from),
-            seconds: metrics.seconds.get(),
+            train_loss: metrics.train_loss,
+            val_loss: metrics.val_loss,
+            seconds: metrics.seconds,
         },
         (cause, _) => Event::StageDiverged {
             stage,

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -157,8 +158,8 @@ fn a_cluster_job_is_submitted_though_nobody_listens() {
     }
 }
 
-/// `sweep run small.toml` as the leader of a session whose terminal the test holds; `before` is shell text.
-fn on_a_terminal(place: &Place, before: &str, fault: &str) -> Option<(Child, File)> {
+/// The shell text `text` as the leader of a session whose terminal the test holds.
+fn on_a_terminal(place: &Place, text: &str) -> Option<(Child, File)> {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).ok()?;
     grantpt(&terminal).and_then(|()| unlockpt(&terminal)).ok()?;
@@ -167,18 +168,18 @@ fn on_a_terminal(place: &Place, before: &str, fault: &str) -> Option<(Child, Fil
     let reader = File::from(terminal.as_fd().try_clone_to_owned().ok()?);
     drop(terminal);
     let side = || File::options().read(true).write(true).open(&name).map(Stdio::from);
-    // Whoever runs the tests may ignore SIGHUP (`nohup`, a service); only `env` can take that back.
-    let text = format!("{before} exec $SIGNALS \"$SWEEP_BINARY\" run small.toml --cohort 1");
     let mut command = Command::new("setsid");
-    command.args(["--ctty", "--wait", "sh", "-c", &text]).current_dir(place.dir.path());
+    command.args(["--ctty", "--wait", "bash", "-c", text]).current_dir(place.dir.path());
     command.env("SWEEP_BINARY", env!("CARGO_BIN_EXE_sweep")).env("TERM", "xterm");
-    if !fault.is_empty() {
-        command.env("SWEEP_FAULT", fault);
-    }
     command.stdin(side().ok()?).stdout(side().ok()?).stderr(side().ok()?);
     let child = command.spawn().ok()?;
     Some((child, reader))
 }
+
+/// Replaces the shell by a program that SIGHUP ends. Whoever runs the tests may ignore it (`nohup`, a service); only
+/// `env` can take that back.
+const HANGS_UP: &str = "exec env --default-signal=HUP \"$SWEEP_BINARY\"";
+const IGNORES: &str = "trap '' HUP; exec \"$SWEEP_BINARY\"";
 
 #[test]
 fn a_terminal_that_vanishes_ends_nothing() {
@@ -188,8 +189,9 @@ fn a_terminal_that_vanishes_ends_nothing() {
     let expected = facts(&undisturbed.results("small"));
     for ignored in [false, true] {
         let place = Place::with(&long);
-        let before = if ignored { "trap '' HUP;" } else { "SIGNALS='env --default-signal=HUP';" };
-        let Some((mut child, terminal)) = on_a_terminal(&place, before, "") else { return };
+        let sweep = if ignored { IGNORES } else { HANGS_UP };
+        let text = format!("{sweep} run small.toml --cohort 1");
+        let Some((mut child, terminal)) = on_a_terminal(&place, &text) else { return };
         let epochs = || events(&place.results("small"), "epoch_done");
         wait_for(|| epochs() > 0);
         drop(terminal);
@@ -205,6 +207,83 @@ fn a_terminal_that_vanishes_ends_nothing() {
         let (ended, text) = said(&place.run(&["--cohort", "1"], ""));
         assert_eq!(ended, Some(0), "{text}");
         assert_same(&place.results("small"), &expected);
+    }
+}
+
+#[test]
+fn commands_that_only_tell_outlive_their_terminal() {
+    for ignored in [false, true] {
+        // Somebody follows a run, and goes home.
+        let place = Place::with(&[("grpo_epochs = [1, 2]", "grpo_epochs = [1, 40]")]);
+        let mut run = place.command();
+        run.args(["--cohort", "1"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut run = run.spawn().expect("it starts");
+        wait_for(|| events(&place.results("small"), "epoch_done") > 0);
+        let sweep = if ignored { IGNORES } else { HANGS_UP };
+        let text = format!("{sweep} status results/small --follow");
+        let Some((mut child, mut terminal)) = on_a_terminal(&place, &text) else { return };
+        std::io::Read::read_exact(&mut terminal, &mut [0; 16]).expect("it tells");
+        drop(terminal);
+        let (followed, ran) = (child.wait().expect("it ends"), run.wait().expect("it ends"));
+        // Without anybody to tell, to the end; otherwise as the signal asks.
+        match ignored {
+            true => assert_eq!(followed.code(), Some(0), "{followed}"),
+            false => assert_eq!(followed.signal(), Some(1), "{followed}"),
+        }
+        assert_eq!(ran.code(), Some(0), "the run is another process");
+    }
+    // These are over before a terminal can go: theirs has gone when they begin.
+    let place = Place::new();
+    assert_eq!(said(&place.run(&[], "")).0, Some(0));
+    for command in [
+        "plan small.toml",
+        "status results/small --follow",
+        "table results/small",
+        "table results/small --format csv",
+        "report results/small",
+        "why results/small --point kl0.1-ep1-s0 --shot 1",
+        "run small.toml",
+    ] {
+        let page = place.results("small").join("report.html");
+        let _ = std::fs::remove_file(&page);
+        let text = format!("trap '' HUP; echo ready; read line; \"$SWEEP_BINARY\" {command}; echo $? > code");
+        let Some((mut child, mut terminal)) = on_a_terminal(&place, &text) else { return };
+        std::io::Read::read_exact(&mut terminal, &mut [0; 5]).expect("the shell is there");
+        drop(terminal);
+        child.wait().expect("it ends");
+        let code = std::fs::read_to_string(place.dir.path().join("code")).expect("a code");
+        assert_eq!(code.trim(), "0", "{command}");
+        assert_eq!(page.is_file(), command.starts_with("report"), "{command}");
+    }
+}
+
+#[test]
+fn a_pager_that_is_left_early_is_a_reader_that_goes_away() {
+    if Command::new("less").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no `less`");
+        return;
+    }
+    let place = two();
+    assert_eq!(said(&place.run(&[], "")).0, Some(0));
+    for (command, earned) in [
+        ("table results/small --format csv", 0),
+        ("schema", 0),
+        ("status results/small --follow", 0),
+        ("report results/small", 0),
+        ("plan small.toml", 0),
+        ("run bad.toml 2>&1", 1),
+    ] {
+        let text = format!("set -o pipefail; \"$SWEEP_BINARY\" {command} | less; echo $? > code");
+        let Some((mut child, mut terminal)) = on_a_terminal(&place, &text) else { return };
+        std::io::Read::read_exact(&mut terminal, &mut [0; 16]).expect("a page");
+        std::io::Write::write_all(&mut terminal, b"q").expect("left");
+        let mut rest = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut terminal, &mut rest);
+        child.wait().expect("it ends");
+        let code = std::fs::read_to_string(place.dir.path().join("code")).expect("a code");
+        assert_eq!(code.trim(), earned.to_string(), "{command}");
+        let rest = String::from_utf8_lossy(&rest);
+        assert!(!rest.contains("error: ") || earned == 1, "{command}: {rest}");
     }
 }
 
@@ -346,9 +425,8 @@ fn edited_markdown_keeps_its_lines_and_links() {
 #[test]
 fn a_dumb_terminal_gets_no_control_codes() {
     let place = Place::new();
-    let Some((mut child, mut terminal)) = on_a_terminal(&place, "TERM=dumb; export TERM;", "") else {
-        return;
-    };
+    let text = "TERM=dumb exec \"$SWEEP_BINARY\" run small.toml";
+    let Some((mut child, mut terminal)) = on_a_terminal(&place, text) else { return };
     let mut text = Vec::new();
     // At the end of the session reading a terminal is an error rather than an end.
     let _ = std::io::Read::read_to_end(&mut terminal, &mut text);

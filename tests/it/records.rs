@@ -7,14 +7,15 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 use sweep::checkpoint::{self, Array, Facts, Phase};
+use sweep::disk;
 use sweep::event::Event;
 use sweep::finite::Finite;
-use sweep::plan::{GrpoParams, RceParams, StageKey, StageKind};
+use sweep::plan::{GrpoParams, Origin, RceParams, StageKey, StageKind};
 use sweep::spec::{Point, PointConfig};
 use sweep::store::{
     EpochMetrics, EpochRecord, FORMAT, LoggedEvent, PointFiles, PointRecord, PointStatus, QueryScore,
     ReferenceResult, ReferencesRecord, ResolvedRecord, SignalHealth, StageRecord, Store, SweepDir,
-    SweepResults, check_point, read_events, read_job, read_resolved, write_job,
+    SweepResults, check_point, read_events, read_job, read_resolved, speed_samples, status, write_job,
 };
 
 use crate::fixture::config;
@@ -90,7 +91,10 @@ fn metrics() -> impl Strategy<Value = EpochMetrics> {
 }
 
 fn scores() -> impl Strategy<Value = Vec<QueryScore>> {
-    let one = (count(), prop::collection::vec(any::<u32>(), 0..5), any::<usize>(), finite(), finite());
+    // Evaluation takes only shares for scores.
+    let share = prop_oneof![Just(-0.0), Just(f64::MIN_POSITIVE / 4.0), 0.0..=1.0];
+    let share = share.prop_map(|share: f64| Finite::new(share).unwrap_or_default());
+    let one = (count(), prop::collection::vec(any::<u32>(), 0..5), any::<usize>(), share, finite());
     let one = one.prop_map(|(query_id, selection, trajectory, score, log_prob)| QueryScore {
         query_id,
         shot: 2,
@@ -141,6 +145,24 @@ fn same<T: serde::Serialize>(what: &str, written: &T, read: &T) -> Check {
     Ok(())
 }
 
+/// What a sweep without points asks for.
+fn request(provenance: BTreeMap<String, String>) -> ResolvedRecord {
+    ResolvedRecord {
+        format: FORMAT,
+        name: "s".to_owned(),
+        version: "0".to_owned(),
+        axes: Vec::new(),
+        points: Vec::new(),
+        baseline: Vec::new(),
+        eval: None,
+        export: Vec::new(),
+        inputs: BTreeMap::new(),
+        health: None,
+        leaks: sweep::store::Leaks::default(),
+        provenance,
+    }
+}
+
 fn store() -> (tempfile::TempDir, Store) {
     let root = tempfile::tempdir().expect("a directory");
     let store = Store::open(SweepDir::at(&root.path().join("s")), "test").expect("opened");
@@ -161,18 +183,12 @@ proptest! {
         let point = Point { name: "p".to_owned(), axes: axes.clone(), config: config.clone() };
         let health = SignalHealth { groups, flat_groups: groups, mean_range: range, distinct: [(groups, groups)].into() };
         let resolved = ResolvedRecord {
-            format: FORMAT,
-            name: "s".to_owned(),
-            version: "0".to_owned(),
             axes: vec!["train.kl_beta".to_owned()],
             points: vec![point],
             baseline: vec![0],
-            eval: None,
-            export: Vec::new(),
             inputs: provenance.clone(),
             health: Some(health),
-            leaks: sweep::store::Leaks::default(),
-            provenance,
+            ..request(provenance)
         };
         store.write_request("", &resolved).expect("written");
         same("resolved.json", &resolved, &read_resolved(store.dir().path()).expect("read"))?;
@@ -206,6 +222,20 @@ proptest! {
         prop_assert_eq!(&results.points[0].scores, &by_shot);
         prop_assert_eq!(&results.points[0].metrics, &metrics);
         same("references.json", &references.references, &results.references)?;
+        let told = status(store.dir().path(), 0.0).expect("read");
+        prop_assert_eq!((told.points, told.done, told.failed), (1, 1, 0));
+        // The means are for other programs: each row is as many fields as the header has, and numbers that are ones.
+        let means = store.dir().path().join("points/p/scores.csv");
+        let mut reader = csv::Reader::from_path(means).expect("there");
+        let rows: Vec<(usize, String, usize, f64)> = reader.deserialize().collect::<Result<_, _>>().expect("read");
+        let shown: Vec<&str> = rows.iter().map(|row| row.1.as_str()).collect();
+        prop_assert_eq!(shown, ["all", "1"]);
+        for (shot, _, queries, mean) in rows {
+            let of: Vec<f64> = by_shot[&shot][..queries].iter().map(|query| query.score.get()).collect();
+            let expected = of.iter().sum::<f64>() / of.len() as f64;
+            prop_assert_eq!(mean.to_bits(), expected.to_bits());
+            prop_assert!(mean.is_finite());
+        }
     }
 
     #[test]
@@ -213,10 +243,14 @@ proptest! {
         config in configuration(),
         metrics in prop::collection::vec(metrics(), 0..3),
         (content, diverged) in (text(), prop::option::of(text())),
+        (host, steps, seconds) in (text(), 1..u64::MAX, finite()),
     ) {
         let (_root, store) = store();
         let reward = config.reward.clone();
+        let (model, dim) = (config.model.clone(), config.model.hidden);
         let kinds = [
+            StageKind::Init { dim, model: model.clone(), origin: Origin::Fresh { seed: config.train.seed } },
+            StageKind::Init { dim, model: model.clone(), origin: Origin::Checkpoint { content: content.clone() } },
             StageKind::Rce { data: content.clone(), reward: reward.clone(), params: RceParams::of(&config) },
             StageKind::Grpo {
                 data: content.clone(),
@@ -232,7 +266,7 @@ proptest! {
                 format: FORMAT,
                 key: "k".to_owned(),
                 kind,
-                parent: diverged.clone(),
+                parent: diverged.clone().map(|_| "init".to_owned()),
                 reference: Some(content.clone()),
                 init: None,
                 epochs: epochs.collect(),
@@ -246,16 +280,65 @@ proptest! {
             store.note_failure(&key, &content).expect("written");
             prop_assert_eq!(store.noted_failure(&key), Some(content.clone()));
         }
+        // A stage, what it descends from, and the log of its cohort together are a measurement of speed.
+        let stage = |key: &str, kind: StageKind, parent: Option<&str>| {
+            let parent = parent.map(str::to_owned);
+            let (format, key_text) = (FORMAT, key.to_owned());
+            let none = (None, None, Vec::new(), None, serde_json::Map::new());
+            let (reference, init, epochs, diverged, unknown) = none;
+            let record = StageRecord {
+                format, key: key_text, kind, parent, reference, init, epochs, stopped: false, diverged, unknown,
+            };
+            store.stages().write_record(&StageKey(key.to_owned()), &record).expect("written");
+        };
+        let fresh = Origin::Fresh { seed: config.train.seed };
+        stage("init", StageKind::Init { dim, model: model.clone(), origin: fresh }, None);
+        let reward = config.reward.clone();
+        stage("rce", StageKind::Rce { data: content, reward, params: RceParams::of(&config) }, Some("init"));
+        let provenance = BTreeMap::from([("host".to_owned(), host.clone()), ("device".to_owned(), host.clone())]);
+        store.write_request("", &request(provenance)).expect("written");
+        let stages = vec!["rce".to_owned()];
+        let (phase, names) = ("rce".to_owned(), vec![host.clone()]);
+        let began = Event::CohortStarted {
+            phase, members: 3, first_epoch: 1, last_epoch: 2, steps, points: 0, stages: stages.clone(), names,
+        };
+        let ended = Event::CohortFinished { stages, complete: true };
+        for (time, data) in [(0.0, began), (seconds.get(), ended)] {
+            store.append_event(&json!({ "time": time, "data": data }).to_string());
+        }
+        let root = store.dir().path().parent().expect("a root");
+        let samples = speed_samples(root, &host, &host);
+        prop_assert_eq!(samples.len(), 1);
+        prop_assert_eq!((&samples[0].kind.model, samples[0].kind.dim, samples[0].members), (&model, dim, 3));
+        prop_assert!(samples[0].seconds.is_finite());
+    }
+
+    #[test]
+    fn claims_are_read_as_they_were_written(deaths in any::<u32>(), (key, nonsense) in (any::<u64>(), text())) {
+        let (_root, store) = store();
+        let key = StageKey(format!("{key:x}"));
+        let path = store.dir().claims().join(&key.0);
+        // In order: no death. By another's hand: as many as it says, and what says nothing is none.
+        drop(store.claim(&key).expect("claimed"));
+        prop_assert_eq!(store.claim(&key).expect("claimed").expect("free").deaths, 0);
+        for (text, expected) in [(deaths.to_string(), deaths), (format!("x{nonsense}"), 0)] {
+            disk::write(&path, text.as_bytes()).expect("written");
+            let claim = store.claim(&key).expect("claimed").expect("free");
+            prop_assert_eq!(claim.deaths, expected);
+            prop_assert!(store.claim(&key).expect("asked").is_none(), "two have it");
+            // As it is read after this process has died.
+            let left = std::fs::read_to_string(&path).expect("read");
+            prop_assert_eq!(left, expected.saturating_add(1).to_string());
+        }
     }
 
     #[test]
     fn events_and_jobs_are_read_as_they_were_written(
         (a, b, numbers) in (text(), text(), (finite(), finite(), count())),
-        loss in prop::option::of(finite()),
+        (loss, time) in (prop::option::of(finite()), number()),
     ) {
         let (_root, store) = store();
-        let (x, y, n) = (numbers.0.get(), numbers.1.get(), numbers.2);
-        let loss = loss.map(f64::from);
+        let (x, y, n) = numbers;
         let s = || a.clone();
         let events = [
             Event::PlanReady { points: 1, points_done: 0, stages: 2, steps: n, steps_naive: n, steps_left: n, notices: vec![s(), b.clone()] },
@@ -279,9 +362,12 @@ proptest! {
         }
         let read: Vec<Event> = read_events(store.dir()).into_iter().map(|LoggedEvent { data, .. }| data).collect();
         same("events.jsonl", &events.to_vec(), &read)?;
-        write_job(store.dir(), "123_4").expect("written");
-        let job = read_job(store.dir());
-        prop_assert_eq!(job.as_deref(), Some("123_4"));
+        // Whatever the log says, and whatever time it is, there is an answer.
+        store.write_request("", &request(BTreeMap::new())).expect("written");
+        let told = status(store.dir().path(), time).expect("read");
+        prop_assert!(serde_json::to_value(&told).is_ok_and(|told| told.is_object()));
+        write_job(store.dir(), &a).expect("written");
+        prop_assert_eq!(read_job(store.dir()), Some(s().trim().to_owned()).filter(|job| !job.is_empty()));
     }
 
     #[test]
