@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use sweep::disk;
@@ -140,15 +140,20 @@ fn what_cannot_be_said_is_dropped() {
     assert_eq!(code(&place, "sweep tabel 2>/dev/full").0, Some(2));
 }
 
-#[test]
-fn a_cluster_job_is_submitted_though_nobody_listens() {
-    let place = Place::new();
+/// A folder with an `sbatch` that takes every job as number 77.
+fn fake_cluster(place: &Place) -> PathBuf {
     let fake = place.dir.path().join("bin");
     std::fs::create_dir(&fake).expect("a directory");
     for (name, text) in [("sbatch", "#!/bin/sh\necho 77\n"), ("squeue", "#!/bin/sh\nexit 0\n")] {
-        disk::write(&fake.join(name), text.as_bytes()).expect("written");
-        std::fs::set_permissions(fake.join(name), std::fs::Permissions::from_mode(0o755)).expect("set");
+        write(&fake.join(name), text, 0o755);
     }
+    fake
+}
+
+#[test]
+fn a_cluster_job_is_submitted_though_nobody_listens() {
+    let place = Place::new();
+    fake_cluster(&place);
     for (redirection, earned) in [("2>/dev/full >out", 0), (">/dev/full", 0), ("2>&- >&-", 0)] {
         let text = format!("PATH=$PWD/bin:$PATH sweep run small.toml --launcher slurm {redirection}");
         let (ended, text) = code(&place, &text);
@@ -187,10 +192,12 @@ fn a_terminal_that_vanishes_ends_nothing() {
     let undisturbed = Place::with(&long);
     assert_eq!(said(&undisturbed.run(&["--cohort", "1"], "")).0, Some(0));
     let expected = facts(&undisturbed.results("small"));
-    for ignored in [false, true] {
+    let runs = ["small.toml", "small.toml good.toml", "small.toml --device cpu,cpu"];
+    for (ignored, what) in [false, true].into_iter().flat_map(|ignored| runs.map(|what| (ignored, what))) {
         let place = Place::with(&long);
+        place.write("good.toml", &[("name = \"small\"", "name = \"good\"")]);
         let sweep = if ignored { IGNORES } else { HANGS_UP };
-        let text = format!("{sweep} run small.toml --cohort 1");
+        let text = format!("{sweep} run {what} --cohort 1");
         let Some((mut child, terminal)) = on_a_terminal(&place, &text) else { return };
         let epochs = || events(&place.results("small"), "epoch_done");
         wait_for(|| epochs() > 0);
@@ -198,12 +205,14 @@ fn a_terminal_that_vanishes_ends_nothing() {
         let status = child.wait().expect("it ends");
         match ignored {
             // All of it, though the table could not be shown.
-            true => assert_eq!(status.code(), Some(0), "{status}"),
-            false => assert_eq!(status.code(), Some(129), "{status}"),
+            true => assert_eq!(status.code(), Some(0), "{what}: {status}"),
+            false => assert_eq!(status.code(), Some(129), "{what}: {status}"),
         }
         if ignored {
             assert_same(&place.results("small"), &expected);
         }
+        let good = place.results("good").join("matrix.csv").is_file();
+        assert_eq!(good, ignored && what.contains("good"), "{what}: the next sweep");
         let (ended, text) = said(&place.run(&["--cohort", "1"], ""));
         assert_eq!(ended, Some(0), "{text}");
         assert_same(&place.results("small"), &expected);
@@ -233,8 +242,9 @@ fn commands_that_only_tell_outlive_their_terminal() {
         assert_eq!(ran.code(), Some(0), "the run is another process");
     }
     // These are over before a terminal can go: theirs has gone when they begin.
-    let place = Place::new();
+    let place = two();
     assert_eq!(said(&place.run(&[], "")).0, Some(0));
+    let path = format!("{}:{}", fake_cluster(&place).display(), std::env::var("PATH").unwrap_or_default());
     for command in [
         "plan small.toml",
         "status results/small --follow",
@@ -243,10 +253,15 @@ fn commands_that_only_tell_outlive_their_terminal() {
         "report results/small",
         "why results/small --point kl0.1-ep1-s0 --shot 1",
         "run small.toml",
+        "run small.toml good.toml",
+        "run small.toml --fresh --device cpu,cpu",
+        "run small.toml --fresh --launcher slurm",
     ] {
         let page = place.results("small").join("report.html");
         let _ = std::fs::remove_file(&page);
-        let text = format!("trap '' HUP; echo ready; read line; \"$SWEEP_BINARY\" {command}; echo $? > code");
+        let text = format!(
+            "PATH={path}; trap '' HUP; echo ready; read line; \"$SWEEP_BINARY\" {command}; echo $? > code"
+        );
         let Some((mut child, mut terminal)) = on_a_terminal(&place, &text) else { return };
         std::io::Read::read_exact(&mut terminal, &mut [0; 5]).expect("the shell is there");
         drop(terminal);
@@ -254,6 +269,9 @@ fn commands_that_only_tell_outlive_their_terminal() {
         let code = std::fs::read_to_string(place.dir.path().join("code")).expect("a code");
         assert_eq!(code.trim(), "0", "{command}");
         assert_eq!(page.is_file(), command.starts_with("report"), "{command}");
+    }
+    for (name, file) in [("good", "matrix.csv"), ("small-2", "matrix.csv"), ("small-3", "workers/job")] {
+        assert!(place.results(name).join(file).is_file(), "{name}");
     }
 }
 
