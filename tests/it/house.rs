@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("spec", "text"),
     ("disk", ""),
     ("record", "finite"),
-    ("event", ""),
+    ("event", "finite"),
     ("text", ""),
     ("finite", ""),
 ];

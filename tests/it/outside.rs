@@ -1,16 +1,17 @@
 //! When the outside world fails: full disks behind redirections, readers and terminals that go away, places that are
 //! not files. Every case runs the real binary under a shell.
+#![expect(clippy::print_stderr, reason = "says why a test is skipped")]
 
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use sweep::disk;
 
-use crate::sweeps::{Place, assert_same, events, facts, said, wait_for};
+use crate::sweeps::{Place, Running, assert_same, events, facts, said, wait_for};
 
 /// `sh -c TEXT` in the place, where `sweep` is the program.
 fn shell(place: &Place, text: &str) -> Output {
@@ -164,7 +165,7 @@ fn a_cluster_job_is_submitted_though_nobody_listens() {
 }
 
 /// The shell text `text` as the leader of a session whose terminal the test holds.
-fn on_a_terminal(place: &Place, text: &str) -> Option<(Child, File)> {
+fn on_a_terminal(place: &Place, text: &str) -> Option<(Running, File)> {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).ok()?;
     grantpt(&terminal).and_then(|()| unlockpt(&terminal)).ok()?;
@@ -177,7 +178,7 @@ fn on_a_terminal(place: &Place, text: &str) -> Option<(Child, File)> {
     command.args(["--ctty", "--wait", "bash", "-c", text]).current_dir(place.dir.path());
     command.env("SWEEP_BINARY", env!("CARGO_BIN_EXE_sweep")).env("TERM", "xterm");
     command.stdin(side().ok()?).stdout(side().ok()?).stderr(side().ok()?);
-    let child = command.spawn().ok()?;
+    let child = Running::spawn(&mut command).ok()?;
     Some((child, reader))
 }
 
@@ -226,7 +227,7 @@ fn commands_that_only_tell_outlive_their_terminal() {
         let place = Place::with(&[("grpo_epochs = [1, 2]", "grpo_epochs = [1, 40]")]);
         let mut run = place.command();
         run.args(["--cohort", "1"]).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut run = run.spawn().expect("it starts");
+        let mut run = Running::spawn(&mut run).expect("it starts");
         wait_for(|| events(&place.results("small"), "epoch_done") > 0);
         let sweep = if ignored { IGNORES } else { HANGS_UP };
         let text = format!("{sweep} status results/small --follow");

@@ -15,7 +15,8 @@ use sweep::spec::{Point, PointConfig};
 use sweep::store::{
     EpochMetrics, EpochRecord, FORMAT, LoggedEvent, PointFiles, PointRecord, PointStatus, QueryScore,
     ReferenceResult, ReferencesRecord, ResolvedRecord, SignalHealth, StageRecord, Store, SweepDir,
-    SweepResults, check_point, read_events, read_job, read_resolved, speed_samples, status, write_job,
+    SweepResults, check_point, in_use, read_events, read_job, read_resolved, speed_samples, status,
+    use_point, write_job,
 };
 
 use crate::fixture::config;
@@ -163,6 +164,25 @@ fn request(provenance: BTreeMap<String, String>) -> ResolvedRecord {
     }
 }
 
+/// A point of that configuration that nothing is known of.
+fn point_record(config: PointConfig) -> PointRecord {
+    PointRecord {
+        format: FORMAT,
+        name: "p".to_owned(),
+        axes: Vec::new(),
+        config,
+        status: PointStatus::Done,
+        error: None,
+        stage: String::new(),
+        evaluation: None,
+        trainable: 0,
+        total: 0,
+        movement: BTreeMap::new(),
+        checkpoint: None,
+        unknown: serde_json::Map::new(),
+    }
+}
+
 fn store() -> (tempfile::TempDir, Store) {
     let root = tempfile::tempdir().expect("a directory");
     let store = Store::open(SweepDir::at(&root.path().join("s")), "test").expect("opened");
@@ -198,19 +218,14 @@ proptest! {
         };
         store.write_references(&references).expect("written");
         let record = PointRecord {
-            format: FORMAT,
-            name: "p".to_owned(),
             axes,
-            config,
-            status: PointStatus::Done,
             error: error.clone(),
             stage: error.clone().unwrap_or_default(),
             evaluation: error,
             trainable: groups,
             total: groups,
             movement: [("all".to_owned(), movement)].into(),
-            checkpoint: None,
-            unknown: serde_json::Map::new(),
+            ..point_record(config)
         };
         let by_shot = BTreeMap::from([(2, scores)]);
         let files = PointFiles { record: &record, metrics: &metrics, scores: &by_shot, samples: &[None, Some(1)] };
@@ -311,6 +326,28 @@ proptest! {
         prop_assert_eq!(samples.len(), 1);
         prop_assert_eq!((&samples[0].kind.model, samples[0].kind.dim, samples[0].members), (&model, dim, 3));
         prop_assert!(samples[0].seconds.is_finite());
+    }
+
+    #[test]
+    fn what_is_in_use_is_read_as_it_was_written(names in prop::collection::btree_set(text(), 1..3)) {
+        let (_root, store) = store();
+        let request = ResolvedRecord {
+            points: vec![Point { name: "p".to_owned(), axes: Vec::new(), config: config() }],
+            ..request(BTreeMap::new())
+        };
+        store.write_request("", &request).expect("written");
+        for name in names {
+            // As long as file systems allow.
+            let name: String = name.chars().filter(|letter| !['/', '\0'].contains(letter)).take(50).collect();
+            let checkpoint = PathBuf::from(format!("x{name}.safetensors"));
+            let weights = [("w".to_owned(), Array { shape: vec![1], values: vec![1.0] })];
+            checkpoint::write(&store.dir().path().join(&checkpoint), &weights.into(), &Facts::default()).expect("written");
+            let record = PointRecord { checkpoint: Some(checkpoint.clone()), ..point_record(config()) };
+            store.write_point_record(&record).expect("written");
+            let used = use_point(store.dir().path(), "p").expect("used");
+            prop_assert_eq!(&used.checkpoint, &checkpoint);
+            prop_assert_eq!(in_use(store.dir().path()).expect("read"), Some(used));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sweep::store::{Status, Training};
 
-use crate::sweeps::{Place, assert_same, events, facts, said, wait_for};
+use crate::sweeps::{Place, Running, assert_same, events, facts, said, wait_for};
 
 /// Enough stages for two workers to be busy for a moment.
 const WIDER: [(&str, &str); 2] = [
@@ -197,7 +197,7 @@ fn a_task_that_can_finish_no_epoch_does_not_ask_for_more_time() {
         command.current_dir(place.dir.path()).args(["worker", "results/small", "--device", "cpu"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let before = events(&place.results("small"), "cohort_started");
-        let child = command.spawn().expect("it starts");
+        let child = Running::spawn(&mut command).expect("it starts");
         wait_for(|| {
             let seen = |kind| events(&place.results("small"), kind);
             seen("cohort_started") > before && seen("epoch_done") >= epochs
