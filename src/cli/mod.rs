@@ -20,6 +20,8 @@ mod sweep_file;
 mod table;
 mod use_point;
 mod verify;
+mod wayland;
+
 mod why;
 mod worker;
 
@@ -67,6 +69,7 @@ enum Command {
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
 pub fn main() -> u8 {
+    wayland::hush();
     // A defect anywhere ends with a documented code: whoever started the program must be able to tell.
     let code = std::panic::catch_unwind(command).unwrap_or_else(|payload| {
         let cause = panics::message_of(payload.as_ref());

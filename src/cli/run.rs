@@ -73,6 +73,8 @@ impl HowArgs {
         self.device.parse::<DeviceRequest>()?;
         let mut options = Self { device: Device::Cpu.to_string(), ..self.clone() }.options(file)?;
         options.provenance.insert("device".to_owned(), format!("{} (cluster)", self.device));
+        // This machine trains nothing.
+        options.provenance.remove("hardware");
         Ok(options)
     }
 
@@ -93,6 +95,12 @@ impl HowArgs {
         let mut workers = devices(&self.device)?;
         let device = workers.first().copied().unwrap_or(Device::Cpu);
         let names: Vec<String> = workers.iter().map(Device::to_string).collect();
+        let mut hardware: Vec<String> = workers.iter().filter_map(|device| device.hardware()).collect();
+        hardware.dedup();
+        let mut provenance = provenance(file, &names.join(","));
+        if !hardware.is_empty() {
+            provenance.insert("hardware".to_owned(), hardware.join("; "));
+        }
         if workers.len() == 1 {
             workers.clear();
         }
@@ -107,7 +115,7 @@ impl HowArgs {
             retries: 0,
             retry_infeasible: false,
             max_failures: None,
-            provenance: provenance(file, &names.join(",")),
+            provenance,
         })
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn open_store(session: &Session, options: &RunOptions) -> Result<(Sto
     let dir = SweepDir::new(&options.root, &session.spec.name);
     let holder = options.provenance.get("holder").map_or("sweep", String::as_str);
     let store = Store::open(dir, holder)?;
+    store.begin_anew();
     let launch = write_request(session, &store, options)?;
     Ok((store, launch))
 }

@@ -73,7 +73,7 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<WorkerReport, Ru
     if options.attached {
         return Ok(report);
     }
-    // What others noted is gone when the directory is opened again.
+    // What the others have noted since; it stays noted, for a job that goes back into the queue.
     runner.refresh()?;
     let stages = runner.into_stages();
     drop(store);

@@ -33,7 +33,7 @@ pub fn failure(dir: &SweepDir, key: &StageKey) -> Option<String> {
     fs_err::read_to_string(note_path(dir, key)).ok()
 }
 
-/// Forgets claims and failures of earlier runs: failed stages are tried again.
+/// Forgets all claims and failures.
 pub fn forget(dir: &SweepDir) {
     let _ = std::fs::remove_dir_all(dir.claims());
 }

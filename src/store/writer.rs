@@ -54,8 +54,12 @@ impl Store {
             }
         }
         clear_temporaries(dir.path());
-        claim::forget(&dir);
         Ok(Self { dir, lock })
+    }
+
+    /// Forgets claims and failures of earlier runs: failed stages are tried again.
+    pub fn begin_anew(&self) {
+        claim::forget(&self.dir);
     }
 
     /// Joins the other worker processes that write to an existing directory.

@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("report", "store spec disk record text finite"),
     ("evaluate", "data spec record finite"),
     ("judge", ""),
-    ("learn", "data plan checkpoint spec disk record finite"),
+    ("learn", "data plan checkpoint spec disk record text finite"),
     ("store", "plan checkpoint spec disk record event text finite"),
     ("data", "checkpoint spec disk record finite"),
     ("plan", "spec"),
