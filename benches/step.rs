@@ -1,8 +1,8 @@
 //! Time per member and training step against the width of the cohort, frozen and unfrozen, beside the machine's
 //! matrix-multiplication peak measured in the same run.
 //!
-//! `cargo bench --bench step [-- --device cpu|flex|cuda:N|wgpu] [-- --save]`; data of the race's size are made in
-//! memory.
+//! `cargo bench --bench step -- [--device cpu|flex|cuda:N|wgpu] [--widths 1,8,64] [--epochs N] [--save]`; data of the
+//! race's size are made in memory.
 
 mod common;
 
@@ -28,13 +28,16 @@ const DIM: usize = 512;
 const POOL: usize = 64;
 const TRAJECTORIES: usize = 12;
 const LENGTH: usize = 2;
-/// Training groups, which are the steps of an epoch; the best of [`EPOCHS`] epochs counts.
+/// Training groups, which are the steps of an epoch; the best of so many epochs counts.
 const GROUPS: usize = 32;
 const EPOCHS: u32 = 4;
+/// Numbers in the vector whose copy gives the memory's speed.
+const COPIED: usize = 24 << 20;
 
 /// Synthetic data in memory.
 struct World {
     device: Device,
+    epochs: u32,
     embeddings: Embeddings,
     train: Vec<Group>,
     labels: Vec<Vec<u32>>,
@@ -45,7 +48,7 @@ struct World {
 }
 
 impl World {
-    fn new(device: Device) -> Self {
+    fn new(device: Device, epochs: u32) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut below = |count: usize| (random.next_u64() % count as u64) as usize;
         let values = (0..ROWS * DIM).map(|_| (below(2001) as f32 - 1000.0) / 13_000.0).collect();
@@ -66,6 +69,7 @@ impl World {
             train.iter().map(|group| group.trajectories.iter().flat_map(|t| t.pointer.clone()).collect());
         Self {
             device,
+            epochs,
             embeddings: Embeddings { rows: ROWS, dim: DIM, values },
             labels: labels.collect(),
             rewards: Arc::new(RewardTable { raw, normalized, validation: Vec::new() }),
@@ -92,7 +96,7 @@ impl World {
         let mut best = f64::INFINITY;
         train_cohort(params, self.device, &jobs, &Cancel::default(), &mut |events| {
             if let Some(MemberEvent::Epoch { metrics, .. }) = events.first() {
-                best = best.min(metrics.seconds);
+                best = best.min(*metrics.seconds);
             }
             true
         });
@@ -111,7 +115,7 @@ impl World {
             rewards: Arc::clone(&self.rewards),
             start: Arc::clone(&self.start),
             reference: Arc::clone(&self.start),
-            last_epoch: EPOCHS,
+            last_epoch: self.epochs,
             progress: None,
         }
     }
@@ -140,6 +144,35 @@ fn operations(frozen: bool, members: usize, layout: &Layout) -> f64 {
         true => every + 2.0 * k * h * h / members as f64 + 15.0 * (layout.total as f64 - projections),
         false => every + 4.0 * k * d * h + 6.0 * k * h * h + 15.0 * layout.total as f64,
     }
+}
+
+/// Bytes that the optimizer of one member's step has to move: p, m and v once in and once out, and for the projections of
+/// the candidates a gradient that is stored, squared and read.
+fn optimizer_bytes(frozen: bool, layout: &Layout) -> f64 {
+    let h = layout.shape.hidden as f64;
+    let (input, square) = (h * DIM as f64, h * h);
+    match frozen {
+        true => 24.0 * (layout.total as f64 - input - 2.0 * square),
+        false => 24.0 * layout.total as f64 + 12.0 * (input + square),
+    }
+}
+
+/// Bytes per second that the device's memory moves: a long vector plus one, the best of several.
+fn memory_speed(device: Device) -> f64 {
+    let Some(device) = device.burn_device() else { return f64::NAN };
+    let len = if matches!(device, DispatchDevice::Flex(_)) { COPIED / 8 } else { COPIED };
+    let vector = Tensor::<Dispatch, 1>::zeros([len], &device);
+    let mut best = 0.0f64;
+    for _ in 0..5 {
+        let began = Instant::now();
+        let mut last = vector.clone() + 1.0;
+        for _ in 1..8 {
+            last = std::hint::black_box(vector.clone() + 1.0);
+        }
+        std::hint::black_box(last.narrow(0, 0, 1).into_data());
+        best = best.max((8 * 8 * len) as f64 / began.elapsed().as_secs_f64());
+    }
+    best
 }
 
 /// Operations per second of burn's matrix product, `[m, k] x [k, n]`: the best of several. On a CPU, where burn computes
@@ -185,7 +218,15 @@ fn main() {
     }
 }
 
+/// Widths to measure: `--widths`, or all; 256 members are for GPUs, on a CPU they only fill memory.
+fn widths(device: Device) -> Vec<usize> {
+    let given = common::option("--widths");
+    let all = || WIDTHS.into_iter().filter(|&width| width <= 64 || device.is_gpu()).collect();
+    given.map_or_else(all, |list| list.split(',').filter_map(|width| width.parse().ok()).collect())
+}
+
 fn bench(device: Device) {
+    let epochs = common::option("--epochs").and_then(|count| count.parse().ok()).unwrap_or(EPOCHS);
     let mut text = format!("# One training step on {device}\n\n{}", common::machine());
     let hidden = ModelParams::default().hidden;
     let peak = matmul_peak(device, 1024, 1024, 1024);
@@ -196,29 +237,34 @@ fn bench(device: Device) {
         matmul_peak(device, POOL, DIM, hidden) / 1e9,
         matmul_peak(device, POOL, hidden, hidden) / 1e9,
     );
+    if device.is_gpu() {
+        let _ = writeln!(text, "- memory: {:.1} GB/s (a long vector plus one)\n", memory_speed(device) / 1e9);
+    }
     let _ = writeln!(
         text,
-        "GRPO, one seed, K = {POOL}, d = {DIM}, h = {hidden}, {TRAJECTORIES} trajectories of {LENGTH}; best of {EPOCHS} epochs of {GROUPS} steps.\n"
+        "GRPO, one seed, K = {POOL}, d = {DIM}, h = {hidden}, {TRAJECTORIES} trajectories of {LENGTH}; best of {epochs} epochs of {GROUPS} steps.\n"
     );
-    text += "| frozen | members | us per member and step | of G = 1 | MFLOP | GFLOP/s | of the peak at 1024^3 | peak memory so far, MB |\n";
-    text += "|---|---:|---:|---:|---:|---:|---:|---:|\n";
-    let world = World::new(device);
+    text += "| frozen | members | us per member and step | of G = 1 | MFLOP | GFLOP/s | of the peak at 1024^3 | optimizer, MB | GB/s if it were all | peak memory so far, MB |\n";
+    text += "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
+    let world = World::new(device, epochs);
     let backbone = FreezeSet(ParamGroup::ALL.into_iter().filter(|group| group.is_backbone()).collect());
     for (name, freeze) in [("backbone", backbone), ("nothing", FreezeSet::default())] {
         let mut alone = None;
-        // 256 members are for GPUs: on a CPU they only fill memory.
-        for members in WIDTHS.into_iter().filter(|&width| width <= 64 || device.is_gpu()) {
+        for members in widths(device) {
             let seconds = world.time(&freeze, members);
             let alone = *alone.get_or_insert(seconds);
             let operations = operations(!freeze.is_empty(), members, &world.layout);
+            let bytes = optimizer_bytes(!freeze.is_empty(), &world.layout);
             let _ = writeln!(
                 text,
-                "| {name} | {members} | {:.0} | {:.2} | {:.1} | {:.1} | {:.0} % | {:.0} |",
+                "| {name} | {members} | {:.0} | {:.2} | {:.1} | {:.1} | {:.0} % | {:.1} | {:.1} | {:.0} |",
                 seconds * 1e6,
                 seconds / alone,
                 operations / 1e6,
                 operations / seconds / 1e9,
                 100.0 * operations / seconds / peak,
+                bytes / 1e6,
+                bytes / seconds / 1e9,
                 common::peak_memory("self").unwrap_or(f64::NAN),
             );
         }

@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
-use sweep::store::atomic;
+use sweep::disk;
 
 const SEED: u64 = 20_251_121;
 const QUERIES: usize = 500;
@@ -50,7 +50,7 @@ fn write_embeddings(path: &Path, embeddings: &[Vec<f32>]) -> std::io::Result<()>
     let bytes: Vec<u8> = embeddings.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, vec![ROWS, DIM], &bytes).map_err(std::io::Error::other)?;
     let file = safetensors::serialize([("embeddings", view)], None).map_err(std::io::Error::other)?;
-    atomic::write(path, &file)
+    disk::write(path, &file)
 }
 
 /// Query ids are spread over the matrix; candidates are all other rows.
@@ -58,7 +58,7 @@ fn write_trajectories(path: &Path, embeddings: &[Vec<f32>], random: &mut Random)
     let mut order: Vec<usize> = (0..ROWS).collect();
     random.shuffle(&mut order);
     let (queries, support) = order.split_at(QUERIES);
-    atomic::write_with(path, |file| {
+    disk::write_with(path, |file| {
         writeln!(file, "{{")?;
         for &query in queries {
             writeln!(file, "\"{query}\": {},", group(query, support, embeddings, random))?;

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::finite::Finite;
+
 /// One event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -27,8 +29,8 @@ pub enum Event {
     PointDamaged { point: String, cause: String, moved_to: String },
     /// What fits into the time that is left, once the speed is known.
     BudgetEstimate {
-        steps_per_second: f64,
-        seconds_left: f64,
+        steps_per_second: Finite,
+        seconds_left: Finite,
         steps: u64,
         steps_left: u64,
         points: usize,
@@ -65,9 +67,9 @@ pub enum Event {
         stage: String,
         phase: String,
         epoch: u32,
-        train_loss: f64,
-        val_loss: Option<f64>,
-        seconds: f64,
+        train_loss: Finite,
+        val_loss: Option<Finite>,
+        seconds: Finite,
     },
     /// A stage ended by a number that is not finite.
     StageDiverged { stage: String, epoch: u32, cause: String },
@@ -77,8 +79,8 @@ pub enum Event {
         /// The key of its last stage; empty in old logs, here and below.
         #[serde(default)]
         stage: String,
-        average: Option<f64>,
-        val_loss: Option<f64>,
+        average: Option<Finite>,
+        val_loss: Option<Finite>,
     },
     /// A point will not get results.
     PointFailed {
@@ -88,5 +90,5 @@ pub enum Event {
         error: String,
     },
     /// The end: everything that could be done is done, or the run was stopped.
-    Finished { done: usize, failed: usize, pending: usize, interrupted: bool, seconds: f64 },
+    Finished { done: usize, failed: usize, pending: usize, interrupted: bool, seconds: Finite },
 }

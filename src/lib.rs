@@ -6,16 +6,32 @@
 //!                                           \________ run: drives the plan, emits events ________/
 //! ```
 //!
-//! Imports go one way: `spec` <- `data`, `checkpoint` <- `plan` <- `learn`, `evaluate`, `store` <- `run` <-
-//! `cli`; `text` serves all of them; `report` reads what `store` read from disk and never needs a model.
+//! Imports go one way, from the top floor down (`tests/it/house.rs` holds this picture against the source):
+//!
+//! ```text
+//! cli
+//! run
+//! report    evaluate  learn     judge
+//! store     data
+//! plan      checkpoint
+//! spec
+//! disk      record    event     text
+//! finite
+//! ```
+//!
+//! `report` reads what `store` read from disk and never needs a model.
 
 pub mod checkpoint;
 pub mod cli;
 pub mod data;
+pub mod disk;
 pub mod evaluate;
 pub mod event;
+pub mod finite;
+pub mod judge;
 pub mod learn;
 pub mod plan;
+pub mod record;
 pub mod report;
 pub mod run;
 pub mod spec;

@@ -15,6 +15,20 @@ pub fn thousands(number: impl Display) -> String {
     text
 }
 
+/// `word` as a shell takes it, for commands that people copy.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// `1 point`, `72 points`.
+pub fn plural(count: usize, what: &str) -> String {
+    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
+}
+
 /// Seconds since 1970 as `2026-11-21 07:05`, and the seconds past the minute. UTC.
 pub fn date_and_minute(unix: u64) -> (String, u64) {
     let (days, rest) = (unix / 86_400, unix % 86_400);
@@ -28,6 +42,21 @@ pub fn date_and_minute(unix: u64) -> (String, u64) {
     let (year, month) = (era * 400 + year + month / 10, if month < 10 { month + 3 } else { month - 9 });
     let (hour, minute) = (rest / 3600, rest / 60 % 60);
     (format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}"), rest % 60)
+}
+
+/// `4s`, `3m 20s`, `2h 05m`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Seconds since 1970 as `2026-11-21 07:05 UTC`.
+pub fn moment(unix: u64) -> String {
+    format!("{} UTC", date_and_minute(unix).0)
 }
 
 #[cfg(test)]

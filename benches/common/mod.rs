@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sweep::store::atomic;
+use sweep::disk;
 
 /// Whether `--name` was given. `cargo bench` itself adds `--bench`.
 pub fn flag(name: &str) -> bool {
@@ -59,7 +59,7 @@ pub fn report(name: &str, text: &str) {
     println!("{text}");
     if flag("--save") {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("benches/results/{name}.md"));
-        match atomic::write(&path, text.as_bytes()) {
+        match disk::write(&path, text.as_bytes()) {
             Ok(()) => println!("saved to {}", path.display()),
             Err(error) => println!("error: {error}"),
         }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use zip::result::ZipError;
+
 /// Why a checkpoint could not be read, written or compared.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -65,5 +67,16 @@ impl Flaw {
 impl From<io::Error> for Flaw {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+/// What is wrong with a zip.
+pub(super) fn zip_flaw(error: ZipError) -> Flaw {
+    match error {
+        ZipError::Io(error) if error.raw_os_error().is_some() => Flaw::Io(error),
+        ZipError::InvalidArchive(what) => {
+            Flaw::damaged(format!("it is cut short or no longer a zip ({what})"))
+        }
+        other => Flaw::damaged(format!("as a zip: {other}")),
     }
 }

@@ -49,6 +49,9 @@ pub struct Facts {
     pub device: Option<String>,
     /// Figures of the epoch: `train_loss`, `val_loss`, `kl`, ...
     pub metrics: BTreeMap<String, f64>,
+    /// What preceded the parameters' names in the file and was taken off (`module._orig_mod.`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken_off: Option<String>,
     /// Element type in the file, where it is not float32.
     pub dtype: Option<String>,
     /// Hash of the weights ([`super::content_hash`]).
@@ -264,6 +267,7 @@ mod tests {
             burn: Some(BURN_VERSION.into()),
             device: Some("cpu".into()),
             metrics: [("kl".to_string(), f64::INFINITY), ("val_loss".to_string(), 8.125)].into(),
+            taken_off: None,
             dtype: None,
             content: None,
             extra: [("note".to_string(), serde_json::json!([1, "x"]))].into(),

@@ -6,7 +6,7 @@ use walkdir::WalkDir;
 
 use super::error::CheckpointError;
 use super::facts::Phase;
-use super::{Summary, read_summary};
+use super::{Summary, read, read_summary};
 
 /// What [`find`] came across.
 #[derive(Debug, Default)]
@@ -74,12 +74,20 @@ pub fn named(path: &Path) -> Option<(Phase, u32)> {
     Some((phase, digits.parse().ok()?))
 }
 
+/// What [`latest`] found.
+#[derive(Debug, Default)]
+pub struct Latest {
+    pub path: Option<PathBuf>,
+    /// Newer files that cannot be read.
+    pub passed_over: Vec<CheckpointError>,
+}
+
 /// The lab's rule for a directory: the highest `grpo_epoch*`, else the highest `rce_epoch*`. Among formats of the
-/// same epoch safetensors comes first, then `.pt`, then `.ckpt`.
+/// same epoch safetensors comes first, then `.pt`, then `.ckpt`. Files that cannot be read are passed over.
 ///
 /// # Errors
 /// A directory that cannot be read.
-pub fn latest(directory: &Path) -> Result<Option<PathBuf>, CheckpointError> {
+pub fn latest(directory: &Path) -> Result<Latest, CheckpointError> {
     let mut candidates = Vec::new();
     for entry in fs_err::read_dir(directory).map_err(CheckpointError::Io)? {
         let path = entry.map_err(CheckpointError::Io)?.path();
@@ -93,12 +101,24 @@ pub fn latest(directory: &Path) -> Result<Option<PathBuf>, CheckpointError> {
             candidates.push((phase, epoch, rank, std::cmp::Reverse(path)));
         }
     }
-    Ok(candidates.into_iter().max().map(|(.., path)| path.0))
+    candidates.sort();
+    let mut latest = Latest::default();
+    for (.., std::cmp::Reverse(path)) in candidates.into_iter().rev() {
+        match read(&path) {
+            Ok(_) => {
+                latest.path = Some(path);
+                break;
+            }
+            Err(error) => latest.passed_over.push(error),
+        }
+    }
+    Ok(latest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::{Array, Facts, write};
 
     #[test]
     fn names_promise_phase_and_epoch() {
@@ -118,9 +138,10 @@ mod tests {
     #[test]
     fn latest_counts_numbers_and_prefers_grpo() {
         let directory = tempfile::tempdir().unwrap();
-        let touch = |name: &str| crate::store::atomic::write(&directory.path().join(name), b"").unwrap();
+        let weights = [("w".to_string(), Array { shape: vec![1], values: vec![1.0] })].into();
+        let touch = |name: &str| write(&directory.path().join(name), &weights, &Facts::default()).unwrap();
         let latest = || {
-            let path = latest(directory.path()).unwrap();
+            let path = latest(directory.path()).unwrap().path;
             path.map(|path| path.file_name().unwrap().to_str().unwrap().to_string())
         };
         assert_eq!(latest(), None);
@@ -132,5 +153,8 @@ mod tests {
         assert_eq!(latest().as_deref(), Some("grpo_epoch1.ckpt"));
         touch("grpo_epoch1.safetensors");
         assert_eq!(latest().as_deref(), Some("grpo_epoch1.safetensors"));
+        crate::disk::write(&directory.path().join("grpo_epoch2.pt"), b"PK").unwrap();
+        assert_eq!(latest().as_deref(), Some("grpo_epoch1.safetensors"));
+        assert_eq!(super::latest(directory.path()).unwrap().passed_over.len(), 1);
     }
 }

@@ -1,56 +1,106 @@
-//! The classes and functions that a pickle may name. None of them is ever called; anything else is refused.
+//! What the names in a pickle stand for. None of them is ever called.
 
 use super::bytes::Element;
 
-/// Globals that mean something here.
-pub(super) fn known(module: &str, name: &str) -> bool {
-    match module {
-        "collections" => matches!(name, "OrderedDict" | "defaultdict"),
-        "torch._utils" => {
-            matches!(name, "_rebuild_tensor_v2" | "_rebuild_parameter" | "_rebuild_parameter_with_state")
-        }
-        "torch" => name == "Size" || storage_element(name).is_some(),
-        "_codecs" => name == "encode",
-        "numpy" => name == "dtype",
-        "numpy.core.multiarray" | "numpy._core.multiarray" => name == "scalar",
-        "builtins" | "__builtin__" => name == "set",
-        _ => false,
-    }
-}
-
-/// Classes that stay opaque: parts of configurations and of trainers' bookkeeping.
-pub(super) fn harmless(module: &str, name: &str) -> bool {
+/// Functions and modules that a checkpoint names only to run code when Python loads it. The list need not be complete:
+/// nothing is executed here, whatever the name; who reads the message does not load the file with torch.
+pub(super) fn runs_code(module: &str, name: &str) -> bool {
     let package = module.split('.').next().unwrap_or(module);
     match package {
-        "argparse" => name == "Namespace",
-        "pathlib" => name.ends_with("Path"),
-        "torch" => {
-            module == "torch" && (name == "device" || name.starts_with("float") || name.starts_with("int"))
-                || name == "TorchVersion"
-        }
-        "collections" => matches!(name, "Counter" | "deque"),
-        "builtins" | "__builtin__" => {
-            matches!(name, "dict" | "list" | "int" | "float" | "str" | "bool" | "tuple")
-        }
-        "typing" => name == "Any",
-        "omegaconf" | "pytorch_lightning" | "lightning" | "lightning_fabric" => true,
+        "os" | "posix" | "nt" | "subprocess" | "sys" | "importlib" | "runpy" | "pty" | "ctypes"
+        | "socket" | "shutil" | "commands" | "popen2" | "code" | "codeop" | "imp" | "pkgutil"
+        | "zipimport" | "marshal" | "pickle" | "_pickle" | "cPickle" | "webbrowser" | "pdb" | "bdb"
+        | "timeit" | "pip" => true,
+        "types" | "new" => matches!(name, "CodeType" | "FunctionType" | "MethodType" | "LambdaType"),
+        "operator" | "_operator" => matches!(name, "attrgetter" | "methodcaller"),
+        "torch" => matches!(
+            (module, name),
+            ("torch" | "torch.serialization", "load")
+                | ("torch.jit", _)
+                | ("torch.hub" | "torch.utils.cpp_extension", _)
+        ),
+        "builtins" | "__builtin__" => !harmless_builtin(name),
         _ => false,
     }
 }
 
-/// Element type of a `torch.*Storage` class.
-pub(super) fn storage_element(class: &str) -> Option<Element> {
+/// Classes of Python itself, `getattr` (an enum's member in Python 3.11) and the exceptions.
+fn harmless_builtin(name: &str) -> bool {
+    matches!(
+        name,
+        "dict"
+            | "list"
+            | "int"
+            | "long"
+            | "float"
+            | "complex"
+            | "str"
+            | "unicode"
+            | "bool"
+            | "tuple"
+            | "set"
+            | "frozenset"
+            | "bytes"
+            | "bytearray"
+            | "object"
+            | "slice"
+            | "range"
+            | "xrange"
+            | "type"
+            | "NoneType"
+            | "Ellipsis"
+            | "NotImplemented"
+            | "property"
+            | "getattr"
+            | "print"
+            | "len"
+            | "max"
+            | "min"
+            | "sum"
+            | "abs"
+    ) || name.ends_with("Error")
+        || name.ends_with("Exception")
+        || name.ends_with("Warning")
+}
+
+/// What a function that makes tensors makes, where it is not one that is read: in words for a message.
+pub(super) fn foreign_tensor(global: &str) -> Option<String> {
+    let (module, name) = global.split_once(' ')?;
+    if !module.starts_with("torch") {
+        return None;
+    }
+    let kind = match name {
+        "_rebuild_qtensor" => "a quantized tensor",
+        "_rebuild_sparse_tensor" | "_rebuild_sparse_csr_tensor" => "a sparse tensor",
+        "_rebuild_nested_tensor" => "a nested tensor",
+        "_rebuild_meta_tensor_no_storage" => "a tensor without values (meta)",
+        "_load_from_bytes" => "a tensor pickled without torch.save",
+        _ if name.starts_with("_rebuild") || name.ends_with("_from_numpy") => "a tensor of an unknown kind",
+        _ => return None,
+    };
+    Some(format!("{kind} ({module}.{name})"))
+}
+
+/// Element type of a `torch.*Storage` class, and its size in bytes.
+pub(super) fn storage_element(class: &str) -> Option<(Element, u64)> {
+    let other = |name, width| (Element::Other { name }, width);
     Some(match class {
-        "FloatStorage" => Element::F32,
-        "DoubleStorage" => Element::F64,
-        "HalfStorage" => Element::F16,
-        "BFloat16Storage" => Element::BF16,
-        "LongStorage" => Element::Other { name: "int64" },
-        "IntStorage" => Element::Other { name: "int32" },
-        "ShortStorage" => Element::Other { name: "int16" },
-        "CharStorage" => Element::Other { name: "int8" },
-        "ByteStorage" => Element::Other { name: "uint8" },
-        "BoolStorage" => Element::Other { name: "bool" },
+        "FloatStorage" => (Element::F32, 4),
+        "DoubleStorage" => (Element::F64, 8),
+        "HalfStorage" => (Element::F16, 2),
+        "BFloat16Storage" => (Element::BF16, 2),
+        "LongStorage" => other("int64", 8),
+        "IntStorage" => other("int32", 4),
+        "ShortStorage" => other("int16", 2),
+        "CharStorage" => other("int8", 1),
+        "ByteStorage" => other("uint8", 1),
+        "BoolStorage" => other("bool", 1),
+        "ComplexFloatStorage" => other("complex64", 8),
+        "ComplexDoubleStorage" => other("complex128", 16),
+        "QInt8Storage" => other("qint8", 1),
+        "QUInt8Storage" => other("quint8", 1),
+        "QInt32Storage" => other("qint32", 4),
+        "UntypedStorage" => other("raw bytes", 1),
         _ => return None,
     })
 }

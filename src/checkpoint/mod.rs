@@ -1,8 +1,8 @@
 //! Checkpoints that can say what they are: weights by name and the facts about how they came to be.
 //!
-//! Three families of files are read, told apart by their first bytes and not by their names: safetensors (ours,
-//! whose header carries [`Facts`], and plain ones), PyTorch's zip of a pickle and raw storages (`.pt`), and the
-//! same zip with Lightning's names (`.ckpt`, "v2 format"). Nothing in a file is ever executed, and what a file
+//! Families of files are told apart by their first bytes and not by their names: safetensors (ours, whose header
+//! carries [`Facts`], and plain ones), PyTorch's zip of a pickle and raw storages (`.pt`), the same zip with
+//! Lightning's names (`.ckpt`, "v2 format"), PyTorch's old format; a matrix also comes as numpy wrote it. Nothing in a file is ever executed, and what a file
 //! claims about sizes is checked against its length before anything is allocated.
 
 mod bytes;
@@ -14,13 +14,16 @@ mod facts;
 mod find;
 mod globals;
 mod lookup;
+mod names;
+mod numpy;
 mod pickle;
 mod safetensors_file;
+mod torch;
 mod torch_read;
 mod torch_write;
 mod unpickle;
+mod weights;
 
-use std::collections::BTreeMap;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -29,38 +32,14 @@ pub use compare::{Change, Comparison, compare};
 pub use distances::{Distances, NEAR, distances};
 pub use error::CheckpointError;
 pub use facts::{BURN_VERSION, Facts, Format, HEADER_FORMAT, Phase};
-pub use find::{Found, find, latest, named};
+pub use find::{Found, Latest, find, latest, named};
 pub use lookup::{KEYS, agrees};
 pub use safetensors_file::{read_tensors, write_tensors};
 pub use torch_write::export;
+pub use weights::{Array, Checkpoint, Summary, Weights};
 
 use error::Flaw;
-
-/// A dense f32 array, row-major.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Array {
-    pub shape: Vec<usize>,
-    pub values: Vec<f32>,
-}
-
-/// Parameters of one model by their checkpoint names (`input_proj.weight`,
-/// `cross_attn_layers.0.in_proj_weight`, ...).
-pub type Weights = BTreeMap<String, Array>;
-
-/// Weights and what is known about them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Checkpoint {
-    pub weights: Weights,
-    pub facts: Facts,
-}
-
-/// A checkpoint without its weights: enough to list thousands of files.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
-    pub facts: Facts,
-    /// Shape of every parameter, by name.
-    pub shapes: BTreeMap<String, Vec<usize>>,
-}
+use torch_read::TorchFile;
 
 /// Reads weights and facts of a `.safetensors`, `.pt` or `.ckpt` file. Half and double precision become f32.
 /// [`Facts::content`] is computed from what was read; one that the header states must agree with it.
@@ -99,14 +78,23 @@ pub fn read_summary(path: &Path) -> Result<Summary, CheckpointError> {
     summary_from(file).map_err(|flaw| flaw.at(path))
 }
 
-/// Reads a file that holds exactly one 2-d float tensor, such as an embedding matrix: `.safetensors`, or what
-/// `torch.save(tensor)` writes.
+/// Reads a file that holds exactly one 2-d float tensor, such as an embedding matrix: `.safetensors`, `.npy`, `.npz`,
+/// or a PyTorch file with a tensor or numpy array, alone or as the only one of a dictionary, a list of rows, or a
+/// dictionary of rows by id.
 ///
 /// # Errors
 /// As [`read`], and for any other number of tensors or dimensions.
 pub fn read_matrix(path: &Path) -> Result<Array, CheckpointError> {
     let file = open(path)?;
     matrix_from(file).map_err(|flaw| flaw.at(path))
+}
+
+/// [`read_matrix`] for a file that is in memory; `name` is only used in messages.
+///
+/// # Errors
+/// As [`read_matrix`].
+pub fn read_matrix_bytes(bytes: &[u8], name: &Path) -> Result<Array, CheckpointError> {
+    matrix_from(Cursor::new(bytes)).map_err(|flaw| flaw.at(name))
 }
 
 /// Writes `weights` as safetensors whose header carries `facts`, with [`Facts::content`] computed here and
@@ -143,34 +131,71 @@ fn open(path: &Path) -> Result<BufReader<fs_err::File>, CheckpointError> {
 enum Family {
     Safetensors,
     Torch,
+    /// A bare pickle: PyTorch's old format, or what `pickle.dump` writes.
+    Pickle,
+    Npy,
 }
 
 fn family(mut reader: impl Read + Seek) -> Result<(Family, u64), Flaw> {
     let length = reader.seek(SeekFrom::End(0))?;
     reader.seek(SeekFrom::Start(0))?;
     let mut start = Vec::new();
-    reader.by_ref().take(9).read_to_end(&mut start)?;
+    reader.by_ref().take(24).read_to_end(&mut start)?;
     reader.seek(SeekFrom::Start(0))?;
+    // First, for its length may begin with any bytes, those of a pickle among them.
+    if is_safetensors(&start, length) {
+        return Ok((Family::Safetensors, length));
+    }
     match start.as_slice() {
         [] => Err(Flaw::damaged("it is empty")),
         [b'P', b'K', 3, 4, ..] => Ok((Family::Torch, length)),
-        [0x80, 2..=5, ..] => Err(Flaw::foreign(
-            "it is a bare pickle, as PyTorch before 1.6 wrote it",
-            "load it with torch and `torch.save` it again",
-        )),
-        [_, _, _, _, _, _, _, _, b'{'] => Ok((Family::Safetensors, length)),
-        _ => Err(Flaw::foreign(
-            "it is neither safetensors nor a PyTorch zip",
-            "checkpoints are .safetensors, .pt or .ckpt files",
-        )),
+        [0x80, 2..=5, ..] => Ok((Family::Pickle, length)),
+        [_, _, _, _, _, _, _, _, b'{', ..] => Ok((Family::Safetensors, length)),
+        start if start.starts_with(numpy::MAGIC) => Ok((Family::Npy, length)),
+        start => Err(strange(start)),
     }
+}
+
+/// Whether a file of `length` bytes that begins with `start` is safetensors: the length of its header fits into it,
+/// and the header begins as JSON.
+fn is_safetensors(start: &[u8], length: u64) -> bool {
+    let Some((size, rest)) = start.split_first_chunk() else { return false };
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*size) <= length.saturating_sub(8)
+}
+
+/// What a file is that is none of ours, as far as its first bytes tell.
+fn strange(start: &[u8]) -> Flaw {
+    if start.iter().all(|byte| *byte == 0) {
+        return Flaw::damaged(
+            "it begins with zeros: its contents were lost, perhaps when the machine went down",
+        );
+    }
+    if start.starts_with(b"version https://git-lfs") {
+        return Flaw::damaged(
+            "it is a pointer of git-LFS, not the file itself\nhint: `git lfs pull` in its repository fetches the file",
+        );
+    }
+    if start.starts_with(&[0x1f, 0x8b]) {
+        return Flaw::foreign("it is compressed by gzip", "unpack it with gunzip first");
+    }
+    if start.iter().any(|byte| !byte.is_ascii_whitespace()) && start.trim_ascii().starts_with(b"<") {
+        return Flaw::foreign(
+            "it is a web page, not a checkpoint",
+            "was the download refused? fetch it again",
+        );
+    }
+    Flaw::foreign(
+        "it is neither safetensors, nor a PyTorch file, nor an array of numpy",
+        "checkpoints are .safetensors, .pt or .ckpt files",
+    )
 }
 
 fn read_from(mut reader: impl Read + Seek) -> Result<Checkpoint, Flaw> {
     let (family, length) = family(&mut reader)?;
     let mut checkpoint = match family {
         Family::Safetensors => safetensors_file::read_checkpoint(reader, length)?,
-        Family::Torch => torch_read::read_checkpoint(reader, length)?,
+        Family::Torch | Family::Pickle => torch_read::read_checkpoint(reader, length)?,
+        Family::Npy => return Err(one_array()),
     };
     let content = content_hash(&checkpoint.weights);
     if let Some(stated) = &checkpoint.facts.content
@@ -189,14 +214,27 @@ fn read_from(mut reader: impl Read + Seek) -> Result<Checkpoint, Flaw> {
 fn summary_from(mut reader: impl Read + Seek) -> Result<Summary, Flaw> {
     match family(&mut reader)? {
         (Family::Safetensors, length) => safetensors_file::read_summary(reader, length),
-        (Family::Torch, length) => torch_read::read_summary(reader, length),
+        (Family::Torch | Family::Pickle, length) => torch_read::read_summary(reader, length),
+        (Family::Npy, _) => Err(one_array()),
     }
+}
+
+fn one_array() -> Flaw {
+    Flaw::foreign("it is an array of numpy, not a model", "checkpoints are .safetensors, .pt or .ckpt files")
 }
 
 fn matrix_from(mut reader: impl Read + Seek) -> Result<Array, Flaw> {
     let tensors = match family(&mut reader)? {
         (Family::Safetensors, length) => safetensors_file::read_all(reader, length)?.1,
-        (Family::Torch, length) => torch_read::read_any(reader, length)?,
+        (Family::Torch, length) => {
+            let archive = zip::ZipArchive::new(reader).map_err(error::zip_flaw)?;
+            if numpy::is_npz(&archive) {
+                return two_dimensional(numpy::read_npz(archive, length)?);
+            }
+            return TorchFile::open_zip(archive, length)?.matrix();
+        }
+        (Family::Pickle, length) => return TorchFile::open(reader, length)?.matrix(),
+        (Family::Npy, length) => return two_dimensional(numpy::read_npy(reader, length, "array")?),
     };
     let count = tensors.len();
     let mut tensors = tensors.into_iter();
@@ -210,6 +248,24 @@ fn matrix_from(mut reader: impl Read + Seek) -> Result<Array, Flaw> {
             Err(Flaw::foreign(format!("it holds {count} tensors"), "expected exactly one matrix [rows, dim]"))
         }
     }
+}
+
+fn two_dimensional(array: Array) -> Result<Array, Flaw> {
+    match array.shape.len() {
+        2 => Ok(array),
+        _ => Err(Flaw::foreign(
+            format!("its array has the shape {:?}", array.shape),
+            "expected one matrix [rows, dim]",
+        )),
+    }
+}
+
+/// The first number of `weights` that is not finite: its parameter, its place in it and its value.
+pub fn not_finite(weights: &Weights) -> Option<(&str, usize, f32)> {
+    weights.iter().find_map(|(name, array)| {
+        let at = array.values.iter().position(|value| !value.is_finite())?;
+        Some((name.as_str(), at, array.values[at]))
+    })
 }
 
 /// The first digits of a hash: what people compare by eye.

@@ -13,9 +13,10 @@ use serde_json::{Map, Value, json};
 
 use super::bytes::{Element, encode};
 use super::error::{CheckpointError, Flaw};
-use super::facts::Facts;
+use super::facts::{Facts, Format};
+use super::names::{self, Names};
 use super::{Array, Checkpoint, Summary, Weights};
-use crate::store::atomic;
+use crate::disk;
 
 /// Longest header that is believed (the reference implementation's limit is 100 MB; ours are below 100 kB).
 const MAX_HEADER: u64 = 32 << 20;
@@ -43,7 +44,7 @@ pub fn write_tensors(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), CheckpointError> {
     let header = header(path, tensors, metadata)?;
-    atomic::write_with(path, |writer| fill(writer, &header, tensors)).map_err(CheckpointError::Io)
+    disk::write_with(path, |writer| fill(writer, &header, tensors)).map_err(CheckpointError::Io)
 }
 
 /// The bytes of a file `path` with weights and nothing else.
@@ -91,15 +92,28 @@ fn header(
 }
 
 pub(super) fn read_checkpoint(reader: impl Read, length: u64) -> Result<Checkpoint, Flaw> {
-    let (header, weights) = read_all(reader, length)?;
-    let facts = facts_of(&header)?;
+    let (header, mut weights) = read_all(reader, length)?;
+    let mut facts = facts_of(&header)?;
+    if facts.format != Format::Sweep {
+        let Names { ours, taken_off } = names::ours(weights.keys().map(String::as_str))?;
+        facts.taken_off = taken_off;
+        weights =
+            weights.into_iter().filter_map(|(name, array)| Some((ours.get(&name)?.clone(), array))).collect();
+    }
     Ok(Checkpoint { weights, facts })
 }
 
 pub(super) fn read_summary(mut reader: impl Read, length: u64) -> Result<Summary, Flaw> {
     let header = read_header(&mut reader, length)?;
-    let facts = facts_of(&header)?;
-    let shapes = header.tensors().into_iter().map(|(name, info)| (name, info.shape.clone())).collect();
+    let mut facts = facts_of(&header)?;
+    let mut shapes: BTreeMap<String, Vec<usize>> =
+        header.tensors().into_iter().map(|(name, info)| (name, info.shape.clone())).collect();
+    if facts.format != Format::Sweep {
+        let Names { ours, taken_off } = names::ours(shapes.keys().map(String::as_str))?;
+        facts.taken_off = taken_off;
+        shapes =
+            shapes.into_iter().filter_map(|(name, shape)| Some((ours.get(&name)?.clone(), shape))).collect();
+    }
     Ok(Summary { facts, shapes })
 }
 
@@ -169,6 +183,9 @@ fn element(dtype: Dtype) -> Element {
         Dtype::U32 => Element::Other { name: "uint32" },
         Dtype::I64 => Element::Other { name: "int64" },
         Dtype::U64 => Element::Other { name: "uint64" },
+        Dtype::F8_E4M3 => Element::Other { name: "float8_e4m3" },
+        Dtype::F8_E5M2 => Element::Other { name: "float8_e5m2" },
+        Dtype::F8_E8M0 => Element::Other { name: "float8_e8m0" },
         _ => Element::Other { name: "an unusual type" },
     }
 }

@@ -43,6 +43,33 @@ fn three_formats_hold_the_same_weights() {
     }
 }
 
+/// The length of the header comes first in a safetensors file, so that its first bytes can be those of anything: 1152
+/// is `80 04`, a pickle; 0x4b50 is `PK`, a zip.
+#[test]
+fn a_header_of_any_length_is_safetensors() {
+    use rayon::prelude::*;
+
+    const TENSOR: &str = r#"{"a":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}"#;
+    let wrong = |length: &usize| {
+        let (mut header, data) = match *length < TENSOR.len() {
+            true => (b"{}".to_vec(), vec![]),
+            false => (TENSOR.as_bytes().to_vec(), vec![0, 0, 128, 63]),
+        };
+        header.resize(*length, b' ');
+        let file = [&(*length as u64).to_le_bytes()[..], &header, &data].concat();
+        let tensors = usize::from(!data.is_empty());
+        let read = read_bytes(&file, Path::new("any")).is_ok_and(|found| found.weights.len() == tensors);
+        let summary = summary_from(Cursor::new(&file)).is_ok_and(|found| found.shapes.len() == tensors);
+        let matrix = match matrix_from(Cursor::new(&file)) {
+            Ok(matrix) => tensors == 1 && matrix.values == [1.0],
+            Err(flaw) => tensors == 0 && flaw.at(Path::new("any")).to_string().contains("holds 0 tensors"),
+        };
+        !(read && summary && matrix)
+    };
+    let wrong: Vec<usize> = (8..=70_000usize).into_par_iter().filter(wrong).collect();
+    assert_eq!(wrong, Vec::<usize>::new());
+}
+
 #[test]
 fn matrices_of_both_formats_are_equal() {
     let matrix = read_matrix(&golden("embeddings.pt")).unwrap();

@@ -14,11 +14,12 @@ use zip::{CompressionMethod, ZipWriter};
 use super::bytes::encode;
 use super::error::CheckpointError;
 use super::facts::{Facts, Phase};
+use super::names::V2_LAYER;
 use super::safetensors_file::encode_plain;
-use super::torch_read::{FACTS_KEY, V2_LAYER, V2_PREFIX};
+use super::torch_read::{FACTS_KEY, V2_PREFIX};
 use super::{Array, Checkpoint, Weights};
+use crate::disk;
 use crate::spec::ExportFormat;
-use crate::store::atomic;
 
 /// Writes `checkpoint` in a format of other programs: [`ExportFormat::V2`] `{epoch, global_step, state_dict,
 /// hyper_parameters}` with Lightning's names, [`ExportFormat::Pt`] `{epoch, phase, model_state_dict, kl_beta,
@@ -40,7 +41,7 @@ pub fn export(path: &Path, checkpoint: &Checkpoint, format: ExportFormat) -> Res
     if fs_err::read(path).is_ok_and(|present| present == bytes) {
         return Ok(());
     }
-    atomic::write(path, &bytes).map_err(CheckpointError::Io)
+    disk::write(path, &bytes).map_err(CheckpointError::Io)
 }
 
 fn encode_torch(checkpoint: &Checkpoint, fields: fn(&mut Pickler, &Checkpoint)) -> Result<Vec<u8>, String> {

@@ -5,23 +5,34 @@
 //! takes buffer lengths from the file unchecked. Here every opcode makes at most one node in an arena, containers
 //! hold node numbers, so time and memory are linear in the pickle's length, and there is no recursion.
 //!
-//! Only globals on a short list are accepted: tensors, storages, ordered dictionaries, numpy scalars, and some
-//! classes that configurations are made of, which stay opaque. Anything else is refused by name.
+//! Tensors, storages, dictionaries and numpy's arrays are understood; objects of all other classes stay opaque: they
+//! are named and never made. What a pickle can only name to run code is refused by name, as a service to whoever
+//! would load it with torch.
 
 use std::collections::HashMap;
 
 use super::error::Flaw;
-use super::globals::{harmless, known, storage_element};
-use super::pickle::{Id, Node, Pickle, Storage, TensorRef};
+use super::globals::runs_code;
+use super::pickle::{Id, Node, Pickle, long};
 
 /// Most nodes that one pickle may make. A model of 100,000 tensors needs about a million.
 const MAX_NODES: usize = 2_000_000;
+/// Longest name of a module or class: it is copied wherever it is used.
+const MAX_NAME: usize = 256;
 
 /// Reads a pickle of protocol 2 to 5.
 ///
 /// # Errors
-/// [`Flaw::Refused`] for globals that are not on the list, [`Flaw::Damaged`] for anything malformed.
+/// [`Flaw::Refused`] for globals that run code, [`Flaw::Damaged`] for anything malformed.
 pub(super) fn unpickle(bytes: &[u8]) -> Result<Pickle, Flaw> {
+    unpickle_first(bytes).map(|(pickle, _)| pickle)
+}
+
+/// The first of several pickles, and its length.
+///
+/// # Errors
+/// As [`unpickle`].
+pub(super) fn unpickle_first(bytes: &[u8]) -> Result<(Pickle, usize), Flaw> {
     let mut machine = Machine {
         bytes,
         at: 0,
@@ -29,26 +40,29 @@ pub(super) fn unpickle(bytes: &[u8]) -> Result<Pickle, Flaw> {
         stack: Vec::new(),
         marks: Vec::new(),
         memo: HashMap::new(),
+        copied: 0,
     };
     loop {
         let at = machine.at;
         match machine.step() {
             Ok(None) => {}
-            Ok(Some(root)) => return Ok(Pickle::new(machine.nodes, root)),
+            Ok(Some(root)) => return Ok((Pickle::new(machine.nodes, root), machine.at)),
             Err(Flaw::Damaged(what)) => return Err(Flaw::damaged(format!("its pickle, byte {at}: {what}"))),
             Err(other) => return Err(other),
         }
     }
 }
 
-struct Machine<'a> {
+pub(super) struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
-    nodes: Vec<Node>,
-    stack: Vec<Id>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) stack: Vec<Id>,
     /// Heights of the stack.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
+    /// Bytes of texts that were copied as bytes.
+    copied: usize,
 }
 
 impl Machine<'_> {
@@ -117,6 +131,7 @@ impl Machine<'_> {
     }
 
     /// Opcodes that make texts, containers and objects.
+    #[expect(clippy::too_many_lines, reason = "one flat match")]
     fn build(&mut self, opcode: u8) -> Result<(), Flaw> {
         match opcode {
             b'X' | b'T' | 0x8c | b'U' | 0x8d => {
@@ -126,7 +141,7 @@ impl Machine<'_> {
                     .to_string();
                 self.push(Node::Text(text))
             }
-            b'B' | b'C' | 0x8e => {
+            b'B' | b'C' | 0x8e | 0x96 => {
                 let length = self.length(opcode)?;
                 let bytes = self.take(length)?.to_vec();
                 self.push(Node::Bytes(bytes))
@@ -168,8 +183,32 @@ impl Machine<'_> {
                 let parts = self.pop_many(2)?;
                 self.call(parts[0], parts[1])
             }
-            // The state of an object (`_metadata` of a state dict, a dtype's byte order): nothing we need.
-            b'b' => self.pop().and_then(|_| self.top()).map(drop),
+            b'b' => {
+                let state = self.pop()?;
+                let object = self.top()?;
+                self.set_state(object, state);
+                Ok(())
+            }
+            // Sets of protocol 4, as lists.
+            0x8f => self.push(Node::List(Vec::new())),
+            0x90 => {
+                let items = self.pop_mark()?;
+                self.append(items)
+            }
+            0x91 => {
+                let items = self.pop_mark()?;
+                self.push(Node::Tuple(items))
+            }
+            // NEWOBJ_EX: with keyword arguments, which an opaque object does not need.
+            0x92 => {
+                let parts = self.pop_many(3)?;
+                self.call(parts[0], parts[1])
+            }
+            0x8b => {
+                let length = u32::from_le_bytes(self.array()?) as usize;
+                let node = long(self.take(length)?);
+                self.push(node)
+            }
             b'Q' => self.persistent(),
             _ => Err(Flaw::damaged(format!("unexpected opcode {opcode:#04x}"))),
         }
@@ -197,7 +236,7 @@ impl Machine<'_> {
     fn length(&mut self, opcode: u8) -> Result<usize, Flaw> {
         Ok(match opcode {
             0x8c | b'U' | b'C' => self.byte()?.into(),
-            0x8d | 0x8e => usize::try_from(u64::from_le_bytes(self.array()?)).unwrap_or(usize::MAX),
+            0x8d | 0x8e | 0x96 => usize::try_from(u64::from_le_bytes(self.array()?)).unwrap_or(usize::MAX),
             _ => usize::try_from(u32::from_le_bytes(self.array()?)).unwrap_or(usize::MAX),
         })
     }
@@ -212,7 +251,7 @@ impl Machine<'_> {
         Ok(line.to_string())
     }
 
-    fn push(&mut self, node: Node) -> Result<(), Flaw> {
+    pub(super) fn push(&mut self, node: Node) -> Result<(), Flaw> {
         if self.nodes.len() >= MAX_NODES {
             return Err(Flaw::damaged(format!("more than {MAX_NODES} values")));
         }
@@ -232,7 +271,7 @@ impl Machine<'_> {
         Ok(self.stack.split_off(start.ok_or_else(|| Flaw::damaged("an empty stack"))?))
     }
 
-    fn pop(&mut self) -> Result<Id, Flaw> {
+    pub(super) fn pop(&mut self) -> Result<Id, Flaw> {
         Ok(self.pop_many(1)?[0])
     }
 
@@ -262,7 +301,7 @@ impl Machine<'_> {
         let list = self.top()?;
         match &mut self.nodes[list as usize] {
             Node::List(list) => list.extend(items),
-            Node::Opaque(_) => {}
+            Node::Opaque(_) | Node::Foreign(_) => {}
             _ => return Err(Flaw::damaged("items for something that is not a list")),
         }
         Ok(())
@@ -275,138 +314,43 @@ impl Machine<'_> {
             Node::Dict(entries) if rest.is_empty() => {
                 entries.extend(pairs.iter().map(|[key, value]| (*key, *value)));
             }
-            Node::Opaque(_) => {}
+            Node::Opaque(_) | Node::Foreign(_) => {}
             _ => return Err(Flaw::damaged("entries for something that is not a dictionary")),
         }
         Ok(())
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<(), Flaw> {
-        if !known(module, name) && !harmless(module, name) {
+        if module.len().max(name.len()) > MAX_NAME {
+            return Err(Flaw::damaged(format!(
+                "the name of a class has {} letters",
+                module.len().max(name.len())
+            )));
+        }
+        if runs_code(module, name) {
             return Err(Flaw::Refused(format!("{module}.{name}")));
         }
-        self.push(Node::Global(format!("{module} {name}")))
+        self.push(Node::Global(format!("{module} {name}").into()))
+    }
+
+    /// Room for `count` more bytes that are copied from a text: each text may be copied once.
+    pub(super) fn may_copy(&mut self, count: usize) -> Result<(), Flaw> {
+        self.copied += count;
+        match self.copied > self.bytes.len() {
+            true => Err(Flaw::damaged("its texts are larger than itself")),
+            false => Ok(()),
+        }
     }
 
     /// STACK_GLOBAL: module and name are texts on the stack.
     fn stack_global(&mut self) -> Result<(), Flaw> {
         let names = self.pop_many(2)?;
         match (&self.nodes[names[0] as usize], &self.nodes[names[1] as usize]) {
-            (Node::Text(module), Node::Text(name)) => {
+            (Node::Text(module), Node::Text(name)) if module.len().max(name.len()) <= MAX_NAME => {
                 let (module, name) = (module.clone(), name.clone());
                 self.global(&module, &name)
             }
             _ => Err(Flaw::damaged("a global without a name")),
         }
-    }
-
-    /// REDUCE and NEWOBJ: what the call would return, made here.
-    fn call(&mut self, callable: Id, arguments: Id) -> Result<(), Flaw> {
-        let (Node::Global(name), Node::Tuple(arguments)) =
-            (&self.nodes[callable as usize], &self.nodes[arguments as usize])
-        else {
-            return Err(Flaw::damaged("a call of something that is not a class"));
-        };
-        let argument = |index: usize| {
-            arguments.get(index).copied().ok_or_else(|| Flaw::damaged("a call with too few arguments"))
-        };
-        let node = match name.as_str() {
-            "collections OrderedDict" | "collections defaultdict" => Node::Dict(Vec::new()),
-            "torch._utils _rebuild_tensor_v2" => Node::Tensor(Box::new(self.tensor(arguments)?)),
-            "torch._utils _rebuild_parameter"
-            | "torch._utils _rebuild_parameter_with_state"
-            | "torch Size"
-            | "builtins set"
-            | "__builtin__ set" => {
-                let same = argument(0)?;
-                self.stack.push(same);
-                return Ok(());
-            }
-            "_codecs encode" => match &self.nodes[argument(0)? as usize] {
-                // Protocol 2 has no bytes: they are Latin-1 texts.
-                Node::Text(text) => Node::Bytes(text.chars().map(|letter| letter as u8).collect()),
-                _ => return Err(Flaw::damaged("bytes that are not a text")),
-            },
-            "numpy dtype" => match &self.nodes[argument(0)? as usize] {
-                Node::Text(name) => Node::NumpyType(name.clone()),
-                _ => return Err(Flaw::damaged("a numpy type without a name")),
-            },
-            "numpy.core.multiarray scalar" | "numpy._core.multiarray scalar" => {
-                match (&self.nodes[argument(0)? as usize], &self.nodes[argument(1)? as usize]) {
-                    (Node::NumpyType(name), Node::Bytes(bytes)) => numpy_scalar(name, bytes),
-                    _ => return Err(Flaw::damaged("a numpy number without a type")),
-                }
-            }
-            other => Node::Opaque(other.to_string()),
-        };
-        self.push(node)
-    }
-
-    /// `_rebuild_tensor_v2(storage, offset, size, stride, ...)`
-    fn tensor(&self, arguments: &[Id]) -> Result<TensorRef, Flaw> {
-        let wrong = || Flaw::damaged("a tensor without storage, offset, size and stride");
-        let number = |id: &Id| match &self.nodes[*id as usize] {
-            Node::Int(value) => usize::try_from(*value).map_err(|_| wrong()),
-            _ => Err(wrong()),
-        };
-        let numbers = |id: &Id| match &self.nodes[*id as usize] {
-            Node::Tuple(items) | Node::List(items) if items.len() <= 16 => {
-                items.iter().map(number).collect::<Result<Vec<_>, _>>()
-            }
-            _ => Err(wrong()),
-        };
-        let [storage, offset, size, stride, ..] = arguments else { return Err(wrong()) };
-        if !matches!(self.nodes[*storage as usize], Node::Storage(_)) {
-            return Err(wrong());
-        }
-        let tensor = TensorRef {
-            storage: *storage,
-            offset: number(offset)?,
-            shape: numbers(size)?,
-            stride: numbers(stride)?,
-        };
-        if tensor.shape.len() == tensor.stride.len() { Ok(tensor) } else { Err(wrong()) }
-    }
-
-    /// BINPERSID: `("storage", type, key, location, number of elements)`
-    fn persistent(&mut self) -> Result<(), Flaw> {
-        let wrong = || Flaw::damaged("a storage without type, key and size");
-        let id = self.pop()?;
-        let Node::Tuple(parts) = &self.nodes[id as usize] else { return Err(wrong()) };
-        let [_, class, key, _, count] = parts.as_slice() else { return Err(wrong()) };
-        let (Node::Global(class), Node::Text(key), Node::Int(count)) =
-            (&self.nodes[*class as usize], &self.nodes[*key as usize], &self.nodes[*count as usize])
-        else {
-            return Err(wrong());
-        };
-        let element = class.strip_prefix("torch ").and_then(storage_element).ok_or_else(wrong)?;
-        let count = usize::try_from(*count).map_err(|_| wrong())?;
-        let storage = Storage { element, key: key.clone(), count };
-        self.push(Node::Storage(storage))
-    }
-}
-
-/// A little-endian two's complement integer; beyond 64 bits it is of no use here.
-fn long(digits: &[u8]) -> Node {
-    if digits.len() > 8 {
-        return Node::Opaque("int".into());
-    }
-    let sign = if digits.last().is_some_and(|last| last & 0x80 != 0) { 0xff } else { 0 };
-    let mut bytes = [sign; 8];
-    bytes[..digits.len()].copy_from_slice(digits);
-    Node::Int(i64::from_le_bytes(bytes))
-}
-
-/// `np.float64(...)` and its kin, which metrics are often made of.
-fn numpy_scalar(name: &str, bytes: &[u8]) -> Node {
-    let opaque = || Node::Opaque(format!("numpy {name}"));
-    match name {
-        "f8" => bytes.try_into().map_or_else(|_| opaque(), |bytes| Node::Float(f64::from_le_bytes(bytes))),
-        "f4" => {
-            bytes.try_into().map_or_else(|_| opaque(), |bytes| Node::Float(f32::from_le_bytes(bytes).into()))
-        }
-        "i8" | "i4" | "i2" | "i1" => long(bytes),
-        "b1" => Node::Bool(bytes.first().is_some_and(|byte| *byte != 0)),
-        _ => opaque(),
     }
 }

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::data::{self, Dataset, Dropped, Embeddings, Facts, Inspection, MethodShare};
-use crate::evaluate::Logged;
-use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, ScoreField};
-use crate::store::SignalHealth;
+use crate::data::{self, Dataset, Dropped, Embeddings, Inspection, MethodShare};
+use crate::evaluate::{Logged, references};
+use crate::finite::Finite;
+use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, Score, ScoreField};
+use crate::store::{Leaks, SignalHealth};
 
 /// The findings about one data set.
 #[derive(Debug, Serialize)]
@@ -37,6 +38,8 @@ pub struct Report {
     rewards: Vec<RewardReport>,
     /// `null` without `[eval]`.
     evaluation: Option<EvalReport>,
+    /// Evaluation queries that training would see.
+    leaks: Leaks,
     /// Identity of the data set.
     digest: String,
     /// Usable, but perhaps not meant; `hint:` on its own line.
@@ -90,8 +93,9 @@ impl Report {
             methods: facts.methods.clone(),
             rewards: Vec::new(),
             evaluation: None,
+            leaks: Leaks::default(),
             digest: dataset.digest.clone(),
-            warnings: general_warnings(dataset, facts),
+            warnings: general_warnings(dataset),
             errors: Vec::new(),
         };
         for params in rewards {
@@ -118,9 +122,10 @@ impl Report {
 
     /// Adds the evaluation file and the range in which a selector can move on it.
     pub fn add_evaluation(&mut self, params: &EvalParams, logged: &Logged, embeddings: &Embeddings) {
-        let mean = |scores: &Vec<f64>| scores.iter().sum::<f64>() / scores.len().max(1) as f64;
-        let references = logged
-            .references(embeddings)
+        let mean = |scores: &Vec<Finite>| {
+            scores.iter().map(|score| score.get()).sum::<f64>() / scores.len().max(1) as f64
+        };
+        let references = references(logged, embeddings)
             .into_iter()
             .map(|one| (one.name, one.scores.iter().map(|(shot, scores)| (*shot, mean(scores))).collect()));
         self.evaluation = Some(EvalReport {
@@ -129,6 +134,13 @@ impl Report {
             queries: logged.question_count(),
             references: references.collect(),
         });
+    }
+
+    /// Adds what evaluation and training have in common, which should be nothing.
+    pub fn add_leaks(&mut self, leaks: Leaks) {
+        let hint = "hint: evaluate on queries that are not in the training data";
+        self.warnings.extend(leaks.sentences().into_iter().map(|found| format!("{found}\n{hint}")));
+        self.leaks = leaks;
     }
 
     /// The report for people.
@@ -170,6 +182,14 @@ impl Report {
         }
         if let Some(evaluation) = &self.evaluation {
             text.push_str(&evaluation.text());
+            if self.leaks.sentences().is_empty() {
+                // Writing to a string cannot fail.
+                let _ = writeln!(
+                    text,
+                    "  {:<14} none of the {} queries is a training query or in its own pool",
+                    "overlap", self.leaks.queries
+                );
+            }
         }
         text
     }
@@ -248,8 +268,8 @@ fn label(params: &RewardParams) -> String {
     let special =
         fields(params).into_iter().filter(|(key, value)| key != "mode" && defaults.get(key) != Some(value));
     let special: Vec<String> = special.map(|(key, value)| format!("{key} {value}")).collect();
-    let mode = data::reward_mode_name(params.mode);
-    if special.is_empty() { mode } else { format!("{mode} ({})", special.join(", ")) }
+    let mode = params.mode.name();
+    if special.is_empty() { mode.to_owned() } else { format!("{mode} ({})", special.join(", ")) }
 }
 
 fn share(one: &MethodShare) -> String {
@@ -265,14 +285,10 @@ fn right(dataset: &Dataset) -> MethodShare {
     share
 }
 
-fn general_warnings(dataset: &Dataset, facts: &Facts) -> Vec<String> {
+fn general_warnings(dataset: &Dataset) -> Vec<String> {
     let mut warnings = Vec::new();
     if dataset.validation.is_empty() {
         warnings.push("no query is left for validation: there will be no val_loss".to_string());
-    }
-    if facts.own_candidates > 0 {
-        let count = facts.own_candidates;
-        warnings.push(format!("{count} queries are among their own candidates: the answer may leak"));
     }
     warnings
 }
@@ -283,11 +299,8 @@ fn flat_warning(dataset: &Dataset, params: &RewardParams, health: &SignalHealth)
         RewardMode::Legacy if params.alpha == 0.0 && params.beta == 0.0 => {
             "legacy rewards are 0 unless alpha or beta is given"
         }
-        RewardMode::Hard01PlusGtprob
-        | RewardMode::Hard01PlusGtprobSeparated
-        | RewardMode::HardPlusGtprobPlusRel
-        | RewardMode::Legacy => "require_positive leaves out the queries without a right answer",
-        _ if graded => {
+        RewardMode::Legacy => "require_positive leaves out the queries without a right answer",
+        mode if graded && mode.terms(params).iter().all(|(_, score)| *score != Score::GtProb) => {
             "a reward with `vqa_gt_prob` is graded (mode hard01_plus_gtprob), or leave flat queries out (require_positive)"
         }
         _ => "require_positive leaves out the queries without a right answer",
@@ -296,6 +309,6 @@ fn flat_warning(dataset: &Dataset, params: &RewardParams, health: &SignalHealth)
         "{} of {} training groups carry no signal under `{}`\nhint: {hint}",
         health.flat_groups,
         health.groups,
-        data::reward_mode_name(params.mode)
+        params.mode.name()
     )
 }

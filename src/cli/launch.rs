@@ -7,6 +7,7 @@ use super::progress::Progress;
 use crate::learn::Cancel;
 use crate::run::{self, ClusterOptions, Launched, RunOptions, RunReport};
 use crate::spec::SweepSpec;
+use crate::text::quoted;
 
 /// Where training happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -78,9 +79,10 @@ impl LaunchArgs {
         match run::launch(spec, (options, &cluster), cancel, &mut |event| progress.show(event))? {
             Launched::Ended(report) => Ok(OnCluster::Ended(report)),
             Launched::Submitted { number, dir } => {
-                let dir = dir.display();
+                let dir = dir.display().to_string();
+                let typed = quoted(&dir);
                 output::note(&format!(
-                    "job {number} is in the queue; its results go to `{dir}`\n  `sweep status {dir}` shows how far it is, `--wait` waits for it, `scancel {number}` ends it"
+                    "job {number} is in the queue; its results go to `{dir}`\n  `sweep status {typed}` shows how far it is, `--wait` waits for it, `scancel {number}` ends it"
                 ));
                 Ok(OnCluster::Sent)
             }

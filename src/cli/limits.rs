@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::output;
+use super::{output, wayland};
 use crate::learn::Cancel;
 use crate::run::{Outcome, RunOptions};
 
@@ -76,6 +76,7 @@ impl LimitArgs {
     pub fn finished(&self, code: u8, outcome: Option<&Outcome>, dir: &Path) {
         let Some(text) = &self.on_finish else { return };
         let mut command = std::process::Command::new("sh");
+        wayland::restore(&mut command);
         command.arg("-c").arg(text).env("SWEEP_EXIT_CODE", code.to_string()).env("SWEEP_DIR", dir);
         if let Some(outcome) = outcome {
             command.env("SWEEP_DONE", outcome.done.to_string());

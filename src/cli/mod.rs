@@ -5,6 +5,7 @@ mod ckpt;
 mod completions;
 mod data;
 mod data_report;
+mod deliver;
 mod launch;
 mod limits;
 mod output;
@@ -19,19 +20,25 @@ mod sweep_file;
 mod table;
 mod use_point;
 mod verify;
+mod wayland;
+
 mod why;
 mod worker;
 
 use clap::{Parser, Subcommand};
 
+use crate::learn::panics;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0        everything that was asked for is done
   1        some point failed (the others are kept), or a check found something
-  2        the request itself is wrong: flags, sweep file, inputs
+  2        the request itself is wrong (flags, sweep file, inputs), or results could not be printed
   3        the results directory is held by another run, or written by a newer version
+  4        a defect in this program; what was finished is kept
   5        stopped by a budget or limit; the same command goes on
-  130/143  interrupted by Ctrl-C or SIGTERM; the same command goes on";
+  130/143  interrupted by Ctrl-C or SIGTERM; the same command goes on
+  129      the terminal went away (SIGHUP); the same command goes on";
 
 /// Declarative experiment sweeps: a TOML grid in, a results matrix out.
 #[derive(Debug, Parser)]
@@ -62,7 +69,26 @@ enum Command {
 
 /// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
 pub fn main() -> u8 {
-    let cli = Cli::parse();
+    wayland::hush();
+    // A defect anywhere ends with a documented code: whoever started the program must be able to tell.
+    let code = std::panic::catch_unwind(command).unwrap_or_else(|payload| {
+        let cause = panics::message_of(payload.as_ref());
+        output::note(&format!(
+            "error: this is a defect in sweep: {cause}\nhint: every finished epoch is kept, and the same command goes on; please report it with the lines above"
+        ));
+        DEFECT
+    });
+    output::settle(code)
+}
+
+/// The exit code of a panic.
+const DEFECT: u8 = 4;
+
+fn command() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error),
+    };
     output::configure(&cli.output);
     let outcome: anyhow::Result<u8> = match cli.command {
         Command::Ckpt(args) => ckpt::run(&args),
@@ -88,21 +114,41 @@ pub fn main() -> u8 {
 /// 3 where the results directory is held by another run or written by a newer version, 1 where a run broke off
 /// after it had begun, else 2.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    use crate::run::{RunError, SlurmError, VerifyError};
+    use crate::run::{RunError, SlurmError};
     use crate::store::StoreError;
-    let held = |store: &StoreError| matches!(store, StoreError::Held { .. } | StoreError::NewerFormat { .. });
-    if let Some(VerifyError::Store(store)) = error.downcast_ref::<VerifyError>()
-        && held(store)
-    {
-        return 3;
-    }
     match error.downcast_ref::<RunError>() {
-        Some(RunError::Broken { .. }) => 1,
-        Some(RunError::Store(store)) if held(store) => 3,
-        Some(RunError::Slurm(SlurmError::Queued(_))) => 3,
-        _ if error.downcast_ref::<StoreError>().is_some_and(held) => 3,
+        Some(RunError::Broken { .. }) => return 1,
+        Some(RunError::Slurm(SlurmError::Queued(_))) => return 3,
+        _ => {}
+    }
+    match store_error(error) {
+        Some(StoreError::Held { .. } | StoreError::NewerFormat { .. }) => 3,
         _ => 2,
     }
+}
+
+/// What is wrong with a results directory, whichever module was asked to use it.
+fn store_error(error: &anyhow::Error) -> Option<&crate::store::StoreError> {
+    use crate::report::ReportError;
+    use crate::run::{RunError, VerifyError};
+    use crate::store::UseError;
+    let run = || match error.downcast_ref()? {
+        RunError::Store(store) => Some(store),
+        _ => None,
+    };
+    let report = || match error.downcast_ref()? {
+        ReportError::Store(store) => Some(store),
+        _ => None,
+    };
+    let verify = || match error.downcast_ref()? {
+        VerifyError::Store(store) => Some(store),
+        _ => None,
+    };
+    let used = || match error.downcast_ref()? {
+        UseError::Store(store) => Some(store),
+        _ => None,
+    };
+    error.downcast_ref().or_else(run).or_else(report).or_else(verify).or_else(used)
 }
 
 #[cfg(test)]

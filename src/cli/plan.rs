@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::output;
-use super::plan_text;
+use super::plan_text::{self, Planned};
 use super::run::HowArgs;
 use super::sweep_file::{SpecArgs, expand};
-use crate::plan::StageKind;
-use crate::run::{Forecast, RunOptions, Session, Speed, forecast, phase_of};
+use crate::run::{Session, Speed, forecast};
 use crate::store::{Inventory, SweepDir, speed_samples};
 
 /// Show what `sweep run` would do: stages, what is shared and already there, cohorts, time and memory
@@ -30,15 +29,6 @@ pub struct PlanArgs {
     /// One JSON object per sweep file and line
     #[arg(long, env = "SWEEP_JSON")]
     json: bool,
-}
-
-/// One planned sweep.
-pub struct Planned<'a> {
-    pub session: &'a Session,
-    pub options: &'a RunOptions,
-    pub forecast: &'a Forecast,
-    /// Whether times were measured now.
-    pub measured: bool,
 }
 
 /// Prints the plans of all files.
@@ -69,6 +59,9 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<u8> {
             for warning in &session.spec.warnings {
                 output::note(&format!("warning: {warning}"));
             }
+            for leak in session.leaks().sentences() {
+                output::note(&format!("warning: {leak}"));
+            }
             output::result(&plan_text::text(&planned));
         }
         inventory.expect(&SweepDir::new(&options.root, &session.spec.name), &session.plan);
@@ -93,7 +86,7 @@ fn to_json(planned: &Planned) -> Value {
         .map(|((stage, held), points)| {
             json!({
                 "stage": stage.key,
-                "phase": phase_name(&stage.kind),
+                "phase": stage.kind.name(),
                 "epochs": stage.epochs,
                 "parent": stage.parent.map(|parent| &plan.stages[parent].key),
                 "epochs_there": held.as_ref().map(|held| held.progress.epochs()),
@@ -133,9 +126,4 @@ fn to_json(planned: &Planned) -> Value {
         "cohorts": cohorts,
         "tree": tree,
     })
-}
-
-/// `init`, `rce` or `grpo`.
-pub fn phase_name(kind: &StageKind) -> &'static str {
-    phase_of(kind).map_or("init", |phase| phase.name())
 }

@@ -2,19 +2,26 @@
 
 use std::fmt::Write;
 
-use super::plan::{Planned, phase_name};
-use super::progress::duration;
 use crate::plan::{Origin, StageKind, StageProgress};
 use crate::report::axis_text;
-use crate::run::CohortForecast;
+use crate::run::{CohortForecast, Forecast, RunOptions, Session};
 use crate::spec::Point;
 use crate::store::Held;
-use crate::text::thousands;
+use crate::text::{duration, plural, thousands};
 
 /// Lines of the tree that are printed; a larger tree is cut.
 const TREE_LINES: usize = 40;
 /// Points listed with a stage; more are counted.
 const POINTS_LISTED: usize = 4;
+
+/// One planned sweep.
+pub struct Planned<'a> {
+    pub session: &'a Session,
+    pub options: &'a RunOptions,
+    pub forecast: &'a Forecast,
+    /// Whether times were measured now.
+    pub measured: bool,
+}
 
 /// The whole text.
 pub fn text(planned: &Planned) -> String {
@@ -27,10 +34,6 @@ pub fn text(planned: &Planned) -> String {
 
 fn number(count: u64) -> String {
     thousands(count as usize)
-}
-
-pub fn plural(count: usize, what: &str) -> String {
-    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 
 fn summary(planned: &Planned, text: &mut String) {
@@ -172,7 +175,7 @@ impl<'a> Tree<'a> {
             StageKind::Init { origin: Origin::Checkpoint { content }, .. } => {
                 format!("init: checkpoint {}", crate::checkpoint::short(content))
             }
-            kind => format!("{} {}", phase_name(kind), plural(node.epochs as usize, "epoch")),
+            kind => format!("{} {}", kind.name(), plural(node.epochs as usize, "epoch")),
         };
         let is_init = matches!(node.kind, StageKind::Init { .. });
         let first = self.first_point(stage);

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 
 use super::output::{self, ProgressStyle};
-use super::plan_text::plural;
 use crate::event::Event;
 use crate::learn::Cancel;
-use crate::text::{date_and_minute, thousands};
+use crate::text::{duration, plural, thousands};
 
 /// Turns events into progress.
 pub struct Progress {
@@ -87,16 +86,16 @@ impl Progress {
                 self.estimated = true;
                 self.say(&format!(
                     "{} steps a second: {} of {} steps and {points} of {points_left} points fit into the {} that are left",
-                    thousands(*steps_per_second as usize),
+                    thousands(steps_per_second.get() as usize),
                     thousands(*steps as usize),
                     thousands(*steps_left as usize),
-                    duration(*seconds_left)
+                    duration(seconds_left.get())
                 ));
             }
             Event::PointDone { point, average, val_loss, .. } => {
                 self.ended += 1;
                 let figure = match (average, val_loss) {
-                    (Some(average), _) => format!("average {:.1} %", 100.0 * average),
+                    (Some(average), _) => format!("average {:.1} %", 100.0 * average.get()),
                     (None, Some(loss)) => format!("val_loss {loss:.4}"),
                     (None, None) => String::new(),
                 };
@@ -183,19 +182,4 @@ impl Progress {
             ProgressStyle::Lines | ProgressStyle::Hidden => output::note(text),
         }
     }
-}
-
-/// `4s`, `3m 20s`, `2h 05m`.
-pub fn duration(seconds: f64) -> String {
-    let whole = seconds.max(0.0).round() as u64;
-    match whole {
-        0..60 => format!("{whole}s"),
-        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
-        _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
-    }
-}
-
-/// Seconds since 1970 as `2026-11-21 07:05 UTC`.
-pub fn moment(unix: u64) -> String {
-    format!("{} UTC", date_and_minute(unix).0)
 }

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::deliver::deliver;
 use super::output;
+use crate::disk;
 use crate::report::{Cost, Matrix, MatrixOptions, Page, figures, matrix, tensorboard};
-use crate::store::{SweepResults, atomic, read_resolved};
+use crate::store::{SweepResults, read_resolved};
 
 /// Write a report: one self-contained HTML page
 ///
@@ -38,21 +40,29 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
     let cost = cost(&args.dir);
     let page = Page { results: &results, matrix: &found, figures: &drawn, resolved: &resolved, cost };
     let file = args.output.clone().unwrap_or_else(|| args.dir.join("report.html"));
-    atomic::write(&file, page.html().as_bytes())?;
-    output::result(&format!("{}\n", file.display()));
+    deliver(&file, page.html().as_bytes())?;
+    say_where(&file);
     if let Some(dir) = &args.svg {
+        fs_err::create_dir_all(dir)?;
         for (_, figure) in &drawn {
             let file = dir.join(format!("{}.svg", figure.id));
-            atomic::write(&file, figure.standalone().as_bytes())?;
-            output::result(&format!("{}\n", file.display()));
+            deliver(&file, figure.standalone().as_bytes())?;
+            say_where(&file);
         }
     }
     if let Some(dir) = &args.tensorboard {
         for file in write_event_files(&results, &found, dir)? {
-            output::result(&format!("{}\n", file.display()));
+            say_where(&file);
         }
     }
     Ok(0)
+}
+
+/// Prints the path of a file that was written; of stdout there is none.
+fn say_where(file: &Path) {
+    if file != Path::new("-") {
+        output::result(&format!("{}\n", file.display()));
+    }
 }
 
 /// Writes TensorBoard event files below `dir` and returns their paths. The same results give the same bytes:
@@ -68,7 +78,7 @@ pub fn write_event_files(
     let mut written = Vec::new();
     for (name, bytes) in tensorboard::event_files(results, matrix) {
         let file = dir.join(name);
-        atomic::write(&file, &bytes)?;
+        disk::write(&file, &bytes)?;
         written.push(file);
     }
     Ok(written)

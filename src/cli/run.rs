@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::launch::{LaunchArgs, OnCluster};
 use super::limits::{LimitArgs, end_at};
 use super::output;
-use super::progress::{Progress, duration, moment};
+use super::progress::Progress;
 use super::report::write_event_files;
 use super::sweep_file::{SpecArgs, expand};
 use crate::learn::{Cancel, Device, DeviceRequest};
 use crate::run::{self, RunOptions, RunReport, Stop};
 use crate::spec::SweepSpec;
 use crate::store::SweepResults;
+use crate::text::{duration, moment, quoted};
 
 /// Train and evaluate every point of a sweep and print the results matrix
 ///
@@ -72,6 +73,8 @@ impl HowArgs {
         self.device.parse::<DeviceRequest>()?;
         let mut options = Self { device: Device::Cpu.to_string(), ..self.clone() }.options(file)?;
         options.provenance.insert("device".to_owned(), format!("{} (cluster)", self.device));
+        // This machine trains nothing.
+        options.provenance.remove("hardware");
         Ok(options)
     }
 
@@ -92,6 +95,12 @@ impl HowArgs {
         let mut workers = devices(&self.device)?;
         let device = workers.first().copied().unwrap_or(Device::Cpu);
         let names: Vec<String> = workers.iter().map(Device::to_string).collect();
+        let mut hardware: Vec<String> = workers.iter().filter_map(|device| device.hardware()).collect();
+        hardware.dedup();
+        let mut provenance = provenance(file, &names.join(","));
+        if !hardware.is_empty() {
+            provenance.insert("hardware".to_owned(), hardware.join("; "));
+        }
         if workers.len() == 1 {
             workers.clear();
         }
@@ -106,7 +115,7 @@ impl HowArgs {
             retries: 0,
             retry_infeasible: false,
             max_failures: None,
-            provenance: provenance(file, &names.join(",")),
+            provenance,
         })
     }
 }
@@ -177,9 +186,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
                 return Err(error);
             }
         };
-        if args.tensorboard {
-            write_events(&report)?;
-        }
+        let events = if args.tensorboard { write_events(&report) } else { Ok(()) };
         let outcome = report.outcome;
         let ended = match outcome.stopped {
             Some(Stop::Interrupted) => Some(signal_code(&signal)),
@@ -195,7 +202,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
             ));
         }
         let own = ended.unwrap_or(u8::from(outcome.failed + outcome.pending > 0));
-        args.limits.finished(own, Some(&outcome), &dir);
+        args.limits.finished(if events.is_err() { own.max(2) } else { own }, Some(&outcome), &dir);
+        events?;
         if let Some(ended) = ended {
             return Ok(ended);
         }
@@ -283,12 +291,12 @@ fn write_events(report: &RunReport) -> anyhow::Result<()> {
     output::note(&format!(
         "{} event files; `tensorboard --logdir {}` shows them",
         files.len(),
-        dir.display()
+        quoted(&dir.display().to_string())
     ));
     Ok(())
 }
 
-/// 130 or 143 after SIGINT or SIGTERM; 5 after SIGUSR1, which is a time limit.
+/// 130, 143 or 129 after SIGINT, SIGTERM or SIGHUP; 5 after SIGUSR1, which is a time limit.
 pub fn signal_code(signal: &AtomicI32) -> u8 {
     match signal.load(Ordering::Relaxed) {
         signal_hook::consts::SIGUSR1 => 5,
@@ -324,13 +332,7 @@ fn show(report: &RunReport, json: bool) {
 
 /// The command as it was typed, for copying; after `--fresh` it names the new directory instead.
 fn continuation(limits: &LimitArgs, name: &str) -> String {
-    let quote = |argument: String| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c);
-        match !argument.is_empty() && argument.chars().all(plain) {
-            true => argument,
-            false => format!("'{}'", argument.replace('\'', r"'\''")),
-        }
-    };
+    let quote = |argument: String| quoted(&argument);
     let mut words: Vec<String> =
         std::env::args().filter(|argument| argument != "--fresh").map(quote).collect();
     if limits.fresh() {
@@ -339,14 +341,23 @@ fn continuation(limits: &LimitArgs, name: &str) -> String {
     words.join(" ")
 }
 
-/// The first SIGINT, SIGTERM or (from a cluster whose time limit comes near) SIGUSR1 asks the trainer to end at the next step; the second ends at once.
+/// The first SIGINT, SIGTERM, SIGHUP (the terminal has gone; not where it is ignored, as by `nohup`) or, from a cluster
+/// whose time limit comes near, SIGUSR1 asks the trainer to end at the next step; the second ends at once.
 pub fn listen(cancel: &Cancel) -> anyhow::Result<Arc<AtomicI32>> {
-    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+    let mut wanted = vec![SIGINT, SIGTERM, SIGUSR1];
+    if !is_ignored(SIGHUP) {
+        wanted.push(SIGHUP);
+    }
     let received = Arc::new(AtomicI32::new(SIGINT));
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGUSR1])?;
+    let mut signals = signal_hook::iterator::Signals::new(wanted)?;
     let (cancel, seen) = (cancel.clone(), Arc::clone(&received));
     std::thread::spawn(move || {
         for signal in signals.forever() {
+            // A terminal that goes away may send several.
+            if signal == SIGHUP && cancel.is_raised() {
+                continue;
+            }
             if cancel.is_raised() {
                 std::process::exit(128 + signal);
             }
@@ -356,4 +367,13 @@ pub fn listen(cancel: &Cancel) -> anyhow::Result<Arc<AtomicI32>> {
         }
     });
     Ok(received)
+}
+
+/// Whether the process was started with `signal` ignored: handling it would take that back. Where the system does not
+/// say so, it is not.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output;
-use super::progress::duration;
 use crate::store::{Status, status};
+use crate::text::duration;
 
 /// How often `--follow` looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
             output::result(&text);
             said = news;
         }
-        if !args.follow || all.iter().all(|one| one.holder.is_none()) {
+        if !args.follow || !output::is_read() || all.iter().all(|one| one.holder.is_none()) {
             return Ok(u8::from(all.iter().any(|one| one.failed > 0)));
         }
         std::thread::sleep(INTERVAL);

@@ -12,7 +12,7 @@ pub struct SpecArgs {
     /// Override a key: `kl_beta=0.1`, `train.seed=[0,1]`, `KL_BETA=0.1`; an axis then has this one value
     #[arg(long = "set", value_name = "KEY=VALUE", env = "SWEEP_SET", value_delimiter = ';')]
     set: Vec<String>,
-    /// Only the points with this value: `freeze=backbone`, `kl_beta=0.1,0.15`
+    /// Only the points with this value: `freeze=backbone`, `kl_beta=0.1,0.15`; a key given again is an alternative
     #[arg(long = "where", value_name = "KEY=VALUE", env = "SWEEP_WHERE", value_delimiter = ';')]
     filter: Vec<String>,
     /// Go on without asking, even with a very large grid

@@ -2,18 +2,19 @@
 //! in a Markdown file.
 
 use std::collections::HashSet;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
 
+use super::deliver::deliver;
 use super::output;
 use crate::report::{
     Condition, Detail, LayoutOptions, Matrix, MatrixOptions, Metric, Row, Table, check, first_screen,
     fitting, layout_rows, load, matrix, merge, merged_notes, pivot, set_baseline,
 };
-use crate::store::{SweepResults, atomic};
+use crate::store::SweepResults;
+use crate::text::quoted;
 
 /// Print results as a table
 ///
@@ -42,8 +43,8 @@ pub struct TableArgs {
     /// Figure that --rows/--cols shows and --best ranks by: average, shot_1, delta, val_loss, kl, ...
     #[arg(long, value_name = "COLUMN")]
     metric: Option<String>,
-    /// Only rows with this value; repeat a key for alternatives
-    #[arg(long = "where", value_name = "KEY=VALUE")]
+    /// Only the rows with this value: `freeze=backbone`, `kl_beta=0.1,0.15`; a key given again is an alternative
+    #[arg(long = "where", value_name = "KEY=VALUE", env = "SWEEP_WHERE", value_delimiter = ';')]
     conditions: Vec<String>,
     /// Sort by a figure, best first
     #[arg(long, value_name = "COLUMN")]
@@ -105,11 +106,11 @@ pub fn run(args: &TableArgs) -> anyhow::Result<u8> {
     if let Some(file) = &args.write {
         return write_file(file);
     }
-    let interactive = args.output.is_none() && std::io::stdout().is_terminal();
+    let interactive = args.output.is_none() && output::is_terminal();
     let format = args.format.unwrap_or(if interactive { Format::Text } else { Format::Md });
     let text = render(args, format, Path::new(""))?;
     match &args.output {
-        Some(file) => atomic::write(file, text.as_bytes())?,
+        Some(file) => deliver(file, text.as_bytes())?,
         None => output::result(&text),
     }
     Ok(0)
@@ -252,6 +253,11 @@ fn regenerate(file: &Path) -> anyhow::Result<(String, Vec<check::Block>, Vec<Str
     // Relative to the file, so that it does not matter where the command is run.
     let base = file.parent().unwrap_or(Path::new(""));
     let mut contents = Vec::new();
+    anyhow::ensure!(
+        !blocks.is_empty(),
+        "`{}` has no table to keep in step\nhint: put one between `<!-- sweep: table DIR ... -->` and `<!-- /sweep -->`",
+        file.display()
+    );
     for block in &blocks {
         let place = || format!("{}: line {}", file.display(), block.line);
         let marker = Marker::try_parse_from(&block.arguments)
@@ -284,7 +290,10 @@ fn check_file(file: &Path) -> anyhow::Result<u8> {
         output::note(&format!("{}: {tables} agree with the results", file.display()));
         return Ok(0);
     }
-    output::note(&format!("hint: `sweep table --write {}` regenerates the tables", file.display()));
+    output::note(&format!(
+        "hint: `sweep table --write {}` regenerates the tables",
+        quoted(&file.display().to_string())
+    ));
     Ok(1)
 }
 
@@ -292,7 +301,7 @@ fn write_file(file: &Path) -> anyhow::Result<u8> {
     let (text, blocks, contents) = regenerate(file)?;
     let new = check::replaced(&text, &blocks, &contents);
     if new != text {
-        atomic::write(file, new.as_bytes())?;
+        deliver(file, new.as_bytes())?;
     }
     let state = if new == text { "unchanged" } else { "rewritten" };
     output::note(&format!("{}: {} tables, {state}", file.display(), blocks.len()));

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use super::output;
+use crate::report::point_named;
 use crate::spec::ExportFormat;
-use crate::store;
+use crate::store::{self, SweepResults};
+use crate::text::quoted;
 
 /// Points DIR/current at a point's checkpoint and prints how to use it
 ///
@@ -15,7 +17,7 @@ pub struct UseArgs {
     /// Results directory of a sweep
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Name of a point, as in the results matrix
+    /// Name of a point, as in the results matrix, or key=value,...
     #[arg(value_name = "POINT", conflicts_with_all = ["back", "baseline"])]
     point: Option<String>,
     /// The point that was in use before
@@ -33,14 +35,19 @@ pub struct UseArgs {
 pub fn run(args: &UseArgs) -> anyhow::Result<u8> {
     let directory = &args.directory;
     let in_use = match &args.point {
+        Some(point) if point.contains('=') => {
+            let results = SweepResults::read(directory)?;
+            store::use_point(directory, &results.points[point_named(&results, point)?].name)?
+        }
         Some(point) => store::use_point(directory, point)?,
         None if args.back => store::back(directory)?,
         None if args.baseline => store::use_baseline(directory)?,
         None => {
             let Some(in_use) = store::in_use(directory)? else {
                 output::note(&format!(
-                    "nothing is in use in `{0}`\nhint: sweep use {0} POINT, or --baseline",
-                    directory.display()
+                    "nothing is in use in `{}`\nhint: sweep use {} POINT, or --baseline",
+                    directory.display(),
+                    quoted(&directory.display().to_string())
                 ));
                 return Ok(1);
             };
@@ -55,7 +62,7 @@ pub fn run(args: &UseArgs) -> anyhow::Result<u8> {
     if script == &path {
         output::note(&format!(
             "hint: scripts that want the v2 format: sweep ckpt export {} --to v2, then this again (for every point: `[export] formats = [\"v2\"]` in the sweep file)",
-            path.display()
+            quoted(&path.display().to_string())
         ));
     }
     output::result(&format!(
@@ -64,10 +71,4 @@ pub fn run(args: &UseArgs) -> anyhow::Result<u8> {
         quoted(&script.display().to_string())
     ));
     Ok(0)
-}
-
-/// As a shell takes it literally.
-fn quoted(text: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=,:@%".contains(letter);
-    if text.chars().all(plain) { text.to_string() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use super::output;
-use super::progress::{Progress, duration};
+use super::progress::Progress;
 use super::run::listen;
 use crate::learn::{Cancel, DeviceRequest};
 use crate::run::{self, PointCheck, Verification};
+use crate::text::duration;
 
 /// Train points of a finished sweep again, alone and without sharing, and compare
 ///

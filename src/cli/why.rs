@@ -15,7 +15,7 @@ pub struct WhyArgs {
     /// Results directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Name of the point, as tables print it
+    /// Name of the point, as tables print it, or key=value,...
     #[arg(long)]
     point: String,
     /// Number of demonstrations

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::reward::reward_mode_name;
 use crate::checkpoint::CheckpointError;
 use crate::spec::RewardMode;
 
@@ -49,7 +48,7 @@ pub enum DataError {
     TrainFraction(f64),
     #[error(
         "reward mode `{}` needs `{field}`, which trajectory {trajectory} of query {query_id} does not have\nhint: {hint}",
-        reward_mode_name(*mode)
+        mode.name()
     )]
     MissingScore {
         mode: RewardMode,

@@ -47,8 +47,6 @@ pub(super) struct Built {
     pub read: usize,
     pub dropped: Dropped,
     pub methods: BTreeMap<String, MethodShare>,
-    /// The query is one of its own candidates.
-    pub own_candidate: bool,
 }
 
 /// A field of the group, as a path, and what is wrong with it.
@@ -83,7 +81,6 @@ pub(super) fn build(query_id: u64, raw: RawGroup, rules: Rules) -> Result<Built,
         read: resolved.raw.len(),
         dropped: Dropped::default(),
         methods: BTreeMap::new(),
-        own_candidate: resolved.pool.iter().any(|&id| u64::from(id) == query_id),
     };
     let mut trajectories = Vec::with_capacity(resolved.raw.len());
     for (index, (raw, pointer)) in resolved.raw.into_iter().zip(resolved.pointers).enumerate() {

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::error::{DataError, Fault};
 use super::group::{self, Age, Built, MethodShare, Rules};
+use super::input::read_text;
 use super::json::{self, Entry, RawGroup, Source};
 use super::{Dataset, Dropped, Embeddings, Group};
 use crate::checkpoint::read_matrix;
@@ -31,9 +32,7 @@ pub struct Facts {
     pub ages: BTreeMap<Age, usize>,
     /// Kept trajectories by `gen_method`, as far as their correctness is known.
     pub methods: BTreeMap<String, MethodShare>,
-    /// Queries that are among their own candidates.
-    pub own_candidates: usize,
-    /// blake3 (hex) of the contents of the two files; the second is empty where no embeddings were read.
+    /// blake3 (hex) of the contents of the two files (of the text, where it is packed); the second is empty where no embeddings were read.
     pub trajectories_hash: String,
     pub embeddings_hash: String,
 }
@@ -56,7 +55,7 @@ pub fn load(params: &DataParams) -> Result<Dataset, DataError> {
 pub fn inspect(params: &DataParams) -> Result<Inspection, DataError> {
     // The matrix says which ids exist, so it comes before parsing. Whatever can share the cores does.
     let (text, (embeddings_hash, embeddings)) = rayon::join(
-        || fs_err::read(&params.trajectories),
+        || read_text(&params.trajectories),
         || rayon::join(|| hash_file(&params.embeddings), || read_embeddings(&params.embeddings)),
     );
     let (text, embeddings_hash, embeddings) = (text?, embeddings_hash?, embeddings?);
@@ -73,7 +72,7 @@ pub fn inspect(params: &DataParams) -> Result<Inspection, DataError> {
 /// # Errors
 /// As [`load`], for the trajectories.
 pub fn inspect_trajectories(params: &DataParams) -> Result<Inspection, DataError> {
-    let text = fs_err::read(&params.trajectories)?;
+    let text = read_text(&params.trajectories)?;
     let (mut dataset, facts) = hash_and_parse(&text, params, None)?;
     dataset.digest = digest(&facts, params);
     Ok(Inspection { dataset, facts })
@@ -232,7 +231,6 @@ fn assemble(
     for (rank, (_, one)) in built.into_iter().enumerate() {
         facts.trajectories += one.read;
         *facts.ages.entry(one.age).or_default() += 1;
-        facts.own_candidates += usize::from(one.own_candidate);
         for (method, share) in one.methods {
             let total = facts.methods.entry(method).or_default();
             total.judged += share.judged;

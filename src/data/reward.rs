@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::error::DataError;
 use super::{Dataset, Group, Trajectory};
-use crate::spec::{Normalize, Quality, RewardMode, RewardParams};
-use crate::store::SignalHealth;
+use crate::finite::Finite;
+use crate::record::SignalHealth;
+use crate::spec::{Normalize, RewardMode, RewardParams, Score};
 
 /// Rewards are clipped to `[-LIMIT, LIMIT]`.
 const LIMIT: f64 = 5.0;
@@ -35,39 +36,23 @@ pub fn rewards(group: &Group, params: &RewardParams) -> Rewards {
 }
 
 fn raw_reward(one: &Trajectory, params: &RewardParams) -> f64 {
-    let RewardParams { mode, hard_weight, soft_weight, rel_weight, alpha, beta, quality, .. } = *params;
-    // A term without weight is 0 even where its score is missing.
-    let term = |weight: f64, score: Option<f64>| {
-        if weight == 0.0 { 0.0 } else { weight * score.unwrap_or(f64::NAN) }
+    let term = |(weight, score): (f64, Score)| match weight {
+        0.0 => 0.0,
+        _ => weight * score_of(one, score).unwrap_or(f64::NAN),
     };
-    let hard = |weight: f64| term(weight, one.correct);
-    let separated = || match one.correct {
-        Some(1.0) => 2.0 * hard_weight,
-        Some(_) => 0.0,
-        None => term(hard_weight, None),
-    };
-    let reward = match mode {
-        RewardMode::HardPlusSoft => hard(hard_weight) + term(soft_weight, one.acc_score),
-        RewardMode::HardPlusSoftV2 => hard(2.0 * hard_weight) + term(soft_weight, one.acc_score),
-        RewardMode::HardOnly => hard(hard_weight),
-        RewardMode::SoftOnly => term(soft_weight, one.acc_score),
-        RewardMode::Separated => separated() + term(soft_weight, one.acc_score),
-        RewardMode::Hard01PlusGtprob => hard(hard_weight) + term(soft_weight, one.gt_prob),
-        RewardMode::Hard01PlusGtprobSeparated => separated() + term(soft_weight, one.gt_prob),
-        RewardMode::HardPlusGtprobPlusRel => {
-            let wrong = one.correct.map(|correct| 1.0 - correct);
-            let rel = wrong.zip(one.rel_score).map(|(wrong, rel)| wrong * rel);
-            hard(hard_weight) + term(soft_weight, one.gt_prob) + term(rel_weight, rel)
-        }
-        RewardMode::Legacy => term(alpha, quality_score(one, quality)) + hard(beta),
-    };
-    reward.clamp(-LIMIT, LIMIT)
+    let reward = params.mode.terms(params).into_iter().map(term).reduce(|sum, term| sum + term);
+    reward.unwrap_or(0.0).clamp(-LIMIT, LIMIT)
 }
 
-fn quality_score(one: &Trajectory, quality: Quality) -> Option<f64> {
-    match quality {
-        Quality::BeamScore => one.beam_score,
-        Quality::LogprobScore => one.logprob_score.map(|score| -score),
+fn score_of(one: &Trajectory, score: Score) -> Option<f64> {
+    match score {
+        Score::Hard => one.correct,
+        Score::Right => one.correct.map(|correct| f64::from(u8::from(correct == 1.0))),
+        Score::Soft => one.acc_score,
+        Score::GtProb => one.gt_prob,
+        Score::RelIfWrong => one.correct.zip(one.rel_score).map(|(correct, rel)| (1.0 - correct) * rel),
+        Score::Beam => one.beam_score,
+        Score::NegativeLogprob => one.logprob_score.map(|score| -score),
     }
 }
 
@@ -92,37 +77,31 @@ fn rank(raw: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// A score by its name in the file, and where it is kept.
-type Score = (&'static str, fn(&Trajectory) -> Option<f64>);
-const CORRECT: Score = ("vqa_correct", |one| one.correct);
-const ACCURACY: Score = ("vqa_acc_score", |one| one.acc_score);
-const GT_PROB: Score = ("vqa_gt_prob", |one| one.gt_prob);
-const REL: Score = ("vqa_rel_score", |one| one.rel_score);
-const BEAM: Score = ("beam_score", |one| one.beam_score);
-const LOGPROB: Score = ("logprob_score", |one| one.logprob_score);
+/// A field of the file, and where it is kept.
+type Field = (&'static str, fn(&Trajectory) -> Option<f64>);
+const CORRECT: Field = ("vqa_correct", |one| one.correct);
+const ACCURACY: Field = ("vqa_acc_score", |one| one.acc_score);
+const GT_PROB: Field = ("vqa_gt_prob", |one| one.gt_prob);
+const REL: Field = ("vqa_rel_score", |one| one.rel_score);
+const BEAM: Field = ("beam_score", |one| one.beam_score);
+const LOGPROB: Field = ("logprob_score", |one| one.logprob_score);
 
-/// The scores that `params` reads. What has no weight is not read.
-fn needed(params: &RewardParams) -> Vec<Score> {
-    let RewardParams { hard_weight, soft_weight, rel_weight, alpha, beta, .. } = *params;
-    let weighed = match params.mode {
-        RewardMode::HardPlusSoft | RewardMode::HardPlusSoftV2 | RewardMode::Separated => {
-            vec![(hard_weight, CORRECT), (soft_weight, ACCURACY)]
-        }
-        RewardMode::HardOnly => vec![(hard_weight, CORRECT)],
-        RewardMode::SoftOnly => vec![(soft_weight, ACCURACY)],
-        RewardMode::Hard01PlusGtprob | RewardMode::Hard01PlusGtprobSeparated => {
-            vec![(hard_weight, CORRECT), (soft_weight, GT_PROB)]
-        }
-        // `rel` counts only where the answer was wrong, so it needs the verdict too.
-        RewardMode::HardPlusGtprobPlusRel => {
-            vec![(hard_weight, CORRECT), (rel_weight, CORRECT), (soft_weight, GT_PROB), (rel_weight, REL)]
-        }
-        RewardMode::Legacy => match params.quality {
-            Quality::BeamScore => vec![(alpha, BEAM), (beta, CORRECT)],
-            Quality::LogprobScore => vec![(alpha, LOGPROB), (beta, CORRECT)],
-        },
-    };
-    weighed.into_iter().filter(|(weight, _)| *weight != 0.0).map(|(_, score)| score).collect()
+/// The fields that a score is made of.
+fn fields(score: Score) -> &'static [Field] {
+    match score {
+        Score::Hard | Score::Right => &[CORRECT],
+        Score::Soft => &[ACCURACY],
+        Score::GtProb => &[GT_PROB],
+        Score::RelIfWrong => &[CORRECT, REL],
+        Score::Beam => &[BEAM],
+        Score::NegativeLogprob => &[LOGPROB],
+    }
+}
+
+/// The fields that `params` reads. What has no weight is not read.
+fn needed(params: &RewardParams) -> Vec<Field> {
+    let terms = params.mode.terms(params).into_iter().filter(|(weight, _)| *weight != 0.0);
+    terms.flat_map(|(_, score)| fields(score)).copied().collect()
 }
 
 /// Checks that every trajectory has the scores that the reward mode reads.
@@ -160,11 +139,6 @@ fn missing_hint(one: &Trajectory, mode: RewardMode) -> String {
     }
 }
 
-/// A reward mode as sweep files spell it.
-pub fn reward_mode_name(mode: RewardMode) -> String {
-    serde_json::to_value(mode).ok().and_then(|name| name.as_str().map(str::to_string)).unwrap_or_default()
-}
-
 /// How much the training groups' raw rewards tell apart. Rewards closer than rounding count as equal.
 pub fn signal_health(dataset: &Dataset, params: &RewardParams) -> SignalHealth {
     let mut distinct: BTreeMap<usize, usize> = BTreeMap::new();
@@ -180,7 +154,8 @@ pub fn signal_health(dataset: &Dataset, params: &RewardParams) -> SignalHealth {
     SignalHealth {
         groups,
         flat_groups: distinct.get(&1).copied().unwrap_or(0),
-        mean_range: if groups == 0 { 0.0 } else { range / groups as f64 },
+        // Rewards lie between two limits.
+        mean_range: Finite::new(range / groups.max(1) as f64).unwrap_or_default(),
         distinct,
     }
 }

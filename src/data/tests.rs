@@ -387,6 +387,33 @@ fn impossible_groups_name_query_and_field() {
     );
 }
 
+/// `gtprob_only` is what the golden values of `hard01_plus_gtprob` are less what those of `hard_only` are, where
+/// neither meets the limits of a reward.
+#[test]
+fn the_probability_alone_is_a_reward() {
+    let dataset = golden();
+    let with = |mode| RewardParams { mode, soft_weight: 0.6, ..RewardParams::default() };
+    for group in &dataset.train {
+        let raw = |mode| rewards(group, &with(mode)).raw;
+        let (alone, both) = (raw(RewardMode::GtprobOnly), raw(RewardMode::Hard01PlusGtprob));
+        for ((alone, both), (hard, one)) in
+            alone.iter().zip(both).zip(raw(RewardMode::HardOnly).into_iter().zip(&group.trajectories))
+        {
+            assert_eq!(*alone, 0.6 * one.gt_prob.expect("a probability"));
+            assert!((both - hard - alone).abs() < 1e-12);
+        }
+    }
+    let missing =
+        check_rewards(&golden_without_probabilities(), &with(RewardMode::GtprobOnly)).expect_err("missing");
+    assert!(missing.to_string().contains("`vqa_gt_prob`"), "{missing}");
+}
+
+fn golden_without_probabilities() -> Dataset {
+    let mut dataset = golden();
+    dataset.train.iter_mut().flat_map(|group| &mut group.trajectories).for_each(|one| one.gt_prob = None);
+    dataset
+}
+
 #[test]
 fn reward_modes_ask_for_the_scores_they_read() {
     let (oldest, _) = read(r#"{"7": {"id_list": [[4, 2, 7]], "score_list": [0.5]}}"#).expect("sound");
@@ -469,7 +496,6 @@ fn factqa_is_as_its_description_says() {
     let Inspection { dataset, facts } = inspect(&params("sweeps/data/factqa")).expect("sound");
     assert_eq!((facts.queries, facts.train_queries, facts.trajectories), (387, 309, 3096));
     assert_eq!(dataset.dropped, Dropped { non_integer_keys: 1, ..Dropped::default() });
-    assert_eq!(facts.own_candidates, 0);
     let share = |method: &str| {
         let share = facts.methods[method];
         (share.judged, (1000.0 * share.right as f64 / share.judged as f64).round())
@@ -485,7 +511,7 @@ fn factqa_is_as_its_description_says() {
     assert_eq!((1000.0 * health.flat_groups as f64 / 387.0).round(), 475.0);
     assert_eq!(health.distinct.values().sum::<usize>(), 387);
     assert_eq!(health.distinct.keys().max(), Some(&2));
-    assert!((health.mean_range - (387 - health.flat_groups) as f64 / 387.0).abs() < 1e-12);
+    assert!((*health.mean_range - (387 - health.flat_groups) as f64 / 387.0).abs() < 1e-12);
     // Graded scores tell trajectories apart in every group.
     let graded = RewardParams { mode: RewardMode::Hard01PlusGtprob, ..RewardParams::default() };
     assert_eq!(signal_health(&all, &graded).flat_groups, 0);

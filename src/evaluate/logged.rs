@@ -7,13 +7,13 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::error::EvaluateError;
-use super::references;
 use crate::data::{
     CandidateScores, Embeddings, Fault, check_binary, check_distinct, check_pointer, check_pool, check_share,
-    number_or_bool,
+    number_or_bool, read_text,
 };
+use crate::finite::Finite;
+use crate::record::QueryScore;
 use crate::spec::{EvalParams, ScoreField};
-use crate::store::{QueryScore, ReferenceResult};
 
 /// The logged sequences of the queries and shot counts that an `[eval]` table asks for.
 #[derive(Clone, Debug)]
@@ -22,6 +22,13 @@ pub struct Logged {
     pub(super) questions: Vec<Question>,
     pub(super) shots: Vec<usize>,
     hash: String,
+}
+
+/// Scores of candidates that are not all finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the scores of the candidates of query {query_id} are not all finite")]
+pub struct NotFinite {
+    pub query_id: u64,
 }
 
 /// What the model is asked: the scores of `pool` for the query, once, whatever the shot count.
@@ -47,7 +54,7 @@ pub(super) struct Choices {
     /// Never empty; local ids, distinct.
     pub pointers: Vec<Vec<u32>>,
     /// The logged score of each.
-    pub scores: Vec<f64>,
+    pub scores: Vec<Finite>,
 }
 
 #[derive(serde::Deserialize)]
@@ -75,7 +82,7 @@ struct Line {
     query: EvalQuery,
     shot: usize,
     pointers: Vec<Vec<u32>>,
-    scores: Vec<f64>,
+    scores: Vec<Finite>,
 }
 
 impl Logged {
@@ -86,7 +93,7 @@ impl Logged {
     /// Anything unreadable or impossible, with line, query id and field; a shot count that is not in the file;
     /// more samples than queries.
     pub fn load(params: &EvalParams, embeddings: &Embeddings) -> Result<Self, EvaluateError> {
-        let text = fs_err::read(&params.logged)?;
+        let text = read_text(&params.logged)?;
         let mut logged = parse(&params.logged, &text, params, embeddings.rows)?;
         logged.hash = blake3::hash(&text).to_hex().to_string();
         Ok(logged)
@@ -110,36 +117,38 @@ impl Logged {
     /// For each shot count, per query in file order, the logged sequence that is most probable under `logits`;
     /// of equally probable ones the first.
     ///
-    /// `logits[i]`, `[K]`: eval-mode scores of the candidates of `queries()[i]`, before any masking. They must be
-    /// finite, or the choice means nothing.
+    /// `logits[i]`, `[K]`: eval-mode scores of the candidates of `queries()[i]`, before any masking.
+    ///
+    /// # Errors
+    /// The query for which one of them is not finite: the choice would mean nothing.
     ///
     /// # Panics
     /// If `logits` has not the shape that [`Logged::queries`] asks for.
-    pub fn select(&self, logits: &[Vec<f32>]) -> BTreeMap<usize, Vec<QueryScore>> {
+    pub fn select(&self, logits: &[Vec<f32>]) -> Result<BTreeMap<usize, Vec<QueryScore>>, NotFinite> {
         assert_eq!(logits.len(), self.inputs.len(), "one row of logits per query");
         let scores: Vec<CandidateScores> = logits.par_iter().map(|row| CandidateScores::new(row)).collect();
-        let choose = |question: &Question, shot: usize| {
+        let infinite = logits.iter().position(|row| row.iter().any(|logit| !logit.is_finite()));
+        if let Some(index) = infinite {
+            return Err(NotFinite { query_id: self.inputs[index].query_id });
+        }
+        let choose = |question: &Question, shot: usize| -> Result<QueryScore, NotFinite> {
             let choices = &question.lines[&shot];
             let (trajectory, log_prob) =
                 first_largest(choices.pointers.iter().map(|pointer| scores[choices.input].log_prob(pointer)));
-            QueryScore {
+            let log_prob = Finite::new(log_prob).ok_or(NotFinite { query_id: question.query_id })?;
+            Ok(QueryScore {
                 query_id: question.query_id,
                 shot,
                 selection: choices.pointers[trajectory].clone(),
                 trajectory,
                 score: choices.scores[trajectory],
                 log_prob,
-            }
+            })
         };
-        let per_shot =
-            |shot: usize| self.questions.par_iter().map(|question| choose(question, shot)).collect();
-        self.shots.iter().map(|&shot| (shot, per_shot(shot))).collect()
-    }
-
-    /// What selectors score that need no training: `random` (mean over the logged sequences), `nearest` (highest
-    /// mean cosine similarity of the demonstrations to the query; ties to the first), `oracle` (the best).
-    pub fn references(&self, embeddings: &Embeddings) -> Vec<ReferenceResult> {
-        references::references(self, embeddings)
+        let per_shot = |shot: usize| {
+            self.questions.par_iter().map(|question| choose(question, shot)).collect::<Result<_, _>>()
+        };
+        self.shots.iter().map(|&shot| Ok((shot, per_shot(shot)?))).collect()
     }
 }
 
@@ -261,7 +270,7 @@ fn check_choice(
     shot: usize,
     pool: usize,
     score: ScoreField,
-) -> Result<f64, (&'static str, Fault)> {
+) -> Result<Finite, (&'static str, Fault)> {
     check_pointer(&one.pointer, pool)
         .and_then(|()| check_distinct(&one.pointer))
         .map_err(|f| ("pointer", f))?;
@@ -275,7 +284,8 @@ fn check_choice(
         ScoreField::Accuracy => ("vqa_acc_score", one.vqa_acc_score),
         ScoreField::Correct => ("vqa_correct", one.vqa_correct),
     };
-    value.ok_or((name, Fault::MissingFor("eval.score")))
+    let value = value.ok_or((name, Fault::MissingFor("eval.score")))?;
+    Finite::new(value).ok_or((name, Fault::OutOfRange { value }))
 }
 
 /// Gathers the lines of each query; queries and inputs in the order of their first line.

@@ -2,21 +2,27 @@
 
 use super::logged::{Choices, Logged, Question, first_largest};
 use crate::data::Embeddings;
-use crate::store::ReferenceResult;
+use crate::finite::Finite;
+use crate::record::ReferenceResult;
 
-/// `random`, `nearest` and `oracle`; the score per shot count and query.
-pub(super) fn references(logged: &Logged, embeddings: &Embeddings) -> Vec<ReferenceResult> {
+/// What selectors score that need no training: `random` (mean over the logged sequences), `nearest` (highest mean
+/// cosine similarity of the demonstrations to the query; ties to the first), `oracle` (the best).
+pub fn references(logged: &Logged, embeddings: &Embeddings) -> Vec<ReferenceResult> {
     let nearest = |question: &Question, choices: &Choices| nearest(logged, embeddings, question, choices);
     vec![
         reference(logged, "random", |_, choices| {
-            choices.scores.iter().sum::<f64>() / choices.scores.len() as f64
+            let sum = choices.scores.iter().map(|score| score.get()).sum::<f64>();
+            // A mean of numbers between 0 and 1.
+            Finite::new(sum / choices.scores.len() as f64).unwrap_or_default()
         }),
         reference(logged, "nearest", nearest),
-        reference(logged, "oracle", |_, choices| first_largest(choices.scores.iter().copied()).1),
+        reference(logged, "oracle", |_, choices| {
+            choices.scores[first_largest(choices.scores.iter().map(|score| score.get())).0]
+        }),
     ]
 }
 
-fn reference(logged: &Logged, name: &str, score: impl Fn(&Question, &Choices) -> f64) -> ReferenceResult {
+fn reference(logged: &Logged, name: &str, score: impl Fn(&Question, &Choices) -> Finite) -> ReferenceResult {
     let per_query = |shot: usize| {
         logged.questions.iter().map(|question| score(question, &question.lines[&shot])).collect()
     };
@@ -25,7 +31,7 @@ fn reference(logged: &Logged, name: &str, score: impl Fn(&Question, &Choices) ->
 }
 
 /// The score of the sequence whose demonstrations are nearest to the query, in the mean of their cosines.
-fn nearest(logged: &Logged, embeddings: &Embeddings, question: &Question, choices: &Choices) -> f64 {
+fn nearest(logged: &Logged, embeddings: &Embeddings, question: &Question, choices: &Choices) -> Finite {
     let query = embeddings.row(question.query_id as usize);
     let pool = &logged.queries()[choices.input].pool;
     let mean_cosine = |pointer: &Vec<u32>| {

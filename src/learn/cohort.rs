@@ -10,9 +10,10 @@ use super::loss::{advantages, rce_weights, sequence_log_probs, top_k};
 use super::random::{Purpose, Stream};
 use super::task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, Start, StepRecord};
 use super::{Cancel, Device, EngineParams, EpochResult, Layout, Phase, Query};
+use crate::finite::Finite;
 use crate::plan::{GrpoParams, RceParams};
+use crate::record::EpochMetrics;
 use crate::spec::RewardForm;
-use crate::store::EpochMetrics;
 
 /// Rewards of a data set under one `[reward]`, per group and trajectory.
 #[derive(Clone, Debug, Default)]
@@ -180,7 +181,7 @@ pub fn train_cohort(
             .map(|end| end.metrics(&params, scores_of(end).map(|at| &scores[at][..])))
             .collect();
         for (ends, figures) in ends.chunks(REPORTED_AT_ONCE).zip(figures.chunks(REPORTED_AT_ONCE)) {
-            if !report(events(ends, figures, &mut engine, &mut members)) {
+            if !report(events(&params, (ends, figures), &mut engine, &mut members)) {
                 return CohortEnd::Cancelled;
             }
         }
@@ -191,8 +192,8 @@ pub fn train_cohort(
 
 /// Moves members past a finished epoch, or out of the cohort, and says what there is to report.
 fn events(
-    ends: &[EpochEnd],
-    figures: &[Result<EpochMetrics, Diverged>],
+    params: &EngineParams,
+    (ends, figures): (&[EpochEnd], &[Result<EpochMetrics, Diverged>]),
     engine: &mut Engine,
     members: &mut [MemberProgress],
 ) -> Vec<MemberEvent> {
@@ -200,11 +201,17 @@ fn events(
     let states = engine.states_of(&indices);
     let one = |((end, figures), state): ((&EpochEnd, &Result<EpochMetrics, Diverged>), State)| {
         let member = &mut members[end.index];
-        match figures {
-            Ok(metrics) => member.event(end, state, metrics.clone()),
+        // An update by the very last step shows in the weights alone where nothing is validated.
+        let whole = state.parameters.iter().all(|value| value.is_finite());
+        let outcome = figures.clone().and_then(|metrics| match whole {
+            true => Ok(metrics),
+            false => Err(end.broken(params, "a weight")),
+        });
+        match outcome {
+            Ok(metrics) => member.event(end, state, metrics),
             Err(cause) => {
                 member.left = true;
-                MemberEvent::Diverged { id: end.job.id, epoch: end.epoch, cause: cause.clone() }
+                MemberEvent::Diverged { id: end.job.id, epoch: end.epoch, cause }
             }
         }
     };
@@ -239,8 +246,8 @@ impl MemberProgress {
     }
 
     fn advance(&mut self, job: &MemberJob, metrics: &EpochMetrics) {
-        self.beta = metrics.beta.unwrap_or(0.0);
-        match metrics.val_loss {
+        self.beta = metrics.beta.map_or(0.0, Finite::get);
+        match metrics.val_loss.map(Finite::get) {
             Some(loss) if loss < self.best_val_loss => (self.best_val_loss, self.stale_epochs) = (loss, 0),
             _ => self.stale_epochs += 1,
         }
@@ -368,32 +375,40 @@ impl EpochEnd<'_> {
     fn metrics(&self, params: &EngineParams, scores: Option<&[Vec<f32>]>) -> Result<EpochMetrics, Diverged> {
         let steps = self.result.as_ref().map_err(Clone::clone)?;
         let val_loss = validation_loss(params, &self.job.rewards.validation, scores.unwrap_or_default());
-        if val_loss.is_some_and(|loss| !loss.is_finite()) {
-            // The last step's update broke the weights: no later step was there to notice.
-            let last = self.task.order.last().map_or(0, |&group| params.train[group as usize].query_id);
-            return Err(Diverged { step: steps.len(), query_id: last, what: "validation loss" });
-        }
-        let (epoch, seconds) = (self.epoch, self.seconds);
-        Ok(EpochMetrics { epoch, val_loss, seconds, ..figures(self.task, self.kept, steps) })
+        // The last step's update broke the weights: no later step was there to notice.
+        let val_loss = match val_loss {
+            Some(loss) => Some(Finite::new(loss).ok_or_else(|| self.broken(params, "validation loss"))?),
+            None => None,
+        };
+        let (epoch, seconds) = (self.epoch, Finite::new(self.seconds).unwrap_or_default());
+        let figures = figures(self.task, self.kept, steps).ok_or_else(|| self.broken(params, "a figure"))?;
+        Ok(EpochMetrics { epoch, val_loss, seconds, ..figures })
+    }
+
+    /// What is not finite after the last step.
+    fn broken(&self, params: &EngineParams, what: &'static str) -> Diverged {
+        let last = self.task.order.last().map_or(0, |&group| params.train[group as usize].query_id);
+        Diverged { step: self.result.as_ref().map_or(0, Vec::len), query_id: last, what }
     }
 }
 
-/// The figures of an epoch's steps: means, except advantage max (maximum) and beta (at the end).
-fn figures(task: &EpochTask, kept: &[GrpoGroup], steps: &[StepRecord]) -> EpochMetrics {
+/// The figures of an epoch's steps: means, except advantage max (maximum) and beta (at the end). `None` where one that
+/// training goes on from is not finite; others that are not are left out.
+fn figures(task: &EpochTask, kept: &[GrpoGroup], steps: &[StepRecord]) -> Option<EpochMetrics> {
     let count = steps.len() as f64;
     let mean = |field: fn(&StepRecord) -> f64| steps.iter().map(field).sum::<f64>() / count;
     let clip = task.optimizer.grad_clip;
     let clipped = steps.iter().filter(|step| step.grad_norm > clip).count() as f64 / count;
     let common = EpochMetrics {
-        train_loss: mean(|step| step.loss),
-        grad_norm: mean(|step| step.grad_norm),
-        clipped_share: Some(clipped),
+        train_loss: Finite::new(mean(|step| step.loss))?,
+        grad_norm: Finite::new(mean(|step| step.grad_norm))?,
+        clipped_share: Finite::new(clipped),
         ..EpochMetrics::default()
     };
-    match &task.objective {
+    Some(match &task.objective {
         Objective::Rce { .. } => EpochMetrics {
             phase: Phase::Rce.name().into(),
-            temperature: Some(task.objective.temperature(steps.len().saturating_sub(1))),
+            temperature: Finite::new(task.objective.temperature(steps.len().saturating_sub(1))),
             ..common
         },
         Objective::Grpo { .. } => {
@@ -401,17 +416,19 @@ fn figures(task: &EpochTask, kept: &[GrpoGroup], steps: &[StepRecord]) -> EpochM
             let last = steps.last().copied().unwrap_or_default();
             EpochMetrics {
                 phase: Phase::Grpo.name().into(),
-                ppo_loss: Some(mean(|step| step.ppo)),
-                kl: Some(mean(|step| step.kl)),
-                mean_ratio: Some(mean(|step| step.mean_ratio)),
-                advantage_mean: Some(over(|group| group.figures.mean)),
-                advantage_std: Some(over(|group| group.figures.std)),
-                advantage_max: Some(kept.iter().map(|g| g.figures.max).fold(f64::NEG_INFINITY, f64::max)),
-                beta: Some(task.objective.next_beta(last.beta, last.kl)),
+                ppo_loss: Finite::new(mean(|step| step.ppo)),
+                kl: Finite::new(mean(|step| step.kl)),
+                mean_ratio: Finite::new(mean(|step| step.mean_ratio)),
+                advantage_mean: Finite::new(over(|group| group.figures.mean)),
+                advantage_std: Finite::new(over(|group| group.figures.std)),
+                advantage_max: Finite::new(
+                    kept.iter().map(|g| g.figures.max).fold(f64::NEG_INFINITY, f64::max),
+                ),
+                beta: Some(Finite::new(task.objective.next_beta(last.beta, last.kl))?),
                 ..common
             }
         }
-    }
+    })
 }
 
 /// RCE loss on the validation groups: raw rewards, tau = 1, evaluation mode. `None` without such groups.

@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use burn::tensor::backend::Backend;
 use burn::{Dispatch, DispatchDevice};
+
+use crate::text::plural;
 
 /// A device to compute on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +79,25 @@ impl Device {
                 let count = cuda_devices()?;
                 if index < count { Ok(()) } else { Err(DeviceError::NoSuchDevice { index, count }) }
             }
+        }
+    }
+
+    /// What the hardware is called, as its driver or the system tells; `None` where nobody does.
+    pub fn hardware(self) -> Option<String> {
+        match self {
+            Self::Cpu | Self::Flex => cpu_name(),
+            Self::Cuda(index) => cuda_name(index),
+            Self::Wgpu => wgpu_name(),
+        }
+    }
+
+    /// Bytes that the driver reported free when this process first asked; later the program's own allocator keeps what
+    /// it has taken. `None` where nobody says: the CPU, and wgpu, which has no such question.
+    pub fn free_memory(self) -> Option<u64> {
+        static FREE: OnceLock<Option<u64>> = OnceLock::new();
+        match self {
+            Self::Cuda(index) => *FREE.get_or_init(|| cuda_free_memory(index)),
+            Self::Cpu | Self::Flex | Self::Wgpu => None,
         }
     }
 
@@ -156,9 +178,41 @@ impl fmt::Display for DeviceRequest {
     }
 }
 
+/// `AMD EPYC 7763 64-Core Processor, 2 threads`: the model, and how many threads this process may run at once.
+fn cpu_name() -> Option<String> {
+    let facts = fs_err::read_to_string("/proc/cpuinfo").ok()?;
+    let model = facts.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    Some(format!("{}, {}", model?.1.trim(), plural(threads, "thread")))
+}
+
 #[cfg(not(feature = "cuda"))]
 fn cuda_devices() -> Result<usize, DeviceError> {
     Err(DeviceError::NotBuilt { name: "CUDA", feature: "cuda" })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_free_memory(_: usize) -> Option<u64> {
+    None
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_name(_: usize) -> Option<String> {
+    None
+}
+
+/// `NVIDIA H100 80GB HBM3`
+#[cfg(feature = "cuda")]
+fn cuda_name(index: usize) -> Option<String> {
+    cudarc::driver::CudaContext::new(index).and_then(|context| context.name()).ok()
+}
+
+/// Free bytes of a CUDA device.
+#[cfg(feature = "cuda")]
+fn cuda_free_memory(index: usize) -> Option<u64> {
+    let (free, _) =
+        cudarc::driver::CudaContext::new(index).and_then(|context| context.mem_get_info()).ok()?;
+    u64::try_from(free).ok()
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -166,16 +220,33 @@ fn wgpu_adapter() -> Result<(), DeviceError> {
     Err(DeviceError::NotBuilt { name: "wgpu", feature: "wgpu" })
 }
 
-/// Looks for a device, through the loader that burn's backend uses.
+#[cfg(not(feature = "wgpu"))]
+fn wgpu_name() -> Option<String> {
+    None
+}
+
+/// The name of the first adapter.
+#[cfg(feature = "wgpu")]
+fn wgpu_name() -> Option<String> {
+    Some(wgpu_adapters().first()?.get_info().name)
+}
+
+/// Looks for a device.
 #[cfg(feature = "wgpu")]
 fn wgpu_adapter() -> Result<(), DeviceError> {
+    if wgpu_adapters().is_empty() { Err(DeviceError::NoAdapter) } else { Ok(()) }
+}
+
+/// All devices, through the loader that burn's backend uses.
+#[cfg(feature = "wgpu")]
+fn wgpu_adapters() -> Vec<wgpu::Adapter> {
     let instance = wgpu::Instance::default();
     let adapters = std::pin::pin!(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     // Outside a browser nothing is waited for: the first poll has the answer.
     match adapters.poll(&mut context) {
-        std::task::Poll::Ready(adapters) if !adapters.is_empty() => Ok(()),
-        _ => Err(DeviceError::NoAdapter),
+        std::task::Poll::Ready(adapters) => adapters,
+        std::task::Poll::Pending => Vec::new(),
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::data::{Embeddings, Group};
+use crate::plan::Phase;
 use crate::spec::{FreezeSet, ModelParams};
 
 pub use cohort::{CohortEnd, MemberEvent, MemberJob, MemberParams, Progress, RewardTable, train_cohort};
@@ -26,28 +27,8 @@ pub use engine::{Engine, scores_of};
 pub use host::{HostCohort, State};
 pub use init::fresh_weights;
 pub use layout::{Layout, Segment, Shape};
-pub use stacked::StackedCohort;
+pub use stacked::{StackedCohort, members_that_fit};
 pub use task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, StepRecord};
-
-/// The two training phases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Reward-weighted cross-entropy.
-    Rce,
-    /// Clipped policy gradient with a KL term.
-    Grpo,
-}
-
-impl Phase {
-    /// `rce` or `grpo`, as in file names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Rce => "rce",
-            Self::Grpo => "grpo",
-        }
-    }
-}
 
 /// One query to score: its embedding row and its pool.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +78,7 @@ impl Cancel {
     /// # Panics
     /// As [`panics::pass_on`].
     pub fn count_steps(&self, members: u64) {
-        crate::store::fault::step(members);
+        crate::disk::fault::step(members);
         panics::pass_on();
         self.steps.fetch_add(members, Ordering::Relaxed);
     }

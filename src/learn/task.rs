@@ -93,7 +93,7 @@ pub struct Diverged {
     /// 1-based step within the epoch.
     pub step: usize,
     pub query_id: u64,
-    /// `loss` or `gradient`
+    /// `loss`, `gradient`, `validation loss`, `a weight`, `a figure`
     pub what: &'static str,
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::stage::StageKind;
-use super::tree::{Plan, Stage, StageProgress};
-use crate::spec::{FreezeSet, ModelParams, ParamGroup};
+use super::tree::{Plan, StageProgress};
+use crate::spec::ModelParams;
 
 /// Widest cohort on a CPU with `cores`: enough to share a step's masks and frozen projections and to keep every core
 /// busy to the end of a step; more members only add memory (about 6 MB each at the lab's size).
@@ -82,43 +82,6 @@ fn part(siblings: usize, width: usize) -> usize {
     siblings.div_ceil(siblings.div_ceil(width.max(1)).max(1))
 }
 
-/// Numbers the kinds of stages that can train together while a plan is built. A plan has one data set.
-#[derive(Debug, Default)]
-pub struct Classes {
-    /// `Init` stages with different models.
-    models: Vec<usize>,
-    known: HashMap<(u8, FreezeSet, usize), usize>,
-    /// Per stage, the number of its model.
-    model_of: Vec<usize>,
-}
-
-impl Classes {
-    /// The class of a stage that will come after `stages`.
-    pub fn of(&mut self, stages: &[Stage], kind: &StageKind, parent: Option<usize>) -> usize {
-        let same = |at: &usize| match (&stages[*at].kind, kind) {
-            (StageKind::Init { dim: a, model: one, .. }, StageKind::Init { dim: b, model: other, .. }) => {
-                a == b && one == other
-            }
-            _ => false,
-        };
-        let model = match parent {
-            Some(parent) => self.model_of[parent],
-            None => self.models.iter().position(same).unwrap_or_else(|| {
-                self.models.push(stages.len());
-                self.models.len() - 1
-            }),
-        };
-        self.model_of.push(model);
-        let (phase, frozen) = match kind {
-            StageKind::Init { .. } => (0, FreezeSet::default()),
-            StageKind::Rce { .. } => (1, FreezeSet::default()),
-            StageKind::Grpo { params, .. } => (2, params.freeze.clone()),
-        };
-        let next = self.known.len();
-        *self.known.entry((phase, frozen, model)).or_insert(next)
-    }
-}
-
 /// Dimension of the embeddings and shape of the model a stage trains.
 pub fn model_of(plan: &Plan, mut stage: usize) -> (usize, &ModelParams) {
     loop {
@@ -128,13 +91,4 @@ pub fn model_of(plan: &Plan, mut stage: usize) -> (usize, &ModelParams) {
             (_, None) => unreachable!("a chain begins with an Init stage"),
         }
     }
-}
-
-/// The groups a stage trains.
-pub fn trained_groups(kind: &StageKind) -> Vec<ParamGroup> {
-    let frozen = match kind {
-        StageKind::Grpo { params, .. } => params.freeze.clone(),
-        _ => FreezeSet::default(),
-    };
-    ParamGroup::ALL.into_iter().filter(|group| !frozen.contains(*group)).collect()
 }

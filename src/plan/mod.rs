@@ -12,14 +12,15 @@
 //! | `grpo_lr`, `kl_beta`, `clip_epsilon`, `adaptive_kl`, `kl_target`, `top_k`, `freeze`, `reference` | Grpo | |
 //! | `seed`, `weight_decay`, `grad_clip`, `shuffle`, `early_stop` | Rce, Grpo | |
 
+mod class;
 mod cohort;
 mod stage;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-pub use cohort::{Cohort, GPU_WIDTH, all_cohorts, cpu_width, model_of, next_cohort, trained_groups};
-pub use stage::{GrpoParams, Origin, RceParams, StageKind};
+pub use cohort::{Cohort, GPU_WIDTH, all_cohorts, cpu_width, model_of, next_cohort};
+pub use stage::{GrpoParams, Origin, Phase, RceParams, StageKind};
 pub use tree::{
     Inputs, Plan, PointPlan, Stage, StageKey, StageProgress, TRAINER_VERSION, build, outstanding,
 };

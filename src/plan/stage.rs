@@ -1,5 +1,8 @@
 //! The stages of a point's training. Each struct holds exactly what its stage reads, so that it *is* the
 //! stage's cache key: training gets only that struct and cannot depend on anything that is not in the key.
+//!
+//! The key is a hash of the struct's JSON, and results outlive versions: a field that is added later carries
+//! `#[serde(skip_serializing_if = ...)]` for its default, so that stages that do not use it keep their keys.
 
 use std::hash::{Hash, Hasher};
 
@@ -12,6 +15,7 @@ use crate::spec::{FreezeSet, ModelParams, PointConfig, Reference, RewardForm, Re
 /// RCE's temperature depends on the total number of steps, so a run of 3 epochs is not the beginning of a
 /// run of 5: `epochs` is part of the key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RceParams {
     pub seed: u64,
     pub epochs: u32,
@@ -30,6 +34,7 @@ pub struct RceParams {
 /// Nothing in GRPO depends on its total number of epochs, so the number is not here: a point asks for
 /// (this stage, epoch n), and `grpo_epochs = [1, 2, 3]` is one run with three stops.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GrpoParams {
     pub seed: u64,
     pub lr: f64,
@@ -43,6 +48,13 @@ pub struct GrpoParams {
     pub grad_clip: f64,
     pub shuffle: bool,
     pub early_stop: Option<u32>,
+}
+
+/// That of a point with every default: what a record lacks that was written before a key existed.
+impl Default for RceParams {
+    fn default() -> Self {
+        Self::of(&PointConfig::default())
+    }
 }
 
 impl RceParams {
@@ -61,6 +73,13 @@ impl RceParams {
             shuffle: train.shuffle,
             early_stop: train.early_stop,
         }
+    }
+}
+
+/// That of a point with every default: what a record lacks that was written before a key existed.
+impl Default for GrpoParams {
+    fn default() -> Self {
+        Self::of(&PointConfig::default())
     }
 }
 
@@ -93,6 +112,26 @@ pub enum Origin {
     Checkpoint { content: String },
 }
 
+/// The two training phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Reward-weighted cross-entropy.
+    Rce,
+    /// Clipped policy gradient with a KL term.
+    Grpo,
+}
+
+impl Phase {
+    /// `rce` or `grpo`, as in file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rce => "rce",
+            Self::Grpo => "grpo",
+        }
+    }
+}
+
 /// What a stage does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StageKind {
@@ -102,6 +141,28 @@ pub enum StageKind {
 }
 
 impl StageKind {
+    /// The phase that it trains; `None` for `Init`.
+    pub fn phase(&self) -> Option<Phase> {
+        match self {
+            Self::Init { .. } => None,
+            Self::Rce { .. } => Some(Phase::Rce),
+            Self::Grpo { .. } => Some(Phase::Grpo),
+        }
+    }
+
+    /// The phase's name in files and for people; `init` where nothing is trained.
+    pub fn name(&self) -> &'static str {
+        self.phase().map_or("init", Phase::name)
+    }
+
+    /// What it leaves as it is while it trains the rest.
+    pub fn frozen(&self) -> FreezeSet {
+        match self {
+            Self::Grpo { params, .. } => params.freeze.clone(),
+            Self::Init { .. } | Self::Rce { .. } => FreezeSet::default(),
+        }
+    }
+
     /// Feeds `hasher` with what the stages of one sweep are likely to differ in. What is left out costs time,
     /// never a wrong answer: equality decides.
     pub(super) fn hash_into(&self, hasher: &mut impl Hasher) {

@@ -7,7 +7,7 @@ use std::hash::Hasher;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::cohort::Classes;
+use super::class::Classes;
 use super::stage::{GrpoParams, Origin, RceParams, StageKind};
 use crate::spec::{Point, PointConfig, Reference};
 
@@ -155,7 +155,7 @@ impl<'a> Builder<'a> {
             }
             alike.push(index);
         }
-        let class = self.classes.of(&self.plan.stages, &kind, parent);
+        let class = self.classes.of(&kind, parent);
         let key = StageKey(String::new());
         self.plan.stages.push(Stage { key, kind, parent, reference, epochs, class });
         self.salts.push(salt);

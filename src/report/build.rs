@@ -177,14 +177,15 @@ impl<'a> Build<'a> {
         row.delta = average.zip(base).map(|(average, base)| average - base);
         row.trainable = ended.then_some(point.trainable).filter(|_| point.total > 0);
         row.total = ended.then_some(point.total).filter(|total| *total > 0);
-        row.val_loss = point.metrics.iter().rev().find_map(|epoch| epoch.val_loss);
-        row.kl = point.metrics.last().and_then(|epoch| epoch.kl);
+        row.val_loss = point.metrics.iter().rev().find_map(|epoch| epoch.val_loss).map(f64::from);
+        row.kl = point.metrics.last().and_then(|epoch| epoch.kl).map(f64::from);
         row.changed_share = baselines
             .first()
             .filter(|_| average.is_some())
             .and_then(|&base| groups::changed_share(point, &self.results.points[base]));
-        row.movement = point.movement.get("all").copied();
-        row.group_movement = ParamGroup::ALL.map(|group| point.movement.get(group.name()).copied());
+        let movement = |name: &str| point.movement.get(name).map(|share| share.get());
+        row.movement = movement("all");
+        row.group_movement = ParamGroup::ALL.map(|group| movement(group.name()));
         row.queries = average.map(|_| self.queries);
         row.is_baseline = is_baseline;
         row.warning = hints::hardly_moved(point, self.results.health.as_ref());

@@ -63,12 +63,25 @@ pub fn blocks(text: &str) -> Result<Vec<Block>, ReportError> {
             && let Some((start, arguments)) = open.take()
         {
             blocks.push(Block { line: start + 1, arguments, body: start + 1..index });
+        } else if is_almost(trimmed) {
+            return Err(ReportError::AlmostMarker { line: index + 1, found: trimmed.to_owned() });
         }
     }
     match open {
         Some((start, _)) => Err(ReportError::Unclosed { line: start + 1 }),
         None => Ok(blocks),
     }
+}
+
+/// A comment that was meant as a marker: spelled otherwise, or closing what is not open.
+fn is_almost(line: &str) -> bool {
+    let bare: String = line.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_lowercase();
+    ["<!--sweep", "<!--/sweep"].iter().any(|begin| {
+        let rest = bare.strip_prefix(begin);
+        rest.is_some_and(|rest| {
+            !rest.starts_with(|c: char| c.is_alphanumeric() && !rest.starts_with("table"))
+        })
+    })
 }
 
 /// Compares a block with what `expected` regenerates, line by line.
@@ -87,27 +100,22 @@ pub fn differences(text: &str, block: &Block, expected: &str) -> Vec<Difference>
         .collect()
 }
 
-/// `text` with the bodies of `blocks` replaced by `contents`, in order.
+/// `text` with the bodies of `blocks` replaced by `contents`, in order. Every other line keeps its end, and new ones
+/// have that of their marker.
 pub fn replaced(text: &str, blocks: &[Block], contents: &[String]) -> String {
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let mut result = String::with_capacity(text.len());
     let mut next = 0;
     for (block, content) in blocks.iter().zip(contents) {
-        for line in &lines[next..block.body.start] {
+        result.extend(lines[next..block.body.start].iter().copied());
+        let end = if lines[block.body.start - 1].ends_with("\r\n") { "\r\n" } else { "\n" };
+        for line in content.trim_end().lines() {
             result.push_str(line);
-            result.push('\n');
+            result.push_str(end);
         }
-        result.push_str(content.trim_end());
-        result.push('\n');
         next = block.body.end;
     }
-    for line in &lines[next..] {
-        result.push_str(line);
-        result.push('\n');
-    }
-    if !text.ends_with('\n') {
-        result.pop();
-    }
+    result.extend(lines[next..].iter().copied());
     result
 }
 

@@ -24,8 +24,10 @@ pub enum ReportError {
     UnknownMetric { name: String, known: String },
     #[error("a pivot table needs two different axes, and both are `{0}`")]
     SameAxis(String),
-    #[error("the baseline `{text}` matches {count} points of `{sweep}`\nhint: also give {missing}")]
+    #[error("`{text}` matches {count} points of `{sweep}`\nhint: also give {missing}")]
     AmbiguousBaseline { text: String, sweep: String, count: usize, missing: String },
+    #[error("`{text}` is several points: {points}\nhint: name one of them, or add seed=N")]
+    AmbiguousPoint { text: String, points: String },
     #[error("`{sweep}` has no point `{name}`{hint}")]
     UnknownPoint { sweep: String, name: String, hint: String },
     #[error("`{sweep}` was not evaluated at {shot} shots\nhint: its shot counts are {known}")]
@@ -36,6 +38,10 @@ pub enum ReportError {
         "line {line}: `<!-- sweep: ... -->` is never closed\nhint: end the table with a line `<!-- /sweep -->`"
     )]
     Unclosed { line: usize },
+    #[error(
+        "line {line}: `{found}` is not quite a marker\nhint: a table stands between `<!-- sweep: table DIR ... -->` and `<!-- /sweep -->`"
+    )]
+    AlmostMarker { line: usize, found: String },
     #[error("line {line}: only `sweep: table ...` can be regenerated, found `{found}`")]
     NotTable { line: usize, found: String },
 }

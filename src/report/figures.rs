@@ -229,11 +229,13 @@ type EpochFigure = fn(&EpochMetrics) -> Option<f64>;
 
 fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<Figure> {
     let kinds: [(&str, &str, EpochFigure); 5] = [
-        ("rce-loss", "Training loss, RCE", |epoch| (epoch.phase == "rce").then_some(epoch.train_loss)),
-        ("grpo-loss", "Training loss, GRPO", |epoch| (epoch.phase == "grpo").then_some(epoch.train_loss)),
-        ("val-loss", "Validation loss", |epoch| epoch.val_loss),
-        ("kl", "KL to the reference policy", |epoch| epoch.kl),
-        ("ratio", "Mean probability ratio", |epoch| epoch.mean_ratio),
+        ("rce-loss", "Training loss, RCE", |epoch| (epoch.phase == "rce").then_some(epoch.train_loss.get())),
+        ("grpo-loss", "Training loss, GRPO", |epoch| {
+            (epoch.phase == "grpo").then_some(epoch.train_loss.get())
+        }),
+        ("val-loss", "Validation loss", |epoch| epoch.val_loss.map(f64::from)),
+        ("kl", "KL to the reference policy", |epoch| epoch.kl.map(f64::from)),
+        ("ratio", "Mean probability ratio", |epoch| epoch.mean_ratio.map(f64::from)),
     ];
     let longest = results.points.iter().max_by_key(|point| point.metrics.len());
     let ticks: Vec<(f64, String)> = longest

@@ -2,6 +2,8 @@
 
 use super::matrix::{Matrix, Row, RowStatus, Verdict};
 use super::notes;
+use super::words::unsigned_zero;
+pub use super::words::{Detail, signed};
 use crate::text::thousands;
 
 /// A table as people read it, before it becomes Markdown, LaTeX, HTML or a terminal's boxes.
@@ -74,18 +76,6 @@ impl Default for LayoutOptions {
             detail: Detail::Full,
         }
     }
-}
-
-/// What a row says, from everything to what fits 80 columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Detail {
-    Full,
-    /// Verdicts as one character.
-    Signs,
-    /// And no interval of the difference; shot counts as `S1`.
-    Short,
-    /// And neither seeds nor interval of the average.
-    Narrow,
 }
 
 impl Detail {
@@ -283,11 +273,6 @@ fn number(value: Option<f64>, precision: usize) -> Cell {
     }
 }
 
-/// No `-0.00`: a difference that rounds to nothing has no sign.
-fn unsigned_zero(value: f64, precision: usize) -> f64 {
-    if value.abs() < 0.5 * 10.0_f64.powi(-(precision as i32)) { 0.0 } else { value }
-}
-
 impl Cell {
     fn with_value(mut self, value: Option<f64>) -> Self {
         self.value = value;
@@ -316,12 +301,6 @@ fn delta(row: &Row, precision: usize, with_interval: bool) -> Cell {
         text += &format!(" [{}, {}]", signed(interval.low, 1), signed(interval.high, 1));
     }
     Cell { value: row.delta, ..Cell::text(text) }
-}
-
-/// A difference of fractions in percentage points with its sign: `+1.25`.
-pub fn signed(value: f64, precision: usize) -> String {
-    let points = unsigned_zero(100.0 * value, precision);
-    if points == 0.0 { format!("{points:.precision$}") } else { format!("{points:+.precision$}") }
 }
 
 /// The verdict of a row in words; a row without results says why.

@@ -28,6 +28,7 @@ pub mod stats;
 mod svg;
 pub mod tensorboard;
 mod why;
+mod words;
 
 pub use alike::{Group, Screen, description, first_screen, groups};
 pub use axes::axis_text;
@@ -42,7 +43,7 @@ pub use matrix_csv::MatrixFileError;
 pub use merge::{merge, merged_notes};
 pub use observations::{Observation, observations};
 pub use pivot::pivot;
-pub use select::{Condition, Metric, set_baseline};
+pub use select::{Condition, Metric, point_named, set_baseline};
 pub use svg::Figure;
 pub use why::{Answer, Comparison, Why, why};
 

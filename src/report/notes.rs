@@ -1,7 +1,7 @@
 //! The sentences below a table: what its numbers can and cannot bear.
 
-use super::layout::{Detail, signed};
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
+use super::words::{Detail, signed};
 use crate::text::thousands;
 
 /// Names that are listed before "and n more".
@@ -77,6 +77,7 @@ fn verdicts(rows: &[Row], compared: usize) -> Option<String> {
             (count, _) => format!("{count} rows cannot be told apart from the baseline."),
         };
         sentences.push(what);
+        sentences.extend(seems_apart(&unclear, compared));
         sentences.extend(need(&unclear));
     }
     let correction = if compared > 1 {
@@ -86,6 +87,24 @@ fn verdicts(rows: &[Row], compared: usize) -> Option<String> {
     };
     let text = sentences.join(" ");
     Some(text.trim_end_matches('.').to_owned() + &correction + ".")
+}
+
+/// Why an interval that leaves out 0 may stand beside "cannot tell".
+fn seems_apart(unclear: &[&Row], compared: usize) -> Option<String> {
+    let leaves_out_zero = |row: &&&Row| row.delta_interval.is_some_and(|of| of.low > 0.0 || of.high < 0.0);
+    let names: Vec<&str> = unclear.iter().filter(leaves_out_zero).map(|row| row.name.as_str()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let cause = match compared > 1 {
+        true => {
+            format!("an interval is about one comparison, while among {compared} some seem large by chance")
+        }
+        false => {
+            "interval and test are two methods, and here they disagree about a borderline case".to_owned()
+        }
+    };
+    Some(format!("The interval of {} leaves out 0 and yet cannot tell: {cause}.", list(&names)))
 }
 
 /// What it would take to tell the largest of the unclear differences.
@@ -187,4 +206,28 @@ pub fn list(names: &[&str]) -> String {
     let shown = if names.len() > LISTED + 1 { LISTED } else { names.len() };
     let text = names[..shown].join(", ");
     if shown < names.len() { format!("{text} and {} more", names.len() - shown) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::stats::Interval;
+
+    fn unclear(name: &str, (low, high): (f64, f64)) -> Row {
+        let delta_interval = Some(Interval { low, high });
+        let p = (Some(0.03), Some(0.2));
+        let delta = Some((low + high) / 2.0);
+        Row { delta, delta_interval, p_value: p.0, p_holm: p.1, ..Row::named(name, RowStatus::Done) }
+    }
+
+    #[test]
+    fn an_interval_that_leaves_out_zero_beside_cannot_tell_is_explained() {
+        let rows = [unclear("a", (0.001, 0.03)), unclear("b", (-0.01, 0.03)), unclear("c", (-0.03, -0.001))];
+        let text = verdicts(&rows, 12).unwrap();
+        let expected = "The interval of a, c leaves out 0 and yet cannot tell: an interval is about one comparison, \
+                        while among 12 some seem large by chance (";
+        assert!(text.contains(expected), "{text}");
+        assert!(verdicts(&rows[..1], 1).unwrap().contains("borderline"), "without a correction");
+        assert!(!verdicts(&rows[1..2], 12).unwrap().contains("leaves out 0"), "only where it happens");
+    }
 }

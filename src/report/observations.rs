@@ -29,6 +29,7 @@ impl Observation {
 /// What `results` and their `matrix` show, most important first.
 pub fn observations(results: &SweepResults, matrix: &Matrix) -> Vec<Observation> {
     let mut found = Vec::new();
+    found.extend(leaks(results));
     found.extend(best_row(matrix));
     found.extend(best_per_shot(matrix));
     found.extend(against_references(matrix));
@@ -41,6 +42,12 @@ pub fn observations(results: &SweepResults, matrix: &Matrix) -> Vec<Observation>
     found.extend(hardly_moved(matrix));
     found.extend(silent_groups(results));
     found
+}
+
+/// Evaluation queries that training has seen come before everything that is said of accuracy.
+fn leaks(results: &SweepResults) -> Vec<Observation> {
+    let evidence = "ids and embeddings of the queries in the training data and in the evaluation file";
+    results.leaks.sentences().into_iter().map(|found| Observation::new(found, evidence)).collect()
 }
 
 /// The row with the best average, or the lowest val_loss where nothing was evaluated.
@@ -341,7 +348,7 @@ fn last_phase(point: &PointResult) -> impl Iterator<Item = (u32, Option<f64>)> {
         .metrics
         .iter()
         .filter(move |epoch| Some(epoch.phase.as_str()) == phase)
-        .map(|epoch| (epoch.epoch, epoch.val_loss))
+        .map(|epoch| (epoch.epoch, epoch.val_loss.map(f64::from)))
 }
 
 /// The epoch of the smallest validation loss, if the last one is larger by more than a thousandth.

@@ -74,7 +74,7 @@ impl Panel {
         for (row, shot) in values.iter_mut().zip(&self.shots) {
             for line in point.scores.get(shot)? {
                 if let Some(&query) = self.place.get(&line.query_id) {
-                    row[query] = line.score;
+                    row[query] = line.score.get();
                 }
             }
         }
@@ -86,7 +86,7 @@ impl Panel {
         let mut values = self.empty();
         for ((row, shot), order) in values.iter_mut().zip(&self.shots).zip(&self.order) {
             for (score, &query) in reference.scores.get(shot)?.iter().zip(order) {
-                row[query] = *score;
+                row[query] = score.get();
             }
         }
         Some(Scores { values })

@@ -4,33 +4,47 @@ use super::axes::{AxisLabels, axis_text, configuration_name};
 use super::error::{ReportError, did_you_mean};
 use super::layout::{Cell, percent, signed};
 use super::matrix::{Matrix, Row};
+use crate::spec::{condition, split_conditions};
 use crate::store::SweepResults;
 
-/// `key=value` as typed.
+/// `key=value`: the rows of which something is asked. The grammar is that of `--where` on a sweep file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     pub key: String,
-    pub value: String,
+    /// Any of them will do; as tables show them.
+    pub values: Vec<String>,
 }
 
 impl Condition {
-    /// Parses `kl_beta=0.15`; keys may be dotted, or in the lab's capitals.
+    /// Parses `kl_beta=0.15`; keys may be dotted, or in the lab's capitals. What this program's keys cannot read is taken
+    /// as it stands, for results of other versions.
     ///
     /// # Errors
     /// Text without `=`.
     pub fn parse(text: &str) -> Result<Self, ReportError> {
+        if let Some((key, values)) = condition(text) {
+            let values = values.iter().map(|value| axis_text(&key, value)).collect();
+            return Ok(Self { key, values });
+        }
         match text.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() => {
-                Ok(Self { key: key.trim().to_lowercase(), value: value.trim().to_owned() })
+                let value = value.trim().trim_matches('"').to_owned();
+                Ok(Self { key: key.trim().to_lowercase(), values: vec![value] })
             }
             _ => Err(ReportError::NotCondition(text.to_owned())),
         }
     }
 
     fn holds(&self, text: &str) -> bool {
-        text == self.value
-            || matches!((text.parse::<f64>(), self.value.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+        self.values.iter().any(|value| is_value(text, value))
     }
+}
+
+/// Whether `wanted` means the value shown as `text`: numbers by their value, paths by their ends.
+fn is_value(text: &str, wanted: &str) -> bool {
+    let number = || matches!((text.parse::<f64>(), wanted.parse::<f64>()), (Ok(a), Ok(b)) if a == b);
+    let path = || !text.is_empty() && wanted.contains('/') && std::path::Path::new(wanted).ends_with(text);
+    text == wanted || number() || path()
 }
 
 impl Matrix {
@@ -51,11 +65,13 @@ impl Matrix {
         let columns: Vec<usize> =
             conditions.iter().map(|condition| self.axis(&condition.key)).collect::<Result<_, _>>()?;
         for (condition, &column) in conditions.iter().zip(&columns) {
-            if !self.points.iter().any(|row| condition.holds(&row.axes[column])) {
+            let unknown =
+                |wanted: &&String| !self.points.iter().any(|row| is_value(&row.axes[column], wanted));
+            if let Some(value) = condition.values.iter().find(unknown) {
                 return Err(ReportError::UnknownValue {
                     sweep: self.name.clone(),
-                    key: condition.key.clone(),
-                    value: condition.value.clone(),
+                    key: self.axes[column].clone(),
+                    value: value.clone(),
                     values: self.values(column).join(", "),
                 });
             }
@@ -198,44 +214,67 @@ impl Metric {
     }
 }
 
-/// Makes the points that satisfy `text` (`key=value,...`, or the name of a point or configuration) the baseline of
-/// `results`.
-/// The seed may be left open: every seed is then compared with its own.
+/// Makes the points that `text` names (see [`points_named`]) the baseline of `results`. The seed may be left open: every
+/// seed is then compared with its own.
+///
+/// # Errors
+/// As [`points_named`].
+pub fn set_baseline(results: &mut SweepResults, text: &str) -> Result<(), ReportError> {
+    results.baseline = points_named(results, text)?;
+    Ok(())
+}
+
+/// The point that `text` names (see [`points_named`]).
+///
+/// # Errors
+/// As [`points_named`], and where several seeds are left.
+pub fn point_named(results: &SweepResults, text: &str) -> Result<usize, ReportError> {
+    match points_named(results, text)?[..] {
+        [point] => Ok(point),
+        ref several => Err(ReportError::AmbiguousPoint {
+            text: text.to_owned(),
+            points: several.iter().map(|&at| results.points[at].name.as_str()).collect::<Vec<_>>().join(", "),
+        }),
+    }
+}
+
+/// The points that `text` names: a point or a configuration by its name, or `key=value,...`. Only the seed may be left
+/// open.
 ///
 /// # Errors
 /// Unknown names, keys or values, conditions that leave more than the seed open.
-pub fn set_baseline(results: &mut SweepResults, text: &str) -> Result<(), ReportError> {
+pub fn points_named(results: &SweepResults, text: &str) -> Result<Vec<usize>, ReportError> {
+    let all = 0..results.points.len();
     if !text.contains('=') {
-        let named: Vec<usize> = (0..results.points.len())
-            .filter(|&index| {
-                results.points[index].name == text
-                    || configuration_name(results, &results.points[index]) == text
-            })
-            .collect();
-        if named.is_empty() {
-            return Err(ReportError::unknown_point(results, text));
-        }
-        results.baseline = named;
-        return Ok(());
+        let named = |index: &usize| {
+            let point = &results.points[*index];
+            point.name == text || configuration_name(results, point) == text
+        };
+        // A point's own name comes before that of a configuration.
+        let named: Vec<usize> = match all.clone().find(|index| results.points[*index].name == text) {
+            Some(point) if configuration_name(results, &results.points[point]) != text => vec![point],
+            _ => all.filter(named).collect(),
+        };
+        return if named.is_empty() { Err(ReportError::unknown_point(results, text)) } else { Ok(named) };
     }
     let names = AxisLabels::of(results).names;
-    let conditions: Vec<Condition> = text.split(',').map(Condition::parse).collect::<Result<_, _>>()?;
     let mut given = Vec::new();
-    let mut left: Vec<usize> = (0..results.points.len()).collect();
-    for condition in &conditions {
+    let mut left: Vec<usize> = all.clone().collect();
+    for condition in split_conditions(text) {
+        let condition = Condition::parse(&condition)?;
         let axis = find_axis(&names, &condition.key, &results.name)?;
         let value = |index: usize| {
             let (key, value) = &results.points[index].axes[axis];
             axis_text(key, value)
         };
         let matching = |index: &usize| condition.holds(&value(*index));
-        if !(0..results.points.len()).any(|index| matching(&index)) {
-            let mut values: Vec<String> = (0..results.points.len()).map(value).collect();
+        if !all.clone().any(|index| matching(&index)) {
+            let mut values: Vec<String> = all.clone().map(value).collect();
             values.dedup();
             return Err(ReportError::UnknownValue {
                 sweep: results.name.clone(),
-                key: condition.key.clone(),
-                value: condition.value.clone(),
+                key: names[axis].clone(),
+                value: condition.values.join(", "),
                 values: values.join(", "),
             });
         }
@@ -248,10 +287,7 @@ pub fn set_baseline(results: &mut SweepResults, text: &str) -> Result<(), Report
         .collect();
     match left.len() {
         0 => Err(ReportError::NothingSelected(results.name.clone())),
-        count if count == 1 || open.is_empty() => {
-            results.baseline = left;
-            Ok(())
-        }
+        count if count == 1 || open.is_empty() => Ok(left),
         count => Err(ReportError::AmbiguousBaseline {
             text: text.to_owned(),
             sweep: results.name.clone(),

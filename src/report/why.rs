@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::axes::axis_text;
 use super::error::ReportError;
+use super::select::point_named;
 use super::stats::mcnemar;
 use crate::store::{EpochMetrics, PointResult, PointStatus, QueryScore, SweepResults};
 
@@ -61,20 +62,18 @@ pub struct Comparison {
 /// # Errors
 /// An unknown point (with the closest name), a shot count that was not evaluated, a point without results.
 pub fn why(results: &SweepResults, name: &str, shot: usize) -> Result<Why, ReportError> {
-    let point = results
-        .points
-        .iter()
-        .find(|point| point.name == name)
-        .ok_or_else(|| ReportError::unknown_point(results, name))?;
+    let point = &results.points[point_named(results, name)?];
     let shots = results.eval.as_ref().map(|eval| eval.shots.clone()).unwrap_or_default();
     if !shots.contains(&shot) {
         let known: Vec<String> = shots.iter().map(usize::to_string).collect();
         let known = if known.is_empty() { "none (no `[eval]`)".to_owned() } else { known.join(", ") };
         return Err(ReportError::UnknownShot { sweep: results.name.clone(), shot, known });
     }
-    let lines = point.scores.get(&shot).filter(|lines| !lines.is_empty()).ok_or_else(|| {
-        ReportError::NoAnswers { point: name.to_owned(), status: super::RowStatus::from(point.status).name() }
-    })?;
+    let lines =
+        point.scores.get(&shot).filter(|lines| !lines.is_empty()).ok_or_else(|| ReportError::NoAnswers {
+            point: point.name.clone(),
+            status: super::RowStatus::from(point.status).name(),
+        })?;
     let baseline = baseline_of(results, point);
     let others: HashMap<u64, &QueryScore> = baseline
         .and_then(|baseline| baseline.scores.get(&shot))
@@ -87,10 +86,10 @@ pub fn why(results: &SweepResults, name: &str, shot: usize) -> Result<Why, Repor
             Answer {
                 query_id: line.query_id,
                 selection: line.selection.clone(),
-                score: line.score,
-                log_prob: line.log_prob,
+                score: line.score.get(),
+                log_prob: line.log_prob.get(),
                 baseline_selection: other.map(|other| other.selection.clone()),
-                baseline_score: other.map(|other| other.score),
+                baseline_score: other.map(|other| other.score.get()),
             }
         })
         .collect();

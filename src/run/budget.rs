@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::session::Session;
 use super::stages::StageTable;
+use crate::finite::Finite;
 
 /// When a run has to end, and the order that makes its matrix fill evenly.
 pub struct Budget {
@@ -18,9 +19,9 @@ pub struct Budget {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// Member-steps per second, measured.
-    pub speed: f64,
+    pub speed: Finite,
     /// Seconds left.
-    pub seconds: f64,
+    pub seconds: Finite,
     pub steps: u64,
     pub steps_left: u64,
     pub points: usize,
@@ -67,10 +68,10 @@ impl Budget {
     }
 
     /// What fits at `speed`, in the order in which it is trained.
-    pub fn estimate(&self, session: &Session, stages: &StageTable, speed: f64) -> Estimate {
+    pub fn estimate(&self, session: &Session, stages: &StageTable, speed: Finite) -> Estimate {
         let per_epoch = session.dataset.train.len() as u64;
-        let seconds = self.left().as_secs_f64();
-        let fit = (seconds * speed) as u64;
+        let seconds = Finite::from(self.left());
+        let fit = (*seconds * *speed) as u64;
         let mut have: Vec<u32> = (0..session.plan.stages.len()).map(|stage| stages.epochs(stage)).collect();
         let mut order: Vec<usize> = (0..self.point_ranks.len()).collect();
         order.sort_by_key(|&index| self.point_ranks[index]);

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::error::RunError;
+use super::log::{logged, unix_time};
+use super::options::{RunOptions, Stop};
 use super::runner::Runner;
 use super::tail::Tail;
-use super::{RunError, RunOptions, Stop, logged, unix_time};
 use crate::event::Event;
 use crate::learn::Device;
 use crate::store::Store;

@@ -3,12 +3,11 @@
 
 use rayon::prelude::*;
 
-use super::RunOptions;
 use super::measure::measure;
-use super::session::{Session, phase_of};
-use crate::learn::{Device, Phase};
-use crate::plan::{Cohort, StageKind, StageProgress, all_cohorts, model_of};
-use crate::spec::FreezeSet;
+use super::options::RunOptions;
+use super::session::Session;
+use crate::learn::Device;
+use crate::plan::{Cohort, Phase, StageProgress, all_cohorts, model_of};
 use crate::store::{Held, Inventory, SpeedSample, StepKind, SweepDir};
 
 /// Memory of the program itself and of its buffers for reading and writing, in bytes.
@@ -94,11 +93,8 @@ pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, 
 fn kind_of(session: &Session, stage: usize) -> StepKind {
     let kind = &session.plan.stages[stage].kind;
     let (dim, model) = model_of(&session.plan, stage);
-    let freeze = match kind {
-        StageKind::Grpo { params, .. } => params.freeze.clone(),
-        StageKind::Init { .. } | StageKind::Rce { .. } => FreezeSet::default(),
-    };
-    StepKind { phase: phase_of(kind).unwrap_or(Phase::Rce), freeze, model: model.clone(), dim }
+    let phase = kind.phase().unwrap_or(Phase::Rce);
+    StepKind { phase, freeze: kind.frozen(), model: model.clone(), dim }
 }
 
 /// Seconds per member and step, asked for once per kind and width.

@@ -3,20 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::closing::close;
+use super::error::RunError;
+use super::log::logged;
+use super::opening::{open_store, open_tables, plan_ready};
+use super::options::{RunOptions, RunReport};
 use super::points::{Failed, PointTable};
 use super::runner::Runner;
 use super::session::Session;
 use super::slurm::{self, Job, SlurmError};
 use super::stages::StageTable;
 use super::tail::Tail;
-use super::{
-    RunError, RunOptions, RunReport, Stop, finished, logged, open_store, open_tables, plan_ready,
-    write_matrix,
-};
 use crate::event::Event;
 use crate::learn::Cancel;
 use crate::spec::{SlurmParams, SweepSpec};
-use crate::store::{StageStore, Store, SweepDir, read_job, write_job};
+use crate::store::{StageStore, SweepDir, read_job, write_job};
 
 /// How often a waiting run looks at the queue.
 const POLL: Duration = Duration::from_millis(500);
@@ -172,46 +173,4 @@ fn submit(
     let number = slurm::submit(&dir.job_script())?;
     write_job(&dir, &number)?;
     Ok(Submission::Job(number, lost))
-}
-
-/// Finishes the points that nobody has finished and writes the matrix.
-///
-/// # Errors
-/// A store that cannot be read or written.
-pub fn close(
-    store: &Store,
-    mut runner: Runner,
-    stopped: Option<Stop>,
-    began: Instant,
-    sink: &mut dyn FnMut(&Event),
-) -> Result<RunReport, RunError> {
-    runner.finish_ready(None, &mut |event| logged(store, event, sink))?;
-    let outcome = runner.points.outcome(stopped);
-    store.check_in_place()?;
-    // Whoever wants it to end does not wait for it: the next run does it.
-    if stopped.is_none() {
-        runner.points.export(runner.session, store, &runner.stages)?;
-    }
-    let matrix = write_matrix(store, store.dir().path())?;
-    logged(store, &finished(&outcome, began), sink);
-    Ok(RunReport { outcome, matrix, dir: store.dir().clone() })
-}
-
-/// [`close`] after other processes trained: what they finished is read again.
-///
-/// # Errors
-/// A store that cannot be read or written.
-pub fn close_after_workers(
-    (session, store): (&Session, &Store),
-    both: (&RunOptions, &Cancel),
-    mut stages: StageTable,
-    stopped: Option<Stop>,
-    (began, sink): (Instant, &mut dyn FnMut(&Event)),
-) -> Result<RunReport, RunError> {
-    stages.refresh(session)?;
-    let points = PointTable::open(session, store, &stages, Failed::Stay, &mut |event| {
-        logged(store, event, &mut *sink)
-    })?;
-    let runner = Runner::new((session, store), both, (stages, points), None);
-    close(store, runner, stopped, began, sink)
 }

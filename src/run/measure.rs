@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::session::Session;
 use crate::learn::{Cancel, Device, EngineParams, MemberEvent, MemberJob, MemberParams, train_cohort};
 use crate::plan::{Cohort, StageKind, model_of};
-use crate::spec::FreezeSet;
 
 /// Training groups walked through per measurement.
 const STEPS: usize = 24;
@@ -16,10 +15,7 @@ const STEPS: usize = 24;
 /// what they cost is paid once, and would weigh too much in so few steps.
 pub fn measure(session: &Session, cohort: &Cohort, device: Device) -> Option<f64> {
     let model = model_of(&session.plan, cohort.stages[0]).1;
-    let freeze = match &session.plan.stages[cohort.stages[0]].kind {
-        StageKind::Grpo { params, .. } => params.freeze.clone(),
-        StageKind::Init { .. } | StageKind::Rce { .. } => FreezeSet::default(),
-    };
+    let freeze = session.plan.stages[cohort.stages[0]].kind.frozen();
     let jobs = jobs(session, cohort);
     let params = session.engine(model, &freeze);
     // The first steps touch fresh memory and start the worker threads: they are not what most steps cost.
@@ -40,7 +36,7 @@ fn seconds(params: EngineParams, device: Device, jobs: &[MemberJob], steps: usiz
     let mut seconds = None;
     train_cohort(part, device, jobs, &Cancel::default(), &mut |events| {
         if let Some(MemberEvent::Epoch { metrics, .. }) = events.last() {
-            seconds = Some(metrics.seconds);
+            seconds = Some(metrics.seconds.get());
         }
         true
     });

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
+use super::error::RunError;
 use super::notices;
-use super::session::{Session, phase_of};
+use super::options::{Outcome, Stop};
+use super::pool::beside_training;
+use super::session::Session;
 use super::stages::StageTable;
-use super::{Outcome, RunError, Stop, beside_training};
 use crate::checkpoint;
+use crate::evaluate::NotFinite;
 use crate::event::Event;
-use crate::learn::{Device, Query, scores_of};
+use crate::finite::Finite;
+use crate::learn::{Device, Query, panics, scores_of};
 use crate::plan::{StageProgress, model_of};
 use crate::store::{
     EpochMetrics, FORMAT, PointFiles, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError,
@@ -155,33 +159,41 @@ impl PointTable {
             }
         }
         let stages = &*stages;
-        let one = |&(index, epoch): &(usize, u32)| -> Result<Event, RunError> {
-            let (record, scores, metrics) = evaluate(session, stages, index, epoch, device)?;
+        let one = |&(index, epoch): &(usize, u32)| -> Result<Finished, RunError> {
+            let (record, scores, metrics) = match evaluate(session, stages, index, epoch, device)? {
+                Ok(evaluated) => evaluated,
+                Err(cause) => return Ok(Err((PointStatus::Infeasible, format!("evaluation: {cause}")))),
+            };
             // Before the point counts as finished: an interrupted export is made again with it.
             export(session, store, session.plan.points[index].stage, epoch)?;
             write(session, store, &record, &scores, &metrics)?;
             let average = average(session, &scores);
             let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
-            Ok(Event::PointDone { point: record.name, stage: record.stage, average, val_loss })
+            Ok(Ok(Event::PointDone { point: record.name, stage: record.stage, average, val_loss }))
+        };
+        // A defect costs the point that it happens to, and no other.
+        let caught = |reached: &(usize, u32)| {
+            let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(reached)));
+            tried.unwrap_or_else(|payload| {
+                let cause = panics::message_of(payload.as_ref());
+                Ok(Err((PointStatus::Failed, format!("its evaluation failed: {cause}"))))
+            })
         };
         // A GPU evaluates one model at a time; cores share the models among them.
-        let finished: Vec<Result<Event, RunError>> = match device {
-            Device::Cpu => beside_training(|| reached_ones.par_iter().map(one).collect()),
-            Device::Flex | Device::Cuda(_) | Device::Wgpu => {
-                let caught = |reached: &(usize, u32)| {
-                    let name = &session.spec.points[reached.0].name;
-                    let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(reached)));
-                    tried.unwrap_or_else(|payload| Err(RunError::device(name, payload.as_ref())))
-                };
-                reached_ones.iter().map(caught).collect()
-            }
+        let finished: Vec<Result<Finished, RunError>> = match device {
+            Device::Cpu => beside_training(|| reached_ones.par_iter().map(caught).collect()),
+            Device::Flex | Device::Cuda(_) | Device::Wgpu => reached_ones.iter().map(caught).collect(),
         };
         let mut first_error = Ok(());
         for ((index, _), finished) in reached_ones.into_iter().zip(finished) {
             match finished {
-                Ok(event) => {
+                Ok(Ok(event)) => {
                     log(&event);
                     self.ended[index] = Some(PointStatus::Done);
+                }
+                Ok(Err((status, cause))) => {
+                    let lost = (index, status, cause);
+                    first_error = first_error.and(self.give_up(session, store, stages, lost, log));
                 }
                 Err(error) => first_error = first_error.and(Err(error)),
             }
@@ -219,6 +231,9 @@ impl PointTable {
         Ok(())
     }
 }
+
+/// A point that has its results, or how it ended without them and why.
+type Finished = Result<Event, (PointStatus, String)>;
 
 /// What becomes of points that have failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,7 +283,7 @@ fn evaluate(
     index: usize,
     epoch: u32,
     device: Device,
-) -> Result<Evaluated, RunError> {
+) -> Result<Result<Evaluated, NotFinite>, RunError> {
     let planned = session.plan.points[index];
     let model = model_of(&session.plan, planned.stage).1;
     let weights = stages.weights(session, planned.stage, epoch)?;
@@ -286,13 +301,18 @@ fn evaluate(
             .collect();
         let embeddings = &session.dataset.embeddings;
         let logits = scores_of(device, &layout, &flat, embeddings, &queries, model.temperature);
-        scores = logged.select(&logits);
+        scores = match logged.select(&logits) {
+            Ok(scores) => scores,
+            Err(cause) => return Ok(Err(cause)),
+        };
     }
     let (start, start_epoch) = stages.start_of(session, planned.stage);
     let before = stages.weights(session, start, start_epoch)?;
     let mut point = record(session, index, Some(epoch), PointStatus::Done, None);
-    point.movement = checkpoint::compare(&before, &weights)?.movement();
-    Ok((point, scores, chain_metrics(session, stages, index, epoch)))
+    // What has left zero has moved by no share of anything.
+    let movement = checkpoint::compare(&before, &weights)?.movement().into_iter();
+    point.movement = movement.filter_map(|(name, share)| Some((name, Finite::new(share)?))).collect();
+    Ok(Ok((point, scores, chain_metrics(session, stages, index, epoch))))
 }
 
 fn record(
@@ -306,11 +326,11 @@ fn record(
     let planned = session.plan.points[index];
     let stage = &session.plan.stages[planned.stage];
     let layout = session.layout(&point.config.model);
-    let phase = phase_of(&stage.kind);
+    let phase = stage.kind.phase();
     let trainable = match phase {
         None => 0,
-        Some(crate::learn::Phase::Rce) => layout.total,
-        Some(crate::learn::Phase::Grpo) => layout.trainable(&point.config.train.freeze),
+        Some(crate::plan::Phase::Rce) => layout.total,
+        Some(crate::plan::Phase::Grpo) => layout.trainable(&point.config.train.freeze),
     };
     PointRecord {
         format: FORMAT,
@@ -325,6 +345,7 @@ fn record(
         total: layout.total,
         movement: BTreeMap::new(),
         checkpoint: epoch.map(|epoch| StageStore::checkpoint_path(&stage.key, phase, epoch)),
+        unknown: serde_json::Map::new(),
     }
 }
 
@@ -357,14 +378,14 @@ fn export(session: &Session, store: &Store, stage: usize, epoch: u32) -> Result<
         return Ok(());
     }
     let stage = &session.plan.stages[stage];
-    Ok(store.export(&StageStore::checkpoint_path(&stage.key, phase_of(&stage.kind), epoch), formats)?)
+    Ok(store.export(&StageStore::checkpoint_path(&stage.key, stage.kind.phase(), epoch), formats)?)
 }
 
-fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Option<f64> {
+fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Option<Finite> {
     session.logged.as_ref()?;
     let means: Vec<f64> = scores
         .values()
-        .map(|shot| shot.iter().map(|query| query.score).sum::<f64>() / shot.len().max(1) as f64)
+        .map(|shot| shot.iter().map(|query| query.score.get()).sum::<f64>() / shot.len().max(1) as f64)
         .collect();
-    (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
+    Finite::new(means.iter().sum::<f64>() / means.len() as f64)
 }

@@ -4,15 +4,18 @@ use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Pace};
+use super::error::RunError;
 use super::failures::{Failures, Verdict};
+use super::options::{RunOptions, Stop};
 use super::points::PointTable;
-use super::session::{Session, phase_of};
+use super::session::Session;
 use super::stages::StageTable;
-use super::{RunError, RunOptions, Stop};
+use crate::disk::Claim;
 use crate::event::Event;
-use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, panics, train_cohort};
-use crate::plan::{Cohort, PointPlan, StageProgress, next_cohort, outstanding};
-use crate::store::{Claim, Store};
+use crate::finite::Finite;
+use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, members_that_fit, panics, train_cohort};
+use crate::plan::{Cohort, PointPlan, StageProgress, model_of, next_cohort, outstanding};
+use crate::store::Store;
 
 /// How often a worker looks whether another one has finished what it waits for.
 const POLL: Duration = Duration::from_millis(100);
@@ -230,7 +233,18 @@ impl<'a> Runner<'a> {
         // Beside other workers everyone takes a share of what is ready, so that nobody is left without.
         let share = if crew == 1 { usize::MAX } else { all_ready.div_ceil(crew).max(1) };
         let width = share.min(self.failures.width()).min(self.options.widest_cohort());
-        next_cohort(plan, &progress, &list, width).map(|cohort| self.failures.narrow(cohort))
+        next_cohort(plan, &progress, &list, width).map(|cohort| self.in_memory(self.failures.narrow(cohort)))
+    }
+
+    /// The part of `cohort` that the device has memory for.
+    fn in_memory(&self, mut cohort: Cohort) -> Cohort {
+        if let Some(&stage) = cohort.stages.first() {
+            let freeze = self.session.plan.stages[stage].kind.frozen();
+            let (_, model) = model_of(&self.session.plan, stage);
+            let params = self.session.engine(model, &freeze);
+            cohort.stages.truncate(members_that_fit(&params, self.options.device));
+        }
+        cohort
     }
 
     /// The part of `cohort` of which one epoch fits into the time that is left.
@@ -260,7 +274,7 @@ impl<'a> Runner<'a> {
             cohort.stages.contains(&point.stage) && point.epoch > self.stages.epochs(point.stage)
         };
         log(&Event::CohortStarted {
-            phase: phase_of(&plan.stages[cohort.stages[0]].kind).map_or("init", |p| p.name()).into(),
+            phase: plan.stages[cohort.stages[0]].kind.name().into(),
             members: jobs.len(),
             first_epoch,
             last_epoch,
@@ -378,9 +392,9 @@ impl<'a> Runner<'a> {
         let (Some(budget), Some(speed), false) = (&self.budget, self.pace.speed(), self.estimated) else {
             return;
         };
-        self.estimated = true;
         // Every worker speaks for all, as if all were as fast.
-        let speed = speed * self.crew.unwrap_or(1) as f64;
+        let Some(speed) = Finite::new(speed * self.crew.unwrap_or(1) as f64) else { return };
+        self.estimated = true;
         let estimate = budget.estimate(self.session, &self.stages, speed);
         log(&Event::BudgetEstimate {
             steps_per_second: estimate.speed,

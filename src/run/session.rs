@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::RunError;
+use super::error::RunError;
 use crate::checkpoint::{self, Weights};
 use crate::data::{self, Dataset};
-use crate::evaluate::Logged;
-use crate::learn::{EngineParams, Layout, Phase, RewardTable, Shape, fresh_weights};
+use crate::evaluate::{Logged, leaks};
+use crate::learn::{EngineParams, Layout, RewardTable, Shape, fresh_weights};
 use crate::plan::{self, Inputs, Origin, Plan, StageKind};
 use crate::spec::{FreezeSet, ModelParams, PointConfig, RewardParams, SweepSpec};
-use crate::store::SignalHealth;
+use crate::store::{Leaks, SignalHealth};
 use crate::text::thousands;
 
 /// The inputs of a sweep, read and checked, and its plan.
@@ -121,6 +121,11 @@ impl Session {
         self.spec.points.first().map(|point| data::signal_health(&self.dataset, &point.config.reward))
     }
 
+    /// Evaluation queries that training will see.
+    pub fn leaks(&self) -> Leaks {
+        leaks(&self.dataset, self.logged.as_ref())
+    }
+
     /// What a careful person wants to know before training starts: rewards RCE uses, what is frozen and how
     /// much is trained, where the weights come from.
     pub fn notices(&self) -> Vec<String> {
@@ -155,6 +160,7 @@ impl Session {
                 health.flat_groups, health.groups
             ));
         }
+        notices.extend(self.leaks().sentences().into_iter().map(|found| format!("warning: {found}")));
         notices
     }
 }
@@ -214,6 +220,10 @@ fn warm_starts(spec: &SweepSpec, dim: usize) -> Result<WarmStarts, RunError> {
         let Some(path) = &point.config.train.init else { continue };
         if !hashes.contains_key(path) {
             let weights = checkpoint::read(path)?.weights;
+            if let Some((name, at, value)) = checkpoint::not_finite(&weights) {
+                let cause = format!("its parameter `{name}` holds {value} (value {at}, counted from 0)");
+                return Err(RunError::NotFinite { path: path.clone(), cause });
+            }
             // The weights' hash, not the file's: the same weights in another format are the same start.
             let content = checkpoint::content_hash(&weights);
             hashes.insert(path.clone(), content.clone());
@@ -236,13 +246,4 @@ pub(super) fn hash_file(path: &Path) -> Result<String, RunError> {
     let mut file = fs_err::File::open(path)?;
     hasher.update_reader(&mut file)?;
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// The phase a stage trains; `None` for `Init`.
-pub fn phase_of(kind: &StageKind) -> Option<Phase> {
-    match kind {
-        StageKind::Init { .. } => None,
-        StageKind::Rce { .. } => Some(Phase::Rce),
-        StageKind::Grpo { .. } => Some(Phase::Grpo),
-    }
 }

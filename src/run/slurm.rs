@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::spec::SlurmParams;
+use crate::text::quoted;
 
 /// Why the cluster cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +71,11 @@ pub fn script(job: &Job) -> String {
         format!("#SBATCH --job-name={}", in_directive(&format!("sweep-{}", job.name))),
         format!("#SBATCH --array=0-{}", job.tasks.max(1) - 1),
         format!("#SBATCH --chdir={}", in_directive(&job.start_in.display().to_string())),
-        format!("#SBATCH --output={}", in_directive(&logs.join("slurm-%A_%a.log").display().to_string())),
+        // In this directive `%` is Slurm's.
+        format!(
+            "#SBATCH --output={}",
+            in_directive(&format!("{}/slurm-%A_%a.log", logs.display().to_string().replace('%', "%%")))
+        ),
         "#SBATCH --open-mode=append".to_owned(),
         "#SBATCH --requeue".to_owned(),
         format!("#SBATCH --signal=B:USR1@{}", notice(job.params.time.as_deref())),
@@ -107,14 +112,6 @@ exit $code
 fn is_plain(word: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+%".contains(c);
     !word.is_empty() && word.chars().all(plain)
-}
-
-/// For the shell.
-fn quoted(word: &str) -> String {
-    match is_plain(word) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 /// For a line that `sbatch` reads: it would end the value at a space.

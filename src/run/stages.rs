@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::session::{Session, phase_of};
-use super::{RunError, beside_training};
-use crate::checkpoint::{self, Facts, Weights};
+use super::error::RunError;
+use super::pool::beside_training;
+use super::session::Session;
+use crate::checkpoint::{self, Array, Facts, Weights};
 use crate::event::Event;
-use crate::learn::{MemberEvent, MemberJob, MemberParams, Progress};
-use crate::plan::{Cohort, StageKind, StageProgress, model_of};
+use crate::learn::{MemberEvent, MemberJob, MemberParams, Progress, State};
+use crate::plan::{Cohort, StageKey, StageKind, StageProgress, model_of};
 use crate::spec::{FreezeSet, ModelParams};
-use crate::store::{EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
+use crate::store::{Continuation, EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
 
 /// Records of all stages of a plan, in plan order.
 pub struct StageTable {
@@ -115,11 +116,17 @@ impl StageTable {
         }
         let last = record.epochs.len() as u32;
         let first = u32::from(stage.parent.is_some());
+        let mut parameters = 0;
         for epoch in first..=last {
-            self.store.weights(&stage.key, &record, epoch)?;
+            let weights = self.store.weights(&stage.key, &record, epoch)?;
+            parameters = weights.values().map(|array| array.values.len()).sum();
         }
-        if last < stage.epochs && can_go_on(&record) {
-            self.store.progress(&stage.key, &record)?;
+        if last < stage.epochs
+            && can_go_on(&record)
+            && let Some(continuation) = self.store.continuation(&stage.key, &record)?
+        {
+            // Wrong ones are found here, where the stage can still be set aside, and not when it is to go on.
+            progress_of(continuation, vec![0.0; parameters]).map_err(|cause| corrupt(&stage.key, cause))?;
         }
         self.store.tidy(&stage.key, &record)?;
         Ok(Some(record))
@@ -242,10 +249,8 @@ impl StageTable {
         }
         let weights = self.weights(session, at.0, at.1)?;
         let layout = session.layout(model_of(&session.plan, at.0).1);
-        let flat = layout.flatten(&weights).map_err(|cause| crate::store::StoreError::Corrupt {
-            path: session.plan.stages[at.0].key.0.clone().into(),
-            cause,
-        })?;
+        let flat = layout.flatten(&weights);
+        let flat = flat.map_err(|cause| corrupt(&session.plan.stages[at.0].key, cause))?;
         let flat = Arc::new(flat);
         self.cache.insert(at, Arc::clone(&flat));
         self.starts.insert(at, weights);
@@ -292,9 +297,9 @@ impl StageTable {
 
     fn resume(&mut self, session: &Session, index: usize) -> Result<Option<Progress>, RunError> {
         let key = &session.plan.stages[index].key;
-        let Some(mut progress) = self.store.progress(key, &self.records[index])? else { return Ok(None) };
-        progress.state.parameters = self.flat(session, (index, progress.epoch))?.to_vec();
-        Ok(Some(progress))
+        let Some(continuation) = self.store.continuation(key, &self.records[index])? else { return Ok(None) };
+        let parameters = self.flat(session, (index, continuation.epoch))?.to_vec();
+        Ok(Some(progress_of(continuation, parameters).map_err(|cause| corrupt(key, cause))?))
     }
 
     /// Puts what the trainer reported on disk, several members at a time: most of it is hashing, copying and waiting
@@ -340,12 +345,13 @@ impl StageTable {
                 record.epochs.push(EpochRecord { content, metrics });
                 record.stopped = stopped;
                 let facts = self.facts(session, index, progress.epoch, &record);
-                self.store.commit_epoch(&stage.key, &record, &weights, &facts, progress)?;
+                let continuation = continuation_of(progress);
+                self.store.commit_epoch(&stage.key, &record, &weights, &facts, &continuation)?;
                 Ok(Written { index, record, weights: Some(weights) })
             }
             MemberEvent::Diverged { id: index, epoch, cause } => {
                 let stage = &session.plan.stages[index];
-                let phase = phase_of(&stage.kind).map_or("init", |phase| phase.name());
+                let phase = stage.kind.name();
                 let mut record = self.records[index].clone();
                 record.diverged = Some(format!("{phase} epoch {epoch}: {cause}"));
                 self.store.write_record(&stage.key, &record)?;
@@ -387,13 +393,50 @@ impl StageTable {
         }
         facts.parent = content_of(self.start_of(session, index));
         if let Some(EpochRecord { metrics, .. }) = record.epochs.last() {
-            facts.kl_beta_end = metrics.beta;
+            facts.kl_beta_end = metrics.beta.map(f64::from);
             let known =
                 metrics.figures().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
             facts.metrics = known.collect();
         }
         facts
     }
+}
+
+/// Files of a stage that are whole and yet not what its plan needs.
+fn corrupt(key: &StageKey, cause: String) -> StoreError {
+    StoreError::Corrupt { path: key.0.clone().into(), cause }
+}
+
+/// What the trainer goes on from, as it is kept on disk beside the weights.
+fn continuation_of(progress: Progress) -> Continuation {
+    let array = |values: Vec<f32>| Array { shape: vec![values.len()], values };
+    let State { parameters: _, first, second, steps } = progress.state;
+    Continuation {
+        epoch: progress.epoch,
+        tensors: BTreeMap::from([("first".to_owned(), array(first)), ("second".to_owned(), array(second))]),
+        numbers: BTreeMap::from([
+            ("steps".to_owned(), steps),
+            ("beta".to_owned(), progress.beta.to_bits()),
+            ("best_val_loss".to_owned(), progress.best_val_loss.to_bits()),
+            ("stale_epochs".to_owned(), u64::from(progress.stale_epochs)),
+        ]),
+    }
+}
+
+/// [`continuation_of`] read back; `parameters` are those of the epoch's checkpoint.
+fn progress_of(mut continuation: Continuation, parameters: Vec<f32>) -> Result<Progress, String> {
+    let (first, second) = (continuation.take("first")?, continuation.take("second")?);
+    if first.len() != parameters.len() || second.len() != parameters.len() {
+        return Err("its moments are not those of the weights beside it".to_owned());
+    }
+    let steps = continuation.number("steps")?;
+    Ok(Progress {
+        epoch: continuation.epoch,
+        state: State { parameters, first, second, steps },
+        beta: f64::from_bits(continuation.number("beta")?),
+        best_val_loss: f64::from_bits(continuation.number("best_val_loss")?),
+        stale_epochs: continuation.number("stale_epochs")? as u32,
+    })
 }
 
 /// A stage's new record and, after an epoch, the weights it speaks of.
@@ -417,6 +460,7 @@ fn new_record(session: &Session, index: usize) -> StageRecord {
         epochs: Vec::new(),
         stopped: false,
         diverged: None,
+        unknown: serde_json::Map::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-use super::Stamped;
+use super::log::Stamped;
 use crate::event::Event;
 use crate::learn::Cancel;
 

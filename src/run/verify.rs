@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::session::{hash_file, phase_of};
-use super::{RunError, RunOptions, run};
+use super::error::RunError;
+use super::local::run;
+use super::options::RunOptions;
+use super::session::hash_file;
 use crate::checkpoint;
 use crate::event::Event;
 use crate::learn::{Cancel, Device};
@@ -16,6 +18,7 @@ use crate::store::{
     EpochMetrics, PointResult, PointStatus, QueryScore, ResolvedRecord, StoreError, SweepResults,
     read_resolved,
 };
+use crate::text::quoted;
 
 /// Largest difference of a parameter that float32 explains: two correct programs end a training run up to 3e-5
 /// apart.
@@ -28,7 +31,7 @@ const TIE: f64 = 1e-3;
 /// Why a sweep cannot be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    #[error("`{}` has no finished point\nhint: `sweep status {}` says how it stands", .0.display(), .0.display())]
+    #[error("`{}` has no finished point\nhint: `sweep status {}` says how it stands", .0.display(), quoted(&.0.display().to_string()))]
     NothingDone(PathBuf),
     #[error(
         "input `{key}` (`{}`) is not what the sweep was trained on: its content hash is {found}, recorded is {recorded}\nhint: restore the file, or run the sweep again with the new one", .path.display()
@@ -221,7 +224,7 @@ fn choose(points: &[Point], results: &[PointResult], count: usize) -> Choice {
         let gain = |at: usize| {
             let new_kinds = chain(at).filter(|&stage| !kinds.contains(&plan.stages[stage].class)).count();
             let new_stages = chain(at).filter(|stage| !stages.contains(stage)).count();
-            let phases = chain(at).filter(|&stage| phase_of(&plan.stages[stage].kind).is_some()).count();
+            let phases = chain(at).filter(|&stage| plan.stages[stage].kind.phase().is_some()).count();
             (new_kinds, new_stages, phases, plan.points[at].epoch)
         };
         // The first of the best: the choice must not depend on the machine.
@@ -264,7 +267,7 @@ fn compare(
         check.selections_of += old.len();
         for (old, new) in old.iter().zip(new).filter(|(old, new)| differ(old, new)) {
             check.selections += 1;
-            let tie = old.query_id == new.query_id && (old.log_prob - new.log_prob).abs() <= TIE;
+            let tie = old.query_id == new.query_id && (*old.log_prob - *new.log_prob).abs() <= TIE;
             check.selections_wrong += usize::from(!tie);
         }
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::launch::close_after_workers;
+use super::closing::close_after_workers;
+use super::error::RunError;
+use super::log::logged;
+use super::options::{RunOptions, Stop};
 use super::points::PointTable;
 use super::runner::Runner;
 use super::session::Session;
 use super::stages::StageTable;
-use super::{RunError, RunOptions, Stop, logged};
 use crate::learn::{Cancel, Device};
 use crate::spec::SweepSpec;
 use crate::store::{ResolvedRecord, Store, StoreError, SweepDir, read_resolved};
@@ -71,7 +73,7 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<WorkerReport, Ru
     if options.attached {
         return Ok(report);
     }
-    // What others noted is gone when the directory is opened again.
+    // What the others have noted since; it stays noted, for a job that goes back into the queue.
     runner.refresh()?;
     let stages = runner.into_stages();
     drop(store);

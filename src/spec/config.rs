@@ -1,5 +1,9 @@
 //! The fully resolved configuration of one grid point: the only place where defaults live.
 //!
+//! Records of earlier versions lack the keys that came later: a missing field is the key's default, which therefore
+//! never changes. A new field enters an identity only where it differs from its default (see `plan::stage`), so that a
+//! new key orphans no results.
+//!
 //! Field names are the keys of the sweep file (snake_case). Later code never sees an `Option` that
 //! means "default". Every struct serializes to canonical JSON (fields in declaration order), which is
 //! what identities are hashed from.
@@ -10,8 +14,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::choice::choice;
+use super::reward::RewardParams;
+
 /// Everything that can change the result of one point (paths stand for their contents).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PointConfig {
     pub data: DataParams,
     pub reward: RewardParams,
@@ -21,6 +29,7 @@ pub struct PointConfig {
 
 /// `[data]`: where the query groups come from and which of them are used. Not an axis.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DataParams {
     /// Trajectory JSON, resolved against the directory of the sweep file.
     pub trajectories: PathBuf,
@@ -47,94 +56,9 @@ impl Default for DataParams {
     }
 }
 
-/// `[reward]`: how a trajectory's scores become one number (SPEC "Rewards").
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RewardParams {
-    pub mode: RewardMode,
-    pub hard_weight: f64,
-    pub soft_weight: f64,
-    pub rel_weight: f64,
-    /// Weight of the quality, `legacy` mode only.
-    pub alpha: f64,
-    /// Weight of the correctness, `legacy` mode only.
-    pub beta: f64,
-    /// Source of the quality, `legacy` mode only.
-    pub quality: Quality,
-    pub normalize: Normalize,
-    /// Normalized rewards are clamped to `[-clamp, clamp]` (`z_score_clamp` only).
-    pub clamp: f64,
-}
-
-impl Default for RewardParams {
-    fn default() -> Self {
-        Self {
-            mode: RewardMode::HardPlusSoft,
-            hard_weight: 1.0,
-            soft_weight: 1.0,
-            rel_weight: 0.1,
-            alpha: 0.0,
-            beta: 0.0,
-            quality: Quality::BeamScore,
-            normalize: Normalize::ZScoreClamp,
-            clamp: 3.0,
-        }
-    }
-}
-
-/// The reward formulas; `w_h`, `w_s`, `w_r` are the weights of [`RewardParams`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RewardMode {
-    /// `w_h*hard + w_s*soft`
-    #[serde(rename = "hard_plus_soft")]
-    HardPlusSoft,
-    /// `2*w_h*hard + w_s*soft`
-    #[serde(rename = "hard_plus_soft_v2")]
-    HardPlusSoftV2,
-    /// `w_h*hard`
-    #[serde(rename = "hard_only")]
-    HardOnly,
-    /// `w_s*soft`
-    #[serde(rename = "soft_only")]
-    SoftOnly,
-    /// `(hard == 1 ? 2*w_h : 0) + w_s*soft`
-    #[serde(rename = "separated")]
-    Separated,
-    /// `w_h*hard + w_s*gt_prob`
-    #[serde(rename = "hard01_plus_gtprob")]
-    Hard01PlusGtprob,
-    /// `(hard == 1 ? 2*w_h : 0) + w_s*gt_prob`
-    #[serde(rename = "hard01_plus_gtprob_separated")]
-    Hard01PlusGtprobSeparated,
-    /// `w_h*hard + w_s*gt_prob + w_r*(1-hard)*rel`
-    #[serde(rename = "hard_plus_gtprob_plus_rel")]
-    HardPlusGtprobPlusRel,
-    /// `alpha*quality + beta*correctness`
-    #[serde(rename = "legacy")]
-    Legacy,
-}
-
-/// What `legacy` rewards call quality: `beam_score`, or `-logprob_score`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Quality {
-    BeamScore,
-    LogprobScore,
-}
-
-/// How rewards are normalized within a query group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Normalize {
-    /// z-score, clamped
-    ZScoreClamp,
-    /// z-score without clamp
-    ZScore,
-    /// best 1 ... worst -1, equal spacing
-    Rank,
-}
-
 /// `[model]`: the shape and fixed constants of the `PointerSelector`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ModelParams {
     pub hidden: usize,
     pub layers: usize,
@@ -152,6 +76,7 @@ impl Default for ModelParams {
 
 /// `[train]`: initialisation, RCE and GRPO.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TrainParams {
     /// Checkpoint to start from; fresh weights when absent.
     pub init: Option<PathBuf>,
@@ -210,22 +135,22 @@ impl Default for TrainParams {
     }
 }
 
-/// Which form of the reward RCE weighs trajectories by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RewardForm {
-    Raw,
-    Normalized,
+choice! {
+    /// Which form of the reward RCE weighs trajectories by.
+    RewardForm {
+        Raw = "raw",
+        Normalized = "normalized",
+    }
 }
 
-/// The policy whose log-probabilities GRPO's ratios and KL are measured against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reference {
-    /// The model GRPO starts from.
-    Warmup,
-    /// The model as it stood before RCE.
-    Init,
+choice! {
+    /// The policy whose log-probabilities GRPO's ratios and KL are measured against.
+    Reference {
+        /// The model GRPO starts from.
+        Warmup = "warmup",
+        /// The model as it stood before RCE.
+        Init = "init",
+    }
 }
 
 /// A group of parameters that can be frozen on its own.

@@ -5,8 +5,10 @@
 //! ```
 //! [`KEYS`] is the one table of keys that all of this is driven by.
 
+mod axis;
 mod baseline;
 mod check;
+mod choice;
 mod compose;
 mod config;
 mod document;
@@ -17,6 +19,7 @@ mod names;
 mod overrides;
 mod range;
 mod read;
+mod reward;
 mod schema;
 mod settings;
 mod value;
@@ -28,14 +31,17 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use choice::{choice, named};
+
 pub use config::{
-    DataParams, FreezeSet, ModelParams, Normalize, ParamGroup, PointConfig, Quality, Reference, RewardForm,
-    RewardMode, RewardParams, TrainParams,
+    DataParams, FreezeSet, ModelParams, ParamGroup, PointConfig, Reference, RewardForm, TrainParams,
 };
 pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
 pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};
 pub use names::NAME_LIMIT;
+pub use overrides::{condition, split_conditions};
+pub use reward::{Normalize, Quality, RewardMode, RewardParams, Score, Term};
 pub use schema::schema;
 pub use value::{Value, number_text};
 
@@ -78,6 +84,7 @@ pub struct Point {
 
 /// `[eval]`: how points are scored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct EvalParams {
     /// File of sequences that a judge has already scored.
     pub logged: PathBuf,
@@ -101,25 +108,24 @@ impl Default for EvalParams {
     }
 }
 
-/// The logged field that accuracy is the mean of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ScoreField {
-    #[serde(rename = "vqa_acc_score")]
-    Accuracy,
-    #[serde(rename = "vqa_correct")]
-    Correct,
+choice! {
+    /// The logged field that accuracy is the mean of.
+    ScoreField {
+        Accuracy = "vqa_acc_score",
+        Correct = "vqa_correct",
+    }
 }
 
-/// A format of other programs; `run` writes it beside every point's checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExportFormat {
-    /// Lightning-like `.ckpt`, what the lab's inference script reads.
-    V2,
-    /// PyTorch training checkpoint.
-    Pt,
-    /// The weights alone.
-    Safetensors,
+named! {
+    /// A format of other programs; `run` writes it beside every point's checkpoint.
+    ExportFormat {
+        /// Lightning-like `.ckpt`, what the lab's inference script reads.
+        V2 = "v2",
+        /// PyTorch training checkpoint.
+        Pt = "pt",
+        /// The weights alone.
+        Safetensors = "safetensors",
+    }
 }
 
 impl ExportFormat {

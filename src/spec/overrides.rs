@@ -1,4 +1,8 @@
-//! `--set key=value` and `--where key=value`.
+//! `--set key=value`, `--where key=value` and every other place of the command line that names values of keys.
+//!
+//! One grammar for all: the key bare, dotted or as the lab writes it; the value as in a sweep file, with the liberties of
+//! a command line (no quotes, `.5`, `True`); `key=a,b` are alternatives, and so is a key that is given again; a list is
+//! written with brackets, `freeze=[]` is the empty one; quotes hold commas together.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -257,7 +261,12 @@ pub(super) fn filter(
             let hint = "filter by keys of [reward], [model], [train] and [data]";
             return Err(problem.at(&argument.key_origin()).hint(hint));
         }
-        terms.extend(term(draft, grid, &argument, key, form)?);
+        let Some((column, mask)) = term(draft, grid, &argument, key, form)? else { continue };
+        match terms.iter_mut().find(|(known, _): &&mut (usize, Vec<bool>)| *known == column) {
+            // A key that is given again: either will do.
+            Some((_, known)) => known.iter_mut().zip(mask).for_each(|(known, more)| *known |= more),
+            None => terms.push((column, mask)),
+        }
     }
     let matcher = Matcher(terms);
     let keep: Vec<bool> = grid.rows().map(|row| matcher.matches(row)).collect();
@@ -271,6 +280,58 @@ pub(super) fn filter(
         .hint(axes.collect::<Vec<_>>().join("; ")))
 }
 
+/// The values any of which will do.
+fn wanted(
+    argument: &Argument,
+    key: &'static Key,
+    form: LabForm,
+    base: &Value,
+) -> Result<Vec<Given>, Diagnostic> {
+    let many = !key.kind.is_list() && !argument.value.starts_with(['[', '"']);
+    if many {
+        let parts = argument.value.split(',');
+        parts.map(|part| argument.value(key, form, part.trim(), base)).collect()
+    } else if argument.value.starts_with('[') && form == LabForm::Same {
+        let toml = toml_text(key.kind, argument.value);
+        let item = DeValue::parse(&toml).unwrap_or_else(|_| Spanned::new(0..0, DeValue::Boolean(false)));
+        argument.reader.any_of(key, &item)
+    } else {
+        Ok(vec![argument.value(key, form, argument.value, base)?])
+    }
+}
+
+/// `key=value` on results, read as `--where` reads it on a sweep file: the dotted key and the values any of which will
+/// do, as results keep them. `None` where it is not of this form or names no key of this program.
+pub fn condition(text: &str) -> Option<(String, Vec<serde_json::Value>)> {
+    let argument = Argument::split("--where", text, Path::new("")).ok()?;
+    let (key, form) = argument.resolve().ok()?;
+    let values = wanted(&argument, key, form, &key.default()?).ok()?;
+    Some((key.dotted(), values.iter().map(|given| given.value.json()).collect()))
+}
+
+/// The conditions of a list such as `kl_beta=0.1,0.15,freeze=[]`: cut at the commas before a `key=`.
+pub fn split_conditions(text: &str) -> Vec<String> {
+    let (mut parts, mut depth, mut quoted, mut start) = (Vec::new(), 0u32, false, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '"' => quoted = !quoted,
+            '[' if !quoted => depth += 1,
+            ']' if !quoted => depth = depth.saturating_sub(1),
+            ',' if !quoted && depth == 0 => {
+                let rest = &text[at + 1..];
+                let next = rest.find([',', '[', '"']).map_or(rest, |end| &rest[..end]);
+                if next.contains('=') {
+                    parts.push(text[start..at].trim().to_owned());
+                    start = at + 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    parts.push(text[start..].trim().to_owned());
+    parts
+}
+
 /// The condition of one `--where`; `None` when it holds for every point.
 fn term(
     draft: &Draft,
@@ -280,17 +341,7 @@ fn term(
     form: LabForm,
 ) -> Result<Option<(usize, Vec<bool>)>, Diagnostic> {
     let base = (key.get)(&draft.settings);
-    let many = !key.kind.is_list() && !argument.value.starts_with(['[', '"']);
-    let wanted: Vec<Given> = if many {
-        let parts = argument.value.split(',');
-        parts.map(|part| argument.value(key, form, part.trim(), &base)).collect::<Result<_, _>>()?
-    } else if argument.value.starts_with('[') && form == LabForm::Same {
-        let toml = toml_text(key.kind, argument.value);
-        let item = DeValue::parse(&toml).unwrap_or_else(|_| Spanned::new(0..0, DeValue::Boolean(false)));
-        argument.reader.any_of(key, &item)?
-    } else {
-        vec![argument.value(key, form, argument.value, &base)?]
-    };
+    let wanted = wanted(argument, key, form, &base)?;
     let (mask, have) = match grid.column(key) {
         Some((position, column)) => (Some((position, column.mask(&wanted))), value_list(grid.used(position))),
         None => (None, draft.given(key).map_or(base, |given| given.value.clone()).to_string()),

@@ -6,9 +6,7 @@ use std::path::{Component, PathBuf};
 
 use serde_json::json;
 
-use super::{
-    ExportFormat, FreezeSet, Normalize, ParamGroup, Quality, Reference, RewardForm, RewardMode, ScoreField,
-};
+use super::{ExportFormat, FreezeSet, ParamGroup};
 
 /// A checked value of one key of the sweep file. Its `Display` is TOML.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,60 +192,6 @@ impl Field for Option<String> {
 pub(super) const NONE: &str = "none";
 /// How "no early stopping" is written.
 pub(super) const OFF: &str = "off";
-
-/// Gives an enum its names in the sweep file (the serde names), and makes it a [`Field`].
-macro_rules! named {
-    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
-        impl $type {
-            /// The names of all variants in sweep files.
-            pub const NAMES: &'static [&'static str] = &[$($name),+];
-
-            /// The name in sweep files.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-
-            /// The variant called `name` in sweep files.
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($name => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
-}
-
-/// [`named`] for enums that are the value of a key.
-macro_rules! choice {
-    ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
-        named!($type { $($variant = $name),+ });
-
-        impl Field for $type {
-            fn to_value(&self) -> Value {
-                Value::Text(self.name().to_owned())
-            }
-            fn from_value(value: &Value) -> Option<Self> {
-                match value { Value::Text(name) => Self::from_name(name), _ => None }
-            }
-        }
-    };
-}
-
-choice!(RewardMode {
-    HardPlusSoft = "hard_plus_soft",
-    HardPlusSoftV2 = "hard_plus_soft_v2",
-    HardOnly = "hard_only",
-    SoftOnly = "soft_only",
-    Separated = "separated",
-    Hard01PlusGtprob = "hard01_plus_gtprob",
-    Hard01PlusGtprobSeparated = "hard01_plus_gtprob_separated",
-    HardPlusGtprobPlusRel = "hard_plus_gtprob_plus_rel",
-    Legacy = "legacy",
-});
-choice!(Quality { BeamScore = "beam_score", LogprobScore = "logprob_score" });
-choice!(Normalize { ZScoreClamp = "z_score_clamp", ZScore = "z_score", Rank = "rank" });
-choice!(RewardForm { Raw = "raw", Normalized = "normalized" });
-choice!(Reference { Warmup = "warmup", Init = "init" });
-choice!(ScoreField { Accuracy = "vqa_acc_score", Correct = "vqa_correct" });
-named!(ExportFormat { V2 = "v2", Pt = "pt", Safetensors = "safetensors" });
 
 /// What can be frozen, in sweep files: the five groups, and two aliases.
 pub(super) const FREEZE_NAMES: &[&str] =

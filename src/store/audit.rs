@@ -117,7 +117,7 @@ fn check_records(
         let first = u32::from(record.init.is_none());
         for epoch in first..=record.epochs.len() as u32 {
             let Some(recorded) = record.content(epoch) else { continue };
-            let file = stage.join(stage_file::checkpoint(record.phase(), epoch));
+            let file = stage.join(stage_file::checkpoint(record.kind.phase(), epoch));
             verdict.checked += 1;
             match checkpoints.get(&relative(&file, sweep.path())).map(|facts| facts.content.as_deref()) {
                 Some(content) if content == Some(recorded) => {}

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::read::{read_record, read_resolved};
-use super::{PointRecord, ResolvedRecord, StoreError, SweepDir, atomic};
+use super::{PointRecord, ResolvedRecord, StoreError, SweepDir};
 use crate::checkpoint;
+use crate::disk;
 
 const LINK: &str = "current";
 const HISTORY: &str = "current.jsonl";
@@ -141,7 +142,7 @@ fn switch(directory: &Path, action: Action, to: InUse) -> Result<InUse, UseError
     }
     // A damaged checkpoint is never put in use.
     checkpoint::read(&directory.join(&to.checkpoint)).map_err(StoreError::from)?;
-    atomic::symlink(&to.checkpoint, &link).map_err(StoreError::from)?;
+    disk::symlink(&to.checkpoint, &link).map_err(StoreError::from)?;
     let step = Step { action, point: to.point.clone(), checkpoint: to.checkpoint.clone() };
     let mut line = serde_json::json!(step).to_string();
     line.push('\n');

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::CheckpointError;
+use crate::text::quoted;
 
 /// Why a results directory cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +16,7 @@ pub enum StoreError {
     /// Another process writes to the directory.
     #[error(
         "`{}` is in use by another run ({holder})\nhint: wait for it, look at it with `sweep status {}`, or use another `--out`",
-        .dir.display(), .dir.display()
+        .dir.display(), quoted(&.dir.display().to_string())
     )]
     Held { dir: PathBuf, holder: String },
     /// A file of a newer version of this program.

@@ -119,7 +119,7 @@ pub fn export_path(path: &Path, format: ExportFormat) -> PathBuf {
 
 /// Files of one stage, relative to its directory.
 pub mod stage_file {
-    use crate::learn::Phase;
+    use crate::plan::Phase;
 
     /// The stage's record: what is finished.
     pub const RECORD: &str = "stage.json";

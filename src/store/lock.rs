@@ -1,58 +1,21 @@
 //! One writer per results directory.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
 use super::{StoreError, SweepDir};
-
-/// How long a lock that somebody has is tried for, and how often.
-const PATIENCE: Duration = Duration::from_millis(200);
-const PAUSE: Duration = Duration::from_millis(2);
-
-/// The held lock; released when dropped, or by the system when the process ends in whatever way.
-#[derive(Debug)]
-pub struct Lock {
-    file: File,
-    path: PathBuf,
-}
-
-impl Lock {
-    /// Whether the lock file is still where it was: otherwise the directory was removed or moved.
-    pub fn is_in_place(&self) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
-        let here = std::fs::metadata(&self.path).ok().map(identity);
-        here.is_some() && here == self.file.metadata().ok().map(identity)
-    }
-}
+use crate::disk::{self, Lock};
 
 /// Takes the lock of `dir` (which exists) for `holder`, a description for people.
 ///
 /// # Errors
 /// [`StoreError::Held`] with the other holder's description.
 pub fn take(dir: &SweepDir, holder: &str) -> Result<Lock, StoreError> {
-    let path = dir.lock();
-    let mut file = open(&path)?;
-    match patiently(|| file.try_lock()) {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut other = String::new();
-            let _ = file.read_to_string(&mut other);
-            let holder = if other.is_empty() { "unknown".to_owned() } else { other.trim().to_owned() };
-            return Err(StoreError::Held { dir: dir.path().to_owned(), holder });
-        }
-        Err(TryLockError::Error(error)) => return Err(name_lock(&path)(error).into()),
-    }
-    let workers = open(&dir.workers_lock())?;
-    if let Err(TryLockError::WouldBlock) = patiently(|| workers.try_lock()) {
-        let holder = "workers of an earlier run that are still at work".to_owned();
-        return Err(StoreError::Held { dir: dir.path().to_owned(), holder });
-    }
-    // The description is a courtesy; the lock itself is what counts.
-    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
-    Ok(Lock { file, path })
+    let held = |holder: String| StoreError::Held { dir: dir.path().to_owned(), holder };
+    let unnamed = |other: String| if other.is_empty() { "unknown".to_owned() } else { other };
+    let mut lock = disk::take(&dir.lock(), false)?.map_err(|other| held(unnamed(other)))?;
+    // Taken for a moment only: this run's own workers share it later.
+    disk::take(&dir.workers_lock(), false)?
+        .map_err(|_| held("workers of an earlier run that are still at work".to_owned()))?;
+    lock.describe(holder);
+    Ok(lock)
 }
 
 /// Joins the worker processes that write to `dir` together. Those that a run has started (`attached`) share a
@@ -62,71 +25,26 @@ pub fn take(dir: &SweepDir, holder: &str) -> Result<Lock, StoreError> {
 /// [`StoreError::Held`] by a run that is not the worker's.
 pub fn join(dir: &SweepDir, attached: bool) -> Result<Lock, StoreError> {
     let path = if attached { dir.workers_lock() } else { dir.lock() };
-    let mut file = open(&path)?;
-    match patiently(|| file.try_lock_shared()) {
-        Ok(()) => {
-            if !attached {
-                // For whoever asks who holds the directory; all tasks write the same.
-                let _ = file.set_len(0).and_then(|()| file.write_all(b"tasks of a cluster job"));
-            }
-            Ok(Lock { file, path })
-        }
-        Err(TryLockError::WouldBlock) => {
-            Err(StoreError::Held { dir: dir.path().to_owned(), holder: "a run that is starting".to_owned() })
-        }
-        Err(TryLockError::Error(error)) => Err(name_lock(&path)(error).into()),
+    let starting = "a run that is starting".to_owned();
+    let mut lock = disk::take(&path, true)?
+        .map_err(|_| StoreError::Held { dir: dir.path().to_owned(), holder: starting })?;
+    if !attached {
+        // For whoever asks who holds the directory; all tasks write the same.
+        lock.describe("tasks of a cluster job");
     }
-}
-
-/// Tries for a moment: [`holder`] has the lock while it looks, and so has the last task of a job before it ends.
-fn patiently(attempt: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
-    let began = Instant::now();
-    loop {
-        match attempt() {
-            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
-            outcome => return outcome,
-        }
-    }
-}
-
-fn open(path: &Path) -> Result<File, StoreError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    Ok(options.open(path).map_err(name_lock(path))?)
-}
-
-fn name_lock(path: &Path) -> impl Fn(std::io::Error) -> std::io::Error {
-    move |error| {
-        let text = format!(
-            "cannot lock `{}`: {error}\nhint: results need a directory that can be written; name another with `--out`",
-            path.display()
-        );
-        std::io::Error::new(error.kind(), text)
-    }
+    Ok(lock)
 }
 
 /// Whether a run holds `dir` now, and its description.
 pub fn holder(dir: &SweepDir) -> Option<String> {
-    let mut file = File::open(dir.lock()).ok()?;
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            file.read_to_string(&mut text).ok()?;
-            Some(text.trim().to_owned())
-        }
-        _ => {
-            // Whoever wants to take it waits no longer than a look takes.
-            drop(file);
-            let workers = File::open(dir.workers_lock()).ok()?;
-            let busy = matches!(workers.try_lock(), Err(TryLockError::WouldBlock));
-            busy.then(|| "worker processes".to_owned())
-        }
-    }
+    let worker = || disk::look(&dir.workers_lock(), true).map(|_| "worker processes".to_owned());
+    disk::look(&dir.lock(), false).or_else(worker)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use super::*;
 

@@ -1,12 +1,10 @@
 //! The results directory: its paths, its files, its lock. Only this module writes.
 
-pub mod atomic;
 mod audit;
 mod claim;
 mod current;
 mod error;
 mod events;
-pub mod fault;
 mod inventory;
 mod layout;
 mod lock;
@@ -18,21 +16,18 @@ mod stage;
 mod status;
 mod writer;
 
+pub use crate::record::{EpochMetrics, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth};
 pub use audit::audit;
-pub use claim::Claim;
 pub use current::{InUse, UseError, back, in_use, use_baseline, use_point};
 pub use error::StoreError;
 pub use events::{LoggedEvent, read_events};
 pub use inventory::{Held, Inventory};
 pub use layout::{SweepDir, export_path};
-pub use lock::{Lock, holder};
+pub use lock::holder;
 pub use read::{check_point, read_resolved};
-pub use results::{
-    EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
-    ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults,
-};
+pub use results::{FORMAT, PointRecord, PointResult, ReferencesRecord, ResolvedRecord, SweepResults};
 pub use rows::{MeanScore, mean_scores, metrics_csv, scores_csv, selections_jsonl};
 pub use speed::{SpeedSample, StepKind, speed_samples};
-pub use stage::{EpochRecord, StageRecord, StageStore};
+pub use stage::{Continuation, EpochRecord, StageRecord, StageStore};
 pub use status::{RunningStage, Status, Training, status};
 pub use writer::{PointFiles, Store, read_job, write_job};

@@ -46,6 +46,7 @@ impl SweepResults {
             baseline: resolved.baseline,
             eval: resolved.eval,
             health: resolved.health,
+            leaks: resolved.leaks,
         })
     }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::finite::Finite;
+use crate::record::{EpochMetrics, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth};
 use crate::spec::{EvalParams, ExportFormat, PointConfig};
 
 /// One sweep's results, read from its directory; complete or not.
@@ -25,17 +27,8 @@ pub struct SweepResults {
     pub eval: Option<EvalParams>,
     /// How much signal the training rewards carry.
     pub health: Option<SignalHealth>,
-}
-
-/// How one point ended, or that it has not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PointStatus {
-    Done,
-    Failed,
-    /// Diverged: a non-finite loss or gradient.
-    Infeasible,
-    Pending,
+    /// Evaluation queries that training has seen; empty in results of earlier versions.
+    pub leaks: Leaks,
 }
 
 /// One point's row.
@@ -57,94 +50,14 @@ pub struct PointResult {
     pub metrics: Vec<EpochMetrics>,
     /// Relative parameter change from the parent (`||after - before||2 / ||before||2`), per parameter group
     /// and under the key `all`.
-    pub movement: BTreeMap<String, f64>,
+    pub movement: BTreeMap<String, Finite>,
     /// The checkpoint, relative to the sweep's directory.
     pub checkpoint: Option<PathBuf>,
 }
 
-/// A selection policy that needs no training.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ReferenceResult {
-    /// `random`, `nearest` or `oracle`
-    pub name: String,
-    /// Per shot count, the score per evaluation query.
-    pub scores: BTreeMap<usize, Vec<f64>>,
-}
-
-/// What was chosen for one query at one shot count, and what it scored. One line of `selections.jsonl`
-/// together with its shot.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct QueryScore {
-    pub query_id: u64,
-    pub shot: usize,
-    /// Local ids of the chosen demonstrations.
-    pub selection: Vec<u32>,
-    /// Index of the chosen logged trajectory.
-    pub trajectory: usize,
-    pub score: f64,
-    pub log_prob: f64,
-}
-
-/// One row of `metrics.csv`; `None` where a figure does not apply.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EpochMetrics {
-    /// `rce` or `grpo`
-    pub phase: String,
-    /// 1-based.
-    pub epoch: u32,
-    pub train_loss: f64,
-    pub ppo_loss: Option<f64>,
-    pub kl: Option<f64>,
-    pub mean_ratio: Option<f64>,
-    pub advantage_mean: Option<f64>,
-    pub advantage_std: Option<f64>,
-    pub advantage_max: Option<f64>,
-    /// KL_BETA at the end of the epoch.
-    pub beta: Option<f64>,
-    pub val_loss: Option<f64>,
-    /// RCE's temperature at the last step.
-    pub temperature: Option<f64>,
-    /// Norm before clipping, mean over steps.
-    pub grad_norm: f64,
-    /// Wall time of the epoch, shared by the members of its cohort.
-    pub seconds: f64,
-    /// Share of steps whose gradient was clipped.
-    pub clipped_share: Option<f64>,
-}
-
-impl EpochMetrics {
-    /// All figures by name, without the time it took: what equal runs have equal.
-    pub fn figures(&self) -> [(&'static str, Option<f64>); 12] {
-        [
-            ("train_loss", Some(self.train_loss)),
-            ("grad_norm", Some(self.grad_norm)),
-            ("ppo_loss", self.ppo_loss),
-            ("kl", self.kl),
-            ("mean_ratio", self.mean_ratio),
-            ("advantage_mean", self.advantage_mean),
-            ("advantage_std", self.advantage_std),
-            ("advantage_max", self.advantage_max),
-            ("beta", self.beta),
-            ("val_loss", self.val_loss),
-            ("temperature", self.temperature),
-            ("clipped_share", self.clipped_share),
-        ]
-    }
-}
-
-/// The health of the reward signal (over training groups).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SignalHealth {
-    pub groups: usize,
-    /// Groups whose rewards are all equal: they teach nothing.
-    pub flat_groups: usize,
-    /// Mean over groups of (largest - smallest raw reward).
-    pub mean_range: f64,
-    /// `distinct[n]` = number of groups with `n` distinct raw rewards.
-    pub distinct: BTreeMap<usize, usize>,
-}
-
-/// Version of the files below; a newer one is refused.
+/// Version of the files below. It changes only where an older program would misread a file: a newer one is refused,
+/// an older one is read. What a record lacks that came later has its default, what it has that is not known yet is
+/// kept, so that a new key, figure or field needs no new version.
 pub const FORMAT: u32 = 1;
 
 /// `resolved.json`: what was asked for, with every default filled in. Written before anything trains.
@@ -160,14 +73,20 @@ pub struct ResolvedRecord {
     pub points: Vec<crate::spec::Point>,
     /// Indices into `points`.
     pub baseline: Vec<usize>,
+    #[serde(default)]
     pub eval: Option<EvalParams>,
     /// `[export] formats`
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub export: Vec<ExportFormat>,
     /// Content hashes (blake3, hex) of the inputs by key (`data.trajectories`, `data.embeddings`, `eval.logged`, ...).
+    #[serde(default)]
     pub inputs: BTreeMap<String, String>,
+    #[serde(default)]
     pub health: Option<SignalHealth>,
+    #[serde(default)]
+    pub leaks: Leaks,
     /// Everything about this launch that determines no result: tool path, host, device, git commit, times.
+    #[serde(default)]
     pub provenance: BTreeMap<String, String>,
 }
 
@@ -188,9 +107,12 @@ pub struct PointRecord {
     pub evaluation: Option<String>,
     pub trainable: usize,
     pub total: usize,
-    pub movement: BTreeMap<String, f64>,
+    pub movement: BTreeMap<String, Finite>,
     /// Relative to the sweep's directory: `stages/<hash>/grpo_epoch3.safetensors`.
     pub checkpoint: Option<PathBuf>,
+    /// What a later version of the program added: kept when the record is written again.
+    #[serde(flatten)]
+    pub unknown: serde_json::Map<String, serde_json::Value>,
 }
 
 /// `references.json`: scores of the reference policies.

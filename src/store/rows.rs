@@ -63,7 +63,7 @@ pub fn mean_scores(
         for (&shot, lines) in scores {
             let lines = &lines[..count.map_or(lines.len(), |count| count.min(lines.len()))];
             if !lines.is_empty() {
-                let mean = lines.iter().map(|line| line.score).sum::<f64>() / lines.len() as f64;
+                let mean = lines.iter().map(|line| line.score.get()).sum::<f64>() / lines.len() as f64;
                 rows.push(MeanScore { shot, samples: count, queries: lines.len(), mean });
             }
         }

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use super::events::{cohorts, read_events};
 use super::{StageRecord, StageStore, SweepDir};
-use crate::learn::Phase;
-use crate::plan::{StageKey, StageKind};
+use crate::plan::{Phase, StageKey, StageKind};
 use crate::spec::{FreezeSet, ModelParams};
 
 /// Cohorts looked at per sweep, the latest ones: speed does not change much within a run.
@@ -65,11 +64,8 @@ fn samples_of(dir: &SweepDir) -> Vec<SpeedSample> {
 fn step_kind(store: &StageStore, key: &str) -> Option<StepKind> {
     let record = |key: &str| -> Option<StageRecord> { store.record(&StageKey(key.to_owned())).ok()? };
     let stage = record(key)?;
-    let phase = stage.phase()?;
-    let freeze = match &stage.kind {
-        StageKind::Grpo { params, .. } => params.freeze.clone(),
-        StageKind::Init { .. } | StageKind::Rce { .. } => FreezeSet::default(),
-    };
+    let phase = stage.kind.phase()?;
+    let freeze = stage.kind.frozen();
     let mut at = stage;
     while let Some(parent) = at.parent {
         at = record(&parent)?;

@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::fault::{self, Passage};
 use super::layout::stage_file;
-use super::{EpochMetrics, FORMAT, StoreError, SweepDir, atomic};
-use crate::checkpoint::{self, Array, Facts, Weights};
-use crate::learn::{Phase, Progress, State};
-use crate::plan::{StageKey, StageKind, StageProgress};
+use super::{EpochMetrics, FORMAT, StoreError, SweepDir};
+use crate::checkpoint::{self, Facts, Weights};
+use crate::disk::{self, fault, fault::Passage};
+use crate::plan::{Phase, StageKey, StageKind, StageProgress};
 
 /// `stage.json`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +29,9 @@ pub struct StageRecord {
     pub stopped: bool,
     /// Why the epoch after the last one could not be finished.
     pub diverged: Option<String>,
+    /// What a later version of the program added: kept when the record is written again.
+    #[serde(flatten)]
+    pub unknown: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One finished epoch.
@@ -51,21 +53,41 @@ impl StageRecord {
         }
     }
 
-    /// The phase of its checkpoints.
-    pub fn phase(&self) -> Option<Phase> {
-        match self.kind {
-            StageKind::Init { .. } => None,
-            StageKind::Rce { .. } => Some(Phase::Rce),
-            StageKind::Grpo { .. } => Some(Phase::Grpo),
-        }
-    }
-
     /// Content hash of the weights after `epoch` (0: the initial ones).
     pub fn content(&self, epoch: u32) -> Option<&str> {
         match epoch {
             0 => self.init.as_deref(),
             _ => self.epochs.get(epoch as usize - 1).map(|record| record.content.as_str()),
         }
+    }
+}
+
+/// What a stage needs besides its weights to go on after an epoch, as its trainer names it: opaque here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Continuation {
+    /// 1-based.
+    pub epoch: u32,
+    /// Optimizer moments and the like.
+    pub tensors: Weights,
+    /// Counters, and floats by their bits: a resumed run must not differ in the last place.
+    pub numbers: BTreeMap<String, u64>,
+}
+
+impl Continuation {
+    /// Takes a tensor's values out.
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub fn take(&mut self, name: &str) -> Result<Vec<f32>, String> {
+        self.tensors.remove(name).map(|array| array.values).ok_or_else(|| format!("`{name}` is missing"))
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// As [`Continuation::take`].
+    pub fn number(&self, name: &str) -> Result<u64, String> {
+        self.numbers.get(name).copied().ok_or_else(|| format!("`{name}` is missing"))
     }
 }
 
@@ -136,12 +158,12 @@ impl StageStore {
         record: &StageRecord,
         weights: &Weights,
         facts: &Facts,
-        progress: Progress,
+        continuation: &Continuation,
     ) -> Result<(), StoreError> {
         let dir = self.dir.stage(key);
-        let epoch = progress.epoch;
-        checkpoint::write(&dir.join(stage_file::checkpoint(record.phase(), epoch)), weights, facts)?;
-        write_progress(&dir.join(stage_file::optimizer(epoch)), progress)?;
+        let epoch = continuation.epoch;
+        checkpoint::write(&dir.join(stage_file::checkpoint(record.kind.phase(), epoch)), weights, facts)?;
+        write_continuation(&dir.join(stage_file::optimizer(epoch)), continuation)?;
         fault::pass(Passage::BeforeRecord)?;
         self.write_record(key, record)?;
         fault::pass(Passage::AfterRecord)?;
@@ -161,7 +183,7 @@ impl StageStore {
                 record.epochs.iter().map(|epoch| epoch.metrics.clone()).collect();
             let (path, text) = (dir.join(stage_file::METRICS), super::metrics_csv(&metrics));
             if fs_err::read(&path).ok().as_ref() != Some(&text) {
-                atomic::write(&path, &text)?;
+                disk::write(&path, &text)?;
             }
         }
         for epoch in 1..last {
@@ -179,7 +201,7 @@ impl StageStore {
     /// I/O errors.
     pub fn write_record(&self, key: &StageKey, record: &StageRecord) -> Result<(), StoreError> {
         let text = serde_json::to_vec_pretty(record).map_err(std::io::Error::from)?;
-        Ok(atomic::write(&self.dir.stage(key).join(stage_file::RECORD), &text)?)
+        Ok(disk::write(&self.dir.stage(key).join(stage_file::RECORD), &text)?)
     }
 
     /// Weights after `epoch` (0: initial), checked against the record.
@@ -187,7 +209,7 @@ impl StageStore {
     /// # Errors
     /// A missing or unreadable file, or one whose contents are not what the record says.
     pub fn weights(&self, key: &StageKey, record: &StageRecord, epoch: u32) -> Result<Weights, StoreError> {
-        let path = self.dir.stage(key).join(stage_file::checkpoint(record.phase(), epoch));
+        let path = self.dir.stage(key).join(stage_file::checkpoint(record.kind.phase(), epoch));
         let weights = checkpoint::read(&path)?.weights;
         let content = checkpoint::content_hash(&weights);
         if record.content(epoch) != Some(content.as_str()) {
@@ -201,12 +223,16 @@ impl StageStore {
     ///
     /// # Errors
     /// A missing or unreadable file.
-    pub fn progress(&self, key: &StageKey, record: &StageRecord) -> Result<Option<Progress>, StoreError> {
+    pub fn continuation(
+        &self,
+        key: &StageKey,
+        record: &StageRecord,
+    ) -> Result<Option<Continuation>, StoreError> {
         let epoch = record.epochs.len() as u32;
         if epoch == 0 {
             return Ok(None);
         }
-        read_progress(&self.dir.stage(key).join(stage_file::optimizer(epoch)), epoch).map(Some)
+        read_continuation(&self.dir.stage(key).join(stage_file::optimizer(epoch)), epoch).map(Some)
     }
 
     /// Moves a damaged stage out of the way; returns where it went. Nothing is deleted.
@@ -244,13 +270,13 @@ impl StageStore {
         fs_err::create_dir_all(&to)?;
         let last = record.epochs.len() as u32;
         let mut names: Vec<String> =
-            (1..=last).map(|epoch| stage_file::checkpoint(record.phase(), epoch)).collect();
+            (1..=last).map(|epoch| stage_file::checkpoint(record.kind.phase(), epoch)).collect();
         names.push(if last == 0 { stage_file::checkpoint(None, 0) } else { stage_file::optimizer(last) });
         // A file that is missing ends the attempt: the other sweep is damaged, or is at work on the stage.
         for name in &names {
             let target = to.join(name);
             if !target.exists() && fs_err::hard_link(from.join(name), &target).is_err() {
-                atomic::write(&target, &fs_err::read(from.join(name))?)?;
+                disk::write(&target, &fs_err::read(from.join(name))?)?;
             }
         }
         self.write_record(key, record)?;
@@ -272,45 +298,27 @@ pub(super) fn set_aside(dir: &SweepDir, what: &Path, why: &str) -> Result<PathBu
     Ok(free)
 }
 
-fn write_progress(path: &Path, progress: Progress) -> Result<(), StoreError> {
-    let array = |values: Vec<f32>| Array { shape: vec![values.len()], values };
-    let State { parameters: _, first, second, steps } = progress.state;
-    let tensors = BTreeMap::from([("first".to_owned(), array(first)), ("second".to_owned(), array(second))]);
-    let metadata = BTreeMap::from([
-        ("epoch".to_owned(), progress.epoch.to_string()),
-        ("steps".to_owned(), steps.to_string()),
-        // Bits rather than decimal text: a resumed run must not differ in the last place.
-        ("beta".to_owned(), progress.beta.to_bits().to_string()),
-        ("best_val_loss".to_owned(), progress.best_val_loss.to_bits().to_string()),
-        ("stale_epochs".to_owned(), progress.stale_epochs.to_string()),
-    ]);
-    Ok(checkpoint::write_tensors(path, &tensors, &metadata)?)
+fn write_continuation(path: &Path, continuation: &Continuation) -> Result<(), StoreError> {
+    let Continuation { epoch, tensors, numbers } = continuation;
+    let mut metadata: BTreeMap<String, String> =
+        numbers.iter().map(|(name, number)| ((*name).to_owned(), number.to_string())).collect();
+    metadata.insert("epoch".to_owned(), epoch.to_string());
+    Ok(checkpoint::write_tensors(path, tensors, &metadata)?)
 }
 
-/// The parameters are those of the epoch's checkpoint and are filled in by the caller.
-fn read_progress(path: &Path, epoch: u32) -> Result<Progress, StoreError> {
-    let (mut tensors, metadata) = checkpoint::read_tensors(path)?;
+fn read_continuation(path: &Path, epoch: u32) -> Result<Continuation, StoreError> {
+    let (tensors, metadata) = checkpoint::read_tensors(path)?;
     let corrupt = |cause: String| StoreError::Corrupt { path: path.to_owned(), cause };
-    let number = |key: &str| {
-        let text = metadata.get(key).ok_or_else(|| corrupt(format!("`{key}` is missing")))?;
-        text.parse::<u64>().map_err(|error| corrupt(format!("`{key}`: {error}")))
-    };
-    let mut moments = |key: &str| {
-        tensors.remove(key).map(|array| array.values).ok_or_else(|| corrupt(format!("`{key}` is missing")))
-    };
-    if number("epoch")? != u64::from(epoch) {
-        return Err(corrupt(format!("it belongs to another epoch than {epoch}")));
+    let mut numbers = BTreeMap::new();
+    for (name, text) in metadata {
+        // What a later version added in another form is not this one's.
+        if let Ok(number) = text.parse::<u64>() {
+            numbers.insert(name, number);
+        }
     }
-    Ok(Progress {
-        epoch,
-        state: State {
-            parameters: Vec::new(),
-            first: moments("first")?,
-            second: moments("second")?,
-            steps: number("steps")?,
-        },
-        beta: f64::from_bits(number("beta")?),
-        best_val_loss: f64::from_bits(number("best_val_loss")?),
-        stale_epochs: number("stale_epochs")? as u32,
-    })
+    match numbers.remove("epoch") {
+        Some(of) if of == u64::from(epoch) => Ok(Continuation { epoch, tensors, numbers }),
+        Some(_) => Err(corrupt(format!("it belongs to another epoch than {epoch}"))),
+        None => Err(corrupt("`epoch` is missing".to_owned())),
+    }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::events::{LoggedCohort, LoggedEvent, cohorts, read_events};
 use super::{FORMAT, PointStatus, StoreError, SweepDir, lock};
 use crate::event::Event;
+use crate::finite::Finite;
 
 /// How a sweep stands.
 #[derive(Clone, Debug, Serialize)]
@@ -51,8 +52,8 @@ pub struct RunningStage {
     /// The last of the points that end in it, if any does.
     pub point: Option<String>,
     pub epoch: u32,
-    pub train_loss: f64,
-    pub val_loss: Option<f64>,
+    pub train_loss: Finite,
+    pub val_loss: Option<Finite>,
 }
 
 /// Warnings of one kind that are spelled out; the others are counted.
@@ -199,7 +200,7 @@ fn warnings(events: &[LoggedEvent], names: &HashMap<&str, &str>) -> Vec<String> 
     for event in events {
         match &event.data {
             Event::EpochDone { stage, epoch, val_loss: Some(loss), .. } => {
-                losses.entry(stage).or_default().insert(*epoch, *loss);
+                losses.entry(stage).or_default().insert(*epoch, loss.get());
                 diverged.remove(stage.as_str());
             }
             Event::StageDiverged { stage, cause, .. } => drop(diverged.insert(stage, cause)),
@@ -233,6 +234,8 @@ fn shorten(mut warnings: Vec<String>, what: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn at(time: f64, data: Event) -> LoggedEvent {
@@ -241,8 +244,15 @@ mod tests {
 
     fn epoch(time: f64, stage: &str, epoch: u32, val_loss: f64) -> LoggedEvent {
         let (stage, phase) = (stage.to_owned(), "grpo".to_owned());
-        let data =
-            Event::EpochDone { stage, phase, epoch, train_loss: 1.0, val_loss: Some(val_loss), seconds: 1.0 };
+        let one = Duration::from_secs(1).into();
+        let data = Event::EpochDone {
+            stage,
+            phase,
+            epoch,
+            train_loss: one,
+            val_loss: Finite::new(val_loss),
+            seconds: one,
+        };
         at(time, data)
     }
 

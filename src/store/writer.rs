@@ -3,17 +3,17 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::claim::{self, Claim};
-use super::fault::{self, Passage};
+use super::claim;
 use super::layout::export_path;
-use super::lock::{self, Lock};
+use super::lock;
 use crate::checkpoint;
+use crate::disk::{self, Claim, Lock, fault, fault::Passage};
 use crate::plan::StageKey;
 use crate::spec::ExportFormat;
 
 use super::{
     EpochMetrics, FORMAT, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord, StageStore, StoreError,
-    SweepDir, atomic, mean_scores, metrics_csv, scores_csv, selections_jsonl,
+    SweepDir, mean_scores, metrics_csv, scores_csv, selections_jsonl,
 };
 
 /// A results directory held for writing.
@@ -54,8 +54,12 @@ impl Store {
             }
         }
         clear_temporaries(dir.path());
-        claim::forget(&dir);
         Ok(Self { dir, lock })
+    }
+
+    /// Forgets claims and failures of earlier runs: failed stages are tried again.
+    pub fn begin_anew(&self) {
+        claim::forget(&self.dir);
     }
 
     /// Joins the other worker processes that write to an existing directory.
@@ -84,7 +88,7 @@ impl Store {
     /// I/O errors.
     pub fn write_job_script(&self, script: &str) -> Result<(), StoreError> {
         fs_err::create_dir_all(self.dir.worker_logs())?;
-        Ok(atomic::write(&self.dir.job_script(), script.as_bytes())?)
+        Ok(disk::write(&self.dir.job_script(), script.as_bytes())?)
     }
 
     /// Fails if the directory has been removed or moved since: what is written then would be lost, or worse,
@@ -132,7 +136,7 @@ impl Store {
     /// # Errors
     /// I/O errors.
     pub fn write_request(&self, source: &str, resolved: &ResolvedRecord) -> Result<(), StoreError> {
-        atomic::write(&self.dir.sweep_file(), source.as_bytes())?;
+        disk::write(&self.dir.sweep_file(), source.as_bytes())?;
         write_json(&self.dir.resolved(), resolved)
     }
 
@@ -150,14 +154,14 @@ impl Store {
     /// I/O errors.
     pub fn write_point(&self, files: PointFiles) -> Result<(), StoreError> {
         let dir = self.dir.point(&files.record.name);
-        atomic::write(&dir.join("metrics.csv"), &metrics_csv(files.metrics))?;
+        disk::write(&dir.join("metrics.csv"), &metrics_csv(files.metrics))?;
         let rows = files.scores.values().flatten();
-        atomic::write(&dir.join("selections.jsonl"), &selections_jsonl(rows))?;
+        disk::write(&dir.join("selections.jsonl"), &selections_jsonl(rows))?;
         let means = mean_scores(files.scores, files.samples);
-        atomic::write(&dir.join("scores.csv"), &scores_csv(&means))?;
+        disk::write(&dir.join("scores.csv"), &scores_csv(&means))?;
         if let Some(checkpoint) = &files.record.checkpoint {
             let target = Path::new("../..").join(checkpoint);
-            atomic::symlink(&target, &dir.join("checkpoint"))?;
+            disk::symlink(&target, &dir.join("checkpoint"))?;
         }
         fault::pass(Passage::BeforePoint)?;
         self.write_point_record(files.record)?;
@@ -201,7 +205,7 @@ impl Store {
     pub fn write_tables(&self, files: &[(&str, Vec<u8>)]) -> Result<(), StoreError> {
         for (name, bytes) in files {
             fault::pass(Passage::Matrix)?;
-            atomic::write(&self.dir.path().join(name), bytes)?;
+            disk::write(&self.dir.path().join(name), bytes)?;
         }
         Ok(())
     }
@@ -221,7 +225,7 @@ impl Store {
 /// # Errors
 /// I/O errors.
 pub fn write_job(dir: &SweepDir, job: &str) -> Result<(), StoreError> {
-    Ok(atomic::write(&dir.job(), format!("{job}\n").as_bytes())?)
+    Ok(disk::write(&dir.job(), format!("{job}\n").as_bytes())?)
 }
 
 /// The number of the job that was submitted last for `dir`.
@@ -243,5 +247,5 @@ fn clear_temporaries(dir: &Path) {
 fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
     let mut text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
     text.push(b'\n');
-    Ok(atomic::write(path, &text)?)
+    Ok(disk::write(path, &text)?)
 }

@@ -6,12 +6,13 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use sweep::checkpoint::{self, Array, Checkpoint, Facts, Phase, Weights};
+use sweep::disk;
 use sweep::plan::{GrpoParams, RceParams};
 use sweep::spec::{
     DataParams, ExportFormat, FreezeSet, ModelParams, ParamGroup, Point, PointConfig, RewardParams,
     TrainParams,
 };
-use sweep::store::{FORMAT, PointRecord, PointStatus, ResolvedRecord, atomic};
+use sweep::store::{FORMAT, PointRecord, PointStatus, ResolvedRecord};
 
 fn sweep(directory: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sweep")).current_dir(directory).args(arguments).output().unwrap()
@@ -230,7 +231,7 @@ fn a_claim_that_the_file_contradicts_is_caught() {
     checkpoint::write(&at.join("runs/one/grpo_epoch1.safetensors"), &model(1), &facts(0.15)).unwrap();
     checkpoint::write(&at.join("runs/two/grpo_epoch1.safetensors"), &model(2), &facts(0.1)).unwrap();
     let table = "# Results\n\n| Checkpoint | KL_BETA | lr | freeze | Shot 1 |\n|---|---|---|---|---|\n| `runs/one/grpo_epoch1.safetensors` | 0.15 | 5e-6 | backbone | 58.8 |\n| `runs/two/grpo_epoch1.safetensors` | **0.15** | 5e-6 | backbone | 56.1 |\n";
-    atomic::write(&at.join("table.md"), table.as_bytes()).unwrap();
+    disk::write(&at.join("table.md"), table.as_bytes()).unwrap();
     let found = json_of(at, &["ckpt", "verify", "table.md", "--json"], 1);
     assert_eq!(
         found["disagreements"],
@@ -246,10 +247,10 @@ fn a_claim_that_the_file_contradicts_is_caught() {
 
     // The same in TOML, now true; and a file that was renamed.
     let claims = "[[claim]]\npath = \"runs/two/grpo_epoch1.safetensors\"\nkl_beta = 0.1\nepoch = 1\n";
-    atomic::write(&at.join("claims.toml"), claims.as_bytes()).unwrap();
+    disk::write(&at.join("claims.toml"), claims.as_bytes()).unwrap();
     assert_eq!(stdout(at, &["ckpt", "verify", "claims.toml"], 0), "");
     std::fs::copy(at.join("runs/two/grpo_epoch1.safetensors"), at.join("rce_epoch3.safetensors")).unwrap();
-    atomic::write(&at.join("renamed.csv"), b"path,kl_beta\nrce_epoch3.safetensors,0.1\n").unwrap();
+    disk::write(&at.join("renamed.csv"), b"path,kl_beta\nrce_epoch3.safetensors,0.1\n").unwrap();
     let found = json_of(at, &["ckpt", "verify", "renamed.csv", "--json"], 1);
     let keys: Vec<&Value> =
         found["disagreements"].as_array().unwrap().iter().map(|row| &row["key"]).collect();
@@ -359,7 +360,7 @@ fn ls_filters_by_value_and_sorts() {
     // Other tensors are counted, damaged files named; the rest is still listed.
     std::fs::copy(golden("embeddings.pt"), at.join("s/embeddings.pt")).unwrap();
     let bytes = std::fs::read(at.join("s/0/grpo_epoch1.safetensors")).unwrap();
-    atomic::write(&at.join("s/cut.safetensors"), &bytes[..bytes.len() - 7]).unwrap();
+    disk::write(&at.join("s/cut.safetensors"), &bytes[..bytes.len() - 7]).unwrap();
     let output = sweep(at, &["ckpt", "ls", "s"]);
     assert_eq!(output.status.code(), Some(1));
     let (text, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -434,6 +435,7 @@ fn record(at: &Path, name: &str, stage: &str, kl_beta: f64) -> PointRecord {
         total: 144,
         movement: BTreeMap::new(),
         checkpoint: Some(format!("stages/{stage}/grpo_epoch1.safetensors").into()),
+        unknown: serde_json::Map::new(),
     }
 }
 
@@ -479,7 +481,7 @@ fn results(at: &Path) -> PathBuf {
         points.push(Point { name: name.into(), axes: axes(kl_beta), config: config(at, kl_beta) });
         let record = record(at, name, stage, kl_beta);
         let path = directory.join("points").join(name).join("point.json");
-        atomic::write(&path, &serde_json::to_vec(&record).unwrap()).unwrap();
+        disk::write(&path, &serde_json::to_vec(&record).unwrap()).unwrap();
     }
     let resolved = ResolvedRecord {
         format: FORMAT,
@@ -492,9 +494,10 @@ fn results(at: &Path) -> PathBuf {
         export: Vec::new(),
         inputs: BTreeMap::new(),
         health: None,
+        leaks: sweep::store::Leaks::default(),
         provenance: BTreeMap::new(),
     };
-    atomic::write(&directory.join("resolved.json"), &serde_json::to_vec(&resolved).unwrap()).unwrap();
+    disk::write(&directory.join("resolved.json"), &serde_json::to_vec(&resolved).unwrap()).unwrap();
     directory
 }
 
@@ -518,10 +521,10 @@ fn a_results_directory_is_checked_against_itself() {
     // A flipped bit; then a parent that is gone.
     let mut flipped = original.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    atomic::write(&grpo("cccc"), &flipped).unwrap();
+    disk::write(&grpo("cccc"), &flipped).unwrap();
     let rows = verify(1)["disagreements"].clone();
     assert!(rows[0]["found"].as_str().unwrap().contains("is damaged"), "{rows}");
-    atomic::write(&grpo("cccc"), &original).unwrap();
+    disk::write(&grpo("cccc"), &original).unwrap();
     verify(0);
     std::fs::remove_file(results.join("stages/aaaa/rce_epoch5.safetensors")).unwrap();
     let rows = verify(1)["disagreements"].clone();
@@ -564,7 +567,7 @@ fn use_switches_and_goes_back() {
     let error = stderr(at, &["use", "results/kl", "kl0.12"], 2);
     assert!(error.contains("no point is called `kl0.12`") && error.contains("kl0.1, kl0.15"), "{error}");
     std::fs::remove_file(results.join("current")).unwrap();
-    atomic::write(&results.join("current"), b"mine").unwrap();
+    disk::write(&results.join("current"), b"mine").unwrap();
     let error = stderr(at, &["use", "results/kl", "kl0.15"], 2);
     assert!(error.contains("is not a symbolic link"), "{error}");
     assert_eq!(std::fs::read(results.join("current")).unwrap(), b"mine");

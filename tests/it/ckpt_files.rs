@@ -43,7 +43,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// Most bytes that were held at once during `work`, beyond what was held before.
-fn peak_of(work: impl FnOnce()) -> usize {
+pub fn peak_of(work: impl FnOnce()) -> usize {
     let before = HELD.get();
     PEAK.set(before);
     work();
@@ -86,7 +86,7 @@ fn torch_small() -> Vec<u8> {
 }
 
 /// The entries of a zip, and the number of the one that holds the pickle.
-fn unzip(bytes: &[u8]) -> (Vec<(String, Vec<u8>)>, usize) {
+pub fn unzip(bytes: &[u8]) -> (Vec<(String, Vec<u8>)>, usize) {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).unwrap();
     let mut entries = Vec::new();
     for index in 0..archive.len() {
@@ -99,7 +99,7 @@ fn unzip(bytes: &[u8]) -> (Vec<(String, Vec<u8>)>, usize) {
     (entries, pickle)
 }
 
-fn rezip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub fn rezip(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     for (name, content) in entries {
@@ -250,7 +250,7 @@ fn what_training_scripts_leave_in_a_checkpoint_is_understood() {
 }
 
 /// SplitMix64: the same mutations in every run.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -267,7 +267,7 @@ impl Random {
 }
 
 /// One to four changes: bits, bytes, awkward numbers, cuts, repeats, moved pieces.
-fn mutate(original: &[u8], random: &mut Random) -> Vec<u8> {
+pub fn mutate(original: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = original.to_vec();
     for _ in 0..=random.below(4) {
         if bytes.is_empty() {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use sweep::checkpoint;
-use sweep::store::atomic;
+use sweep::disk;
 
 use crate::sweeps::{Place, assert_same, events, facts, said, stages_with, wait_for, was_killed};
 
@@ -100,7 +100,7 @@ fn exports_are_completed_and_mended_without_training() {
     assert_eq!(exports(&results), expected);
     // One cut short, one gone, one of another checkpoint.
     let paths: Vec<&PathBuf> = expected.keys().collect();
-    atomic::write(&results.join(paths[0]), &expected[paths[0]][..1000]).expect("written");
+    disk::write(&results.join(paths[0]), &expected[paths[0]][..1000]).expect("written");
     std::fs::remove_file(results.join(paths[4])).expect("removed");
     std::fs::copy(results.join(paths[3]), results.join(paths[9])).expect("copied");
     run(&place, &[]);
@@ -152,7 +152,7 @@ fn a_table_that_is_wrong_about_a_trained_checkpoint_is_caught() {
     let table = format!(
         "| Checkpoint | KL_BETA | epoch | phase |\n|---|---|---|---|\n| {said_so} | 0.15 | 2 | grpo |\n| {not_so} | 0.15 | 2 | grpo |\n"
     );
-    atomic::write(&place.dir.path().join("table.md"), table.as_bytes()).expect("written");
+    disk::write(&place.dir.path().join("table.md"), table.as_bytes()).expect("written");
     let found = json_of(&place, &["ckpt", "verify", "table.md", "--json"], 1);
     assert_eq!(
         found["disagreements"],
@@ -223,7 +223,7 @@ fn a_results_directory_of_a_real_run_is_checked_against_itself() {
     let mut bytes = std::fs::read(&file).expect("a checkpoint");
     let middle = bytes.len() - 1000;
     bytes[middle] ^= 1;
-    atomic::write(&file, &bytes).expect("written");
+    disk::write(&file, &bytes).expect("written");
     let text = sweep(&place, &["ckpt", "verify", "results/small"], 1);
     let name = file.strip_prefix(place.results("small")).expect("below").display().to_string();
     let rows: Vec<&str> = text.lines().filter(|line| line.contains(&name)).collect();

@@ -88,7 +88,7 @@ fn a_sweep_file_is_checked_with_its_evaluation() {
          [eval]\nlogged = \"{data}/eval_logged.jsonl\"\nshots = [1, 2]\nscore = \"vqa_correct\"\n"
     );
     let path = directory.path().join("t.toml");
-    sweep::store::atomic::write(&path, text.as_bytes()).expect("written");
+    sweep::disk::write(&path, text.as_bytes()).expect("written");
     let path = path.display().to_string();
     let output = check(&[&path]);
     let (stdout, stderr) = texts(&output);
@@ -136,7 +136,7 @@ fn mostly_wrong(directory: &Path) -> String {
     };
     let text = format!("{{{}}}", [group(1, 0), group(2, 1), group(3, 0), group(4, 0)].join(","));
     let path = directory.join("rl.json");
-    sweep::store::atomic::write(Path::new(&path), text.as_bytes()).expect("written");
+    sweep::disk::write(Path::new(&path), text.as_bytes()).expect("written");
     path.display().to_string()
 }
 
@@ -166,7 +166,7 @@ fn unusable_data_exit_1_and_unreadable_files_exit_2() {
     let directory = tempfile::tempdir().expect("a directory");
     let cut = directory.path().join("cut.json");
     let text = fs_err::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(FACTQA)).expect("readable");
-    sweep::store::atomic::write(&cut, &text[..text.len() / 2]).expect("written");
+    sweep::disk::write(&cut, &text[..text.len() / 2]).expect("written");
     let output = check(&[&cut.display().to_string()]);
     let (stdout, stderr) = texts(&output);
     assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""));

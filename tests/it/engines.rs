@@ -5,7 +5,7 @@
 //! on that unit's size, every gradient behind it is rounding noise, and Adam makes full steps of noise.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use sweep::data::{Embeddings, Group, Trajectory};
 use sweep::learn::*;
@@ -13,9 +13,14 @@ use sweep::plan::{GrpoParams, RceParams};
 use sweep::spec::*;
 use sweep::store::EpochMetrics;
 
-/// Where the tensor program runs: burn's CPU backend, or the GPU (a GPU in software is enough) where the tests are
-/// built for one.
-pub const PROGRAM: Device = if cfg!(feature = "wgpu") { Device::Wgpu } else { Device::Flex };
+/// Where the GPU's program runs: burn's CPU backend, or the GPU (a GPU in software is enough) where the tests are built
+/// for one; `SWEEP_TEST_DEVICE` names another. With `SWEEP_KERNELS=off` burn's operators run there, not the kernels.
+pub static PROGRAM: LazyLock<Device> = LazyLock::new(|| {
+    let usual = if cfg!(feature = "wgpu") { Device::Wgpu } else { Device::Flex };
+    let wanted = std::env::var("SWEEP_TEST_DEVICE").ok();
+    let resolve = |name: String| name.parse::<DeviceRequest>().and_then(DeviceRequest::resolve);
+    wanted.map_or(usual, |name| resolve(name).expect("SWEEP_TEST_DEVICE names a device of this machine"))
+});
 
 /// Length of a trajectory.
 const LENGTH: usize = 3;
@@ -187,7 +192,7 @@ impl World {
 
     /// Runs `jobs` on both engines and compares everything they report.
     fn both(&self, jobs: &[MemberJob]) -> BTreeMap<usize, Outcome> {
-        let (host, stacked) = (self.run(Device::Cpu, jobs), self.run(PROGRAM, jobs));
+        let (host, stacked) = (self.run(Device::Cpu, jobs), self.run(*PROGRAM, jobs));
         assert_eq!(host.keys().collect::<Vec<_>>(), stacked.keys().collect::<Vec<_>>());
         for (id, want) in &host {
             self.compare(*id, want, &stacked[id]);
@@ -205,7 +210,7 @@ impl World {
         }
         for (want, got) in want.metrics.iter().zip(&got.metrics) {
             let at = format!("member {id} epoch {} val_loss", want.epoch);
-            near(&at, got.val_loss.unwrap(), want.val_loss.unwrap(), 2e-5);
+            near(&at, *got.val_loss.unwrap(), *want.val_loss.unwrap(), 2e-5);
         }
         let (Some(want_end), Some(got_end)) = (&want.progress, &got.progress) else { return };
         assert_eq!(want_end.state.steps, got_end.state.steps);
@@ -370,7 +375,7 @@ fn a_diverging_member_leaves_the_others_as_they_are() {
     let world = World::usual(&[], 6);
     let start = world.weights(1);
     let broken = Arc::new(vec![f32::NAN; world.layout.total]);
-    for device in [Device::Cpu, PROGRAM] {
+    for device in [Device::Cpu, *PROGRAM] {
         let good = || vec![world.grpo(0, &start, |_| ()), world.grpo(1, &start, |p| p.seed = 2)];
         let alone = world.run(device, &good());
         let mut jobs = good();
@@ -391,10 +396,10 @@ fn a_diverging_member_leaves_the_others_as_they_are() {
 fn a_resumed_run_equals_an_uninterrupted_one() {
     let world = World::usual(&[], 6);
     let start = world.weights(1);
-    let whole = world.run(PROGRAM, &[world.grpo(0, &start, |p| p.kl_target = Some([0.01, 0.1]))]);
+    let whole = world.run(*PROGRAM, &[world.grpo(0, &start, |p| p.kl_target = Some([0.01, 0.1]))]);
     let first = MemberJob { last_epoch: 1, ..world.grpo(0, &start, |p| p.kl_target = Some([0.01, 0.1])) };
-    let progress = world.run(PROGRAM, std::slice::from_ref(&first)).remove(&0).unwrap().progress;
-    let rest = world.run(PROGRAM, &[MemberJob { last_epoch: 2, progress, ..first }]);
+    let progress = world.run(*PROGRAM, std::slice::from_ref(&first)).remove(&0).unwrap().progress;
+    let rest = world.run(*PROGRAM, &[MemberJob { last_epoch: 2, progress, ..first }]);
     assert_eq!(rest[&0].parameters, whole[&0].parameters);
     assert_eq!(rest[&0].metrics[0].beta, whole[&0].metrics[1].beta);
 }
@@ -404,9 +409,9 @@ fn a_member_alone_equals_the_same_member_in_a_cohort() {
     let world = World::usual(&BACKBONE, 6);
     let start = world.weights(1);
     let jobs: Vec<MemberJob> = (0..4).map(|id| world.grpo(id, &start, |p| p.seed = id as u64 % 3)).collect();
-    let together = world.run(PROGRAM, &jobs);
+    let together = world.run(*PROGRAM, &jobs);
     for (id, job) in jobs.into_iter().enumerate() {
-        let alone = world.run(PROGRAM, &[job]);
+        let alone = world.run(*PROGRAM, &[job]);
         world.compare(id, &alone[&id], &together[&id]);
     }
 }
@@ -415,7 +420,7 @@ fn a_member_alone_equals_the_same_member_in_a_cohort() {
 fn a_cancelled_epoch_reports_nothing() {
     let world = World::usual(&[], 4);
     let jobs = [world.grpo(0, &world.weights(1), |_| ())];
-    for device in [Device::Cpu, PROGRAM] {
+    for device in [Device::Cpu, *PROGRAM] {
         let cancel = Cancel::default();
         cancel.raise();
         let mut events = 0;
@@ -434,7 +439,7 @@ fn evaluation_agrees_over_pools_of_different_sizes() {
         let queries: Vec<Query> = world.train.iter().map(Query::of_group).collect();
         let flat = world.weights(3);
         let on = |device| scores_of(device, &world.layout, &flat, &world.embeddings, &queries, 0.1);
-        let (host, stacked) = (on(Device::Cpu), on(PROGRAM));
+        let (host, stacked) = (on(Device::Cpu), on(*PROGRAM));
         assert_eq!(host.len(), 9);
         for (query, (want, got)) in queries.iter().zip(host.iter().zip(&stacked)) {
             assert_eq!((want.len(), got.len()), (query.pool.len(), query.pool.len()));
@@ -442,7 +447,7 @@ fn evaluation_agrees_over_pools_of_different_sizes() {
                 near("score", f64::from(*got), f64::from(*want), 1e-5);
             }
         }
-        assert!(on(PROGRAM) == stacked, "the same scores twice");
+        assert!(on(*PROGRAM) == stacked, "the same scores twice");
     }
 }
 
@@ -450,7 +455,7 @@ fn evaluation_agrees_over_pools_of_different_sizes() {
 fn everything_frozen_leaves_every_parameter() {
     let world = World::usual(&[&BACKBONE as &[ParamGroup], &HEAD].concat(), 4);
     let start = world.weights(1);
-    for device in [Device::Cpu, PROGRAM] {
+    for device in [Device::Cpu, *PROGRAM] {
         let outcome = world.run(device, &[world.grpo(0, &start, |_| ())]);
         assert_eq!(outcome[&0].parameters, *start);
     }

@@ -17,7 +17,7 @@ fn undisturbed() -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
 
 fn overwrite(path: &Path, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     let bytes = std::fs::read(path).expect("it is there");
-    sweep::store::atomic::write(path, &change(bytes)).expect("it can be written");
+    sweep::disk::write(path, &change(bytes)).expect("it can be written");
 }
 
 /// A small file system of its own; `None` (and a message) where none can be mounted.

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sweep::disk;
+use sweep::finite::Finite;
 use sweep::spec::{
     DataParams, EvalParams, FreezeSet, ModelParams, ParamGroup, Point, PointConfig, RewardParams, ScoreField,
     TrainParams,
 };
 use sweep::store::{
     EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
-    ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults, atomic, metrics_csv, selections_jsonl,
+    ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults, metrics_csv, selections_jsonl,
 };
 
 /// A sweep without points: `eval` with shots 1 to 4 on all queries, no axes.
@@ -31,10 +33,16 @@ pub fn sweep(name: &str) -> SweepResults {
         health: Some(SignalHealth {
             groups: 300,
             flat_groups: 40,
-            mean_range: 0.8,
+            mean_range: finite(0.8),
             distinct: BTreeMap::from([(1, 40), (2, 200), (3, 60)]),
         }),
+        leaks: sweep::store::Leaks::default(),
     }
+}
+
+/// `value`, which is finite.
+pub fn finite(value: f64) -> Finite {
+    Finite::new(value).expect("a number")
 }
 
 /// A configuration with every default.
@@ -91,12 +99,14 @@ pub fn backbone() -> Value {
 }
 
 /// Relative movement per group.
-pub fn movement(frozen: bool, size: f64) -> BTreeMap<String, f64> {
-    let mut movement: BTreeMap<String, f64> = ParamGroup::ALL
+pub fn movement(frozen: bool, size: f64) -> BTreeMap<String, Finite> {
+    let mut movement: BTreeMap<String, Finite> = ParamGroup::ALL
         .into_iter()
-        .map(|group| (group.name().to_owned(), if frozen && group.is_backbone() { 0.0 } else { size }))
+        .map(|group| {
+            (group.name().to_owned(), finite(if frozen && group.is_backbone() { 0.0 } else { size }))
+        })
         .collect();
-    movement.insert("all".to_owned(), size);
+    movement.insert("all".to_owned(), finite(size));
     movement
 }
 
@@ -105,29 +115,29 @@ pub fn epochs(config: &PointConfig, rce: u32) -> Vec<EpochMetrics> {
     let warm_up = (1..=rce).map(|epoch| EpochMetrics {
         phase: "rce".to_owned(),
         epoch,
-        train_loss: 8.0 - 0.4 * f64::from(epoch),
-        val_loss: Some(7.9 - 0.2 * f64::from(epoch)),
-        temperature: Some(2.0 - 0.5 * f64::from(epoch)),
-        grad_norm: 1.5,
-        seconds: 0.25,
+        train_loss: finite(8.0 - 0.4 * f64::from(epoch)),
+        val_loss: Finite::new(7.9 - 0.2 * f64::from(epoch)),
+        temperature: Finite::new(2.0 - 0.5 * f64::from(epoch)),
+        grad_norm: finite(1.5),
+        seconds: finite(0.25),
         ..EpochMetrics::default()
     });
     let beta = config.train.kl_beta;
     let grpo = (1..=config.train.grpo_epochs.max(1)).map(|epoch| EpochMetrics {
         phase: "grpo".to_owned(),
         epoch,
-        train_loss: -0.02 * f64::from(epoch),
-        ppo_loss: Some(-0.03 * f64::from(epoch)),
-        kl: Some(0.01 * f64::from(epoch) * (config.train.grpo_lr / 5e-6) * (0.15 / beta)),
-        mean_ratio: Some(1.0 + 0.01 * f64::from(epoch)),
-        advantage_mean: Some(0.0),
-        advantage_std: Some(0.9),
-        advantage_max: Some(1.15),
-        beta: Some(beta),
-        val_loss: Some(7.4 + 0.03 * f64::from(epoch) * f64::from(epoch - 1)),
-        grad_norm: 2.5,
-        seconds: 0.25,
-        clipped_share: Some(0.8),
+        train_loss: finite(-0.02 * f64::from(epoch)),
+        ppo_loss: Finite::new(-0.03 * f64::from(epoch)),
+        kl: Finite::new(0.01 * f64::from(epoch) * (config.train.grpo_lr / 5e-6) * (0.15 / beta)),
+        mean_ratio: Finite::new(1.0 + 0.01 * f64::from(epoch)),
+        advantage_mean: Finite::new(0.0),
+        advantage_std: Finite::new(0.9),
+        advantage_max: Finite::new(1.15),
+        beta: Finite::new(beta),
+        val_loss: Finite::new(7.4 + 0.03 * f64::from(epoch) * f64::from(epoch - 1)),
+        grad_norm: finite(2.5),
+        seconds: finite(0.25),
+        clipped_share: Finite::new(0.8),
         ..EpochMetrics::default()
     });
     warm_up.chain(grpo).collect()
@@ -150,12 +160,13 @@ pub fn score_sums(point: &mut PointResult, queries: u64, sums: &[(usize, f64)], 
 /// One line of `selections.jsonl`.
 pub fn line(query: u64, shot: usize, score: f64, choice: u32) -> QueryScore {
     let selection = (0..shot as u32).map(|step| (choice * 7 + step + query as u32 % 5) % 64).collect();
-    QueryScore { query_id: 1000 + query, shot, selection, trajectory: choice as usize, score, log_prob: -3.5 }
+    let (score, log_prob) = (finite(score), finite(-3.5));
+    QueryScore { query_id: 1000 + query, shot, selection, trajectory: choice as usize, score, log_prob }
 }
 
 /// A reference policy with one score for all queries.
 pub fn reference(name: &str, queries: usize, shots: &[usize], score: f64) -> ReferenceResult {
-    let scores = shots.iter().map(|shot| (*shot, vec![score; queries])).collect();
+    let scores = shots.iter().map(|shot| (*shot, vec![finite(score); queries])).collect();
     ReferenceResult { name: name.to_owned(), scores }
 }
 
@@ -271,6 +282,7 @@ pub fn write(results: &SweepResults, root: &Path) -> PathBuf {
         export: Vec::new(),
         inputs: BTreeMap::from([("data.trajectories".to_owned(), "ab12".to_owned())]),
         health: results.health.clone(),
+        leaks: results.leaks.clone(),
         provenance: BTreeMap::from([("device".to_owned(), "cpu".to_owned())]),
     };
     json_file(&dir.join("resolved.json"), &resolved);
@@ -288,8 +300,8 @@ pub fn write(results: &SweepResults, root: &Path) -> PathBuf {
 pub fn write_point(dir: &Path, point: &PointResult) {
     let place = dir.join("points").join(&point.name);
     let lines = point.scores.values().flatten();
-    atomic::write(&place.join("selections.jsonl"), &selections_jsonl(lines)).expect("written");
-    atomic::write(&place.join("metrics.csv"), &metrics_csv(&point.metrics)).expect("written");
+    disk::write(&place.join("selections.jsonl"), &selections_jsonl(lines)).expect("written");
+    disk::write(&place.join("metrics.csv"), &metrics_csv(&point.metrics)).expect("written");
     let record = PointRecord {
         format: FORMAT,
         name: point.name.clone(),
@@ -303,11 +315,12 @@ pub fn write_point(dir: &Path, point: &PointResult) {
         total: point.total,
         movement: point.movement.clone(),
         checkpoint: point.checkpoint.clone(),
+        unknown: serde_json::Map::new(),
     };
     json_file(&place.join("point.json"), &record);
 }
 
 fn json_file(path: &Path, value: &impl serde::Serialize) {
     let bytes = serde_json::to_vec_pretty(value).expect("records serialize");
-    atomic::write(path, &bytes).expect("written");
+    disk::write(path, &bytes).expect("written");
 }

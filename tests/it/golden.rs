@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 use sweep::data::{Embeddings, Group, Trajectory};
@@ -259,10 +259,10 @@ fn compare_run(
         assert_eq!(epoch.phase, want["phase"].as_str().unwrap());
         assert_eq!(u64::from(epoch.epoch), want["epoch"].as_u64().unwrap() + 1);
         let loss = want.get("rce_loss").or(want.get("grpo_loss")).unwrap().as_f64().unwrap();
-        close(&at("loss"), epoch.train_loss, loss, limits.epoch, limits.relative);
+        close(&at("loss"), *epoch.train_loss, loss, limits.epoch, limits.relative);
         close(
             &at("val"),
-            epoch.val_loss.unwrap(),
+            *epoch.val_loss.unwrap(),
             want["val_loss"].as_f64().unwrap(),
             limits.val_loss,
             false,
@@ -277,7 +277,7 @@ fn compare_run(
             ("beta", epoch.beta),
         ] {
             if let Some(want) = want.get(name).and_then(Value::as_f64) {
-                close(&at(name), got.unwrap(), want, limits.epoch, limits.relative);
+                close(&at(name), *got.unwrap(), want, limits.epoch, limits.relative);
             }
         }
     }
@@ -335,13 +335,13 @@ const TIGHT: Limits =
     Limits { step_loss: 1e-5, relative: false, epoch: 1e-5, val_loss: 1e-5, weights: 2e-5, grad_norm: 1e-4 };
 
 /// Both engines: the CPU's own kernels, and the tensor program.
-const ENGINES: [Device; 2] = [Device::Cpu, crate::engines::PROGRAM];
+static ENGINES: LazyLock<[Device; 2]> = LazyLock::new(|| [Device::Cpu, *crate::engines::PROGRAM]);
 
 #[test]
 fn run_a_rce() {
     let world = World::load();
     let none = FreezeSet::default();
-    for device in ENGINES {
+    for device in *ENGINES {
         let job = world.job(rce(2, RewardForm::Raw), &world.init, &world.init, 2);
         let outcome = world.train(device, &none, job);
         compare_run(&world, ("a", device), &outcome, &TIGHT);
@@ -353,7 +353,7 @@ fn run_a_rce() {
 fn run_b_grpo_with_a_frozen_backbone() {
     let world = World::load();
     let freeze = backbone();
-    for device in ENGINES {
+    for device in *ENGINES {
         let job = world.job(grpo(5e-6, 0.15, false, &freeze), &world.init, &world.init, 3);
         compare_run(&world, ("b", device), &world.train(device, &freeze, job), &TIGHT);
     }
@@ -363,7 +363,7 @@ fn run_b_grpo_with_a_frozen_backbone() {
 fn run_c_grpo() {
     let world = World::load();
     let none = FreezeSet::default();
-    for device in ENGINES {
+    for device in *ENGINES {
         let job = world.job(grpo(5e-6, 0.15, false, &none), &world.init, &world.init, 3);
         let outcome = world.train(device, &none, job);
         compare_run(&world, ("c", device), &outcome, &TIGHT);
@@ -383,7 +383,7 @@ fn run_d_grpo_far_outside_the_clip_range() {
         weights: 5e-4,
         grad_norm: 2e-3,
     };
-    for device in ENGINES {
+    for device in *ENGINES {
         let job = world.job(grpo(1e-3, 0.05, false, &none), &world.init, &world.init, 3);
         compare_run(&world, ("d", device), &world.train(device, &none, job), &limits);
     }
@@ -401,7 +401,7 @@ fn run_e_rce_then_grpo_with_adaptive_kl_against_the_initial_model() {
         weights: 2e-5,
         grad_norm: 1e-2,
     };
-    for device in ENGINES {
+    for device in *ENGINES {
         let warm_up = world.job(rce(1, RewardForm::Normalized), &world.init, &world.init, 1);
         let mut outcome = world.train(device, &none, warm_up);
         let warm = Arc::new(std::mem::take(&mut outcome.0));

@@ -8,6 +8,7 @@ use sweep::report::{MatrixOptions, matrix};
 use sweep::store::SweepResults;
 
 use crate::sandbox::{SMALL, Sandbox, repository, texts};
+use crate::sweeps::Running;
 
 /// The bytes that are a point's result: its checkpoint, its selections and its scores.
 fn results_of(sandbox: &Sandbox, dir: &str, point: &str) -> Vec<Vec<u8>> {
@@ -217,13 +218,10 @@ fn a_reader_that_goes_away_is_no_error() {
     let sandbox = Sandbox::new();
     let quick = repository("sweeps/quick.toml").display().to_string();
     for arguments in [&["plan", &quick][..], &["run", &quick], &["schema"], &["completions", "zsh"]] {
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_sweep"))
-            .current_dir(sandbox.path())
-            .args(arguments)
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sweep"));
+        command.current_dir(sandbox.path()).args(arguments);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = Running::spawn(&mut command).expect("it starts");
         drop(child.stdout.take());
         let output = child.wait_with_output().expect("it ends");
         let (_, stderr) = texts(&output);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sweep::store::fault::Passage;
+use sweep::disk::fault::Passage;
 
 use crate::sweeps::{Place, assert_same, facts, said, was_killed};
 

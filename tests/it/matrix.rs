@@ -1,6 +1,7 @@
 //! The results matrix: what its numbers say, and that they are the same wherever they are computed.
 
 use serde_json::json;
+use sweep::finite::Finite;
 use sweep::report::{
     Detail, LayoutOptions, Matrix, MatrixOptions, RowStatus, Screen, Verdict, layout, matrix,
 };
@@ -22,7 +23,7 @@ pub fn lab_table() -> SweepResults {
         fixture::score_sums(&mut point, 200, &sums(shots), choice);
         for lines in point.scores.values_mut() {
             let shift = if choice == 1 { 9 } else { 0 };
-            let scores: Vec<f64> = lines.iter().map(|line| line.score).collect();
+            let scores: Vec<Finite> = lines.iter().map(|line| line.score).collect();
             for (place, line) in lines.iter_mut().enumerate() {
                 line.score = scores[(place + shift) % 200];
             }
@@ -199,11 +200,11 @@ fn damaged_results_are_named() {
     assert!(missing.contains("resolved.json") && missing.contains("hint:"), "{missing}");
     let dir = fixture::write(&lab_table(), root.path());
     let selections = dir.join("points/kl0.15-frozen/selections.jsonl");
-    sweep::store::atomic::write(&selections, b"{\"query_id\": 1}\n").expect("written");
+    sweep::disk::write(&selections, b"{\"query_id\": 1}\n").expect("written");
     let damaged = SweepResults::read(&dir).expect_err("damaged").to_string();
     assert!(damaged.contains("selections.jsonl") && damaged.contains("line 1"), "{damaged}");
     let resolved = dir.join("resolved.json");
-    sweep::store::atomic::write(&resolved, b"{\"format\": 99}").expect("written");
+    sweep::disk::write(&resolved, b"{\"format\": 99}").expect("written");
     let newer = SweepResults::read(&dir).expect_err("newer").to_string();
     assert!(newer.contains("format 99"), "{newer}");
 }
@@ -213,7 +214,7 @@ fn points_that_hardly_moved_say_why() {
     let mut results = lab_table();
     results.points[0].movement = fixture::movement(true, 0.0001);
     let last = results.points[0].metrics.last_mut().expect("an epoch");
-    last.ppo_loss = Some(-0.001);
+    last.ppo_loss = Finite::new(-0.001);
     let text = computed(&results).to_markdown();
     assert!(
         text.contains(
@@ -226,7 +227,8 @@ fn points_that_hardly_moved_say_why() {
         assert!(!text.contains(cause), "{text}");
     }
     let last = results.points[0].metrics.last_mut().expect("an epoch");
-    (last.ppo_loss, last.advantage_std, last.clipped_share) = (Some(-1.0), Some(0.04), Some(0.95));
+    (last.ppo_loss, last.advantage_std, last.clipped_share) =
+        (Finite::new(-1.0), Finite::new(0.04), Finite::new(0.95));
     let text = computed(&results).to_markdown();
     assert!(text.contains("advantages hardly differ (standard deviation 0.040)"), "{text}");
     assert!(text.contains("95 % of the gradients were clipped"), "{text}");
@@ -234,7 +236,7 @@ fn points_that_hardly_moved_say_why() {
     // Large enough steps, and nothing else to blame.
     results.points[0].config.train.grpo_lr = 1e-3;
     let last = results.points[0].metrics.last_mut().expect("an epoch");
-    (last.advantage_std, last.clipped_share) = (Some(0.9), Some(0.5));
+    (last.advantage_std, last.clipped_share) = (Finite::new(0.9), Finite::new(0.5));
     let text = computed(&results).to_markdown();
     assert!(text.contains("no cause visible in its metrics"), "{text}");
 }

@@ -199,6 +199,11 @@ fn where_results_come_from_is_written_down_and_checkpoints_do_not_depend_on_it()
     let file = std::fs::read(place.dir.path().join("small.toml")).expect("the sweep file");
     assert_eq!(fact("sweep_file_hash"), blake3::hash(&file).to_hex().as_str());
     assert_eq!(fact("device"), "cpu,cpu");
+    // What it is called is asked of the system, where that tells.
+    if let Some(model) = cpu_model() {
+        assert!(fact("hardware").starts_with(&model), "{}", fact("hardware"));
+        assert_eq!(fact("hardware").matches(&model).count(), 1, "one processor is named once");
+    }
     assert!(!fact("host").is_empty() && fact("started").parse::<u64>().is_ok());
     let log = sweep::store::read_events(&sweep::store::SweepDir::at(&results));
     assert!(
@@ -220,4 +225,11 @@ fn where_results_come_from_is_written_down_and_checkpoints_do_not_depend_on_it()
         assert_eq!(facts.device.as_deref(), Some("cpu"));
         assert!(facts.burn.is_some_and(|burn| burn.starts_with("0.21")));
     }
+}
+
+/// The model of this machine's processor, as Linux tells it.
+fn cpu_model() -> Option<String> {
+    let facts = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = facts.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
 }

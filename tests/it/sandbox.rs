@@ -5,7 +5,7 @@ use std::process::Output;
 
 use assert_cmd::Command;
 use serde_json::Value;
-use sweep::store::atomic;
+use sweep::disk;
 
 /// A small, fast sweep on FactQA; tests add `[grid]` and change what they are about.
 pub const SMALL: &str = "[model]\nhidden = 32\n[train]\nrce_epochs = 1\ngrpo_lr = 1e-3\n";
@@ -42,7 +42,7 @@ impl Sandbox {
     }
 
     pub fn write(&self, name: &str, bytes: &[u8]) {
-        atomic::write(&self.path().join(name), bytes).expect("written");
+        disk::write(&self.path().join(name), bytes).expect("written");
     }
 
     pub fn read(&self, name: &str) -> Vec<u8> {

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sweep::store::atomic;
+use sweep::disk;
 
 use crate::sweeps::{Place, assert_same, events, facts, said, wait_for};
 
@@ -40,7 +40,7 @@ impl Cluster {
         for name in ["state", "spool", "log"] {
             std::fs::create_dir(dir.join(name)).expect("a directory");
         }
-        atomic::write(&cluster.configuration(), cluster.text().as_bytes()).expect("written");
+        disk::write(&cluster.configuration(), cluster.text().as_bytes()).expect("written");
         let start = |daemon: &str, arguments: &[&str]| {
             let output =
                 cluster.command(daemon).arg("-f").arg(cluster.configuration()).args(arguments).output();

@@ -1,10 +1,11 @@
 //! Small sweeps run by the real binary, each in a directory of its own.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use sweep::store::atomic;
+use sweep::disk;
 
 /// Five points: two warm-ups (one per seed) and a grid of GRPO runs with several stops.
 const SMALL: &str = r#"
@@ -53,7 +54,7 @@ impl Place {
             assert!(text.contains(old), "{old}");
             text = text.replace(old, new);
         }
-        atomic::write(&self.dir.path().join(file), text.as_bytes()).expect("it can be written");
+        disk::write(&self.dir.path().join(file), text.as_bytes()).expect("it can be written");
     }
 
     /// Where results go.
@@ -90,10 +91,48 @@ impl Place {
     }
 
     /// Starts with `arguments` and a fault, output piped.
-    pub fn start(&self, arguments: &[&str], fault: &str) -> Child {
+    pub fn start(&self, arguments: &[&str], fault: &str) -> Running {
         let mut command = self.command();
         command.args(arguments).env("SWEEP_FAULT", fault);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+        Running::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped())).expect("it starts")
+    }
+}
+
+/// A process that a test has started: where the test ends early, it ends too.
+pub struct Running(Option<Child>);
+
+impl Running {
+    /// Starts it.
+    pub fn spawn(command: &mut Command) -> std::io::Result<Self> {
+        Ok(Self(Some(command.spawn()?)))
+    }
+
+    /// To its end, with what it printed.
+    pub fn wait_with_output(mut self) -> std::io::Result<Output> {
+        self.0.take().expect("it is taken here alone").wait_with_output()
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.0.as_ref().expect("nobody has waited for it")
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().expect("nobody has waited for it")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -165,4 +204,17 @@ pub fn wait_for(ready: impl Fn() -> bool) {
 pub fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
     assert!(status.expect("kill").success());
+}
+
+#[test]
+fn what_a_test_has_started_ends_with_it() {
+    let place = Place::new();
+    let child = std::cell::Cell::new(0);
+    let panics = || {
+        let run = place.start(&[], "step:50:hang");
+        child.set(run.id());
+        panic!("as a failing test does");
+    };
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+    assert!(!Path::new("/proc").join(child.get().to_string()).exists());
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Output;
 
 use assert_cmd::Command;
+use sweep::disk;
 use sweep::report::{MatrixOptions, Row, RowStatus, matrix};
-use sweep::store::{SweepResults, atomic};
+use sweep::store::SweepResults;
 
 use crate::fixture;
 use crate::matrix::lab_table;
@@ -36,7 +37,7 @@ pub fn lab(root: &Path) {
 pub fn finish(results: &SweepResults, root: &Path) {
     let dir = fixture::write(results, root);
     for (name, bytes) in matrix(results, &MatrixOptions::default()).files() {
-        atomic::write(&dir.join(name), &bytes).expect("written");
+        disk::write(&dir.join(name), &bytes).expect("written");
     }
 }
 
@@ -88,7 +89,7 @@ fn the_stored_matrix_and_the_results_give_the_same_table() {
     std::fs::remove_file(root.path().join("lab/matrix.csv")).expect("removed");
     assert_eq!(stdout(&["table", "lab", "--format", "csv"], root.path()), stored);
     // With nothing but the matrix, as in a repository that keeps only the matrices.
-    atomic::write(&root.path().join("lab/matrix.csv"), stored.as_bytes()).expect("written");
+    disk::write(&root.path().join("lab/matrix.csv"), stored.as_bytes()).expect("written");
     std::fs::remove_dir_all(root.path().join("lab/points")).expect("removed");
     std::fs::remove_file(root.path().join("lab/resolved.json")).expect("removed");
     assert_eq!(stdout(&["table", "lab", "--format", "csv"], root.path()), stored);
@@ -111,13 +112,13 @@ fn checked_tables_catch_a_changed_digit_and_write_mends_it() {
     lab(root.path());
     let file = root.path().join("NOTES.md");
     let text = "# Notes\n\n<!-- sweep: table lab --best 2 -->\n<!-- /sweep -->\n\nend\n";
-    atomic::write(&file, text.as_bytes()).expect("written");
+    disk::write(&file, text.as_bytes()).expect("written");
     assert_eq!(sweep(&["table", "--check", "NOTES.md"], root.path()).status.code(), Some(1));
     assert_eq!(sweep(&["table", "--write", "NOTES.md"], root.path()).status.code(), Some(0));
     assert_eq!(sweep(&["table", "--check", "NOTES.md"], root.path()).status.code(), Some(0));
     let written = std::fs::read_to_string(&file).expect("readable");
     assert!(written.contains("| **58.8** |") && written.ends_with("<!-- /sweep -->\n\nend\n"), "{written}");
-    atomic::write(&file, written.replacen("58.8", "58.9", 1).as_bytes()).expect("written");
+    disk::write(&file, written.replacen("58.8", "58.9", 1).as_bytes()).expect("written");
     let output = sweep(&["table", "--check", "NOTES.md"], root.path());
     let said = String::from_utf8(output.stdout).expect("utf-8");
     assert_eq!(output.status.code(), Some(1));
@@ -216,16 +217,16 @@ fn ten_thousand_points_are_read_in_under_a_second() {
     found.points = (0..10_000)
         .map(|index| Row { name: format!("point-{index}"), status: RowStatus::Done, ..row.clone() })
         .collect();
-    atomic::write(&root.path().join("large/matrix.csv"), &found.to_csv()).expect("written");
+    disk::write(&root.path().join("large/matrix.csv"), &found.to_csv()).expect("written");
     let record = root.path().join("large/resolved.json");
-    atomic::write(&record, b"{}").expect("written");
+    disk::write(&record, b"{}").expect("written");
     for index in 0..10_000 {
         let point = root.path().join(format!("large/points/point-{index}"));
         std::fs::create_dir_all(&point).expect("made");
         std::fs::hard_link(&record, point.join("point.json")).expect("linked");
     }
     std::thread::sleep(std::time::Duration::from_millis(20));
-    atomic::write(&root.path().join("large/matrix.csv"), &found.to_csv()).expect("written");
+    disk::write(&root.path().join("large/matrix.csv"), &found.to_csv()).expect("written");
     let start = std::time::Instant::now();
     let text = stdout(&["table", "large", "--best", "5", "--points"], root.path());
     let elapsed = start.elapsed();

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::sandbox::{SMALL, Sandbox, repository, texts};
+use crate::sweeps::Running;
 
 const GRID: &str = "[grid]\nkl_beta = [0.1, 0.2]\ngrpo_epochs = [1, 2]\nfreeze = [[\"backbone\"], []]\n";
 
@@ -126,13 +127,10 @@ fn the_status_follows_a_run() {
     let sandbox = Sandbox::new();
     let grid = "grpo_epochs = 400\n[grid]\nkl_beta = [0.1, 0.2]\n";
     let file = sandbox.factqa("long", &format!("{SMALL}{grid}"));
-    let mut run = std::process::Command::new(env!("CARGO_BIN_EXE_sweep"))
-        .current_dir(sandbox.path())
-        .args(["run", &file])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("it starts");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sweep"));
+    command.current_dir(sandbox.path()).args(["run", &file]);
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut run = Running::spawn(&mut command).expect("it starts");
     let began = std::time::Instant::now();
     let training = loop {
         assert!(began.elapsed().as_secs() < 120, "no epoch in two minutes");
@@ -167,13 +165,10 @@ fn two_hundred_looks_at_a_run_are_all_valid_and_disturb_nothing() {
     let file = sandbox.factqa("seen", &format!("{SMALL}{grid}"));
     sandbox.ok(&["run", &file, "--out", "unseen"]);
     let start = |arguments: &[&str]| {
-        std::process::Command::new(env!("CARGO_BIN_EXE_sweep"))
-            .current_dir(sandbox.path())
-            .args(arguments)
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("it starts")
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sweep"));
+        command.current_dir(sandbox.path()).args(arguments);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+        Running::spawn(&mut command).expect("it starts")
     };
     let mut run = start(&["run", &file, "--out", "seen"]);
     while !sandbox.path().join("seen/seen/resolved.json").is_file() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sweep::store::{Status, Training};
 
-use crate::sweeps::{Place, assert_same, events, facts, said, wait_for};
+use crate::sweeps::{Place, Running, assert_same, events, facts, said, wait_for};
 
 /// Enough stages for two workers to be busy for a moment.
 const WIDER: [(&str, &str); 2] = [
@@ -197,7 +197,7 @@ fn a_task_that_can_finish_no_epoch_does_not_ask_for_more_time() {
         command.current_dir(place.dir.path()).args(["worker", "results/small", "--device", "cpu"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let before = events(&place.results("small"), "cohort_started");
-        let child = command.spawn().expect("it starts");
+        let child = Running::spawn(&mut command).expect("it starts");
         wait_for(|| {
             let seen = |kind| events(&place.results("small"), kind);
             seen("cohort_started") > before && seen("epoch_done") >= epochs
@@ -212,4 +212,29 @@ fn a_task_that_can_finish_no_epoch_does_not_ask_for_more_time() {
     assert!(text.contains("before one epoch was finished: not put back into the queue\nhint: "), "{text}");
     let (code, text) = signalled(&[("grpo_epochs = [1, 2]", "grpo_epochs = [1, 5000]")], 1);
     assert_eq!(code, Some(5), "{text}");
+}
+
+/// A stage that has failed for good before the time limit is not tried again by the job that goes on.
+#[test]
+fn a_job_that_goes_on_knows_what_has_failed() {
+    let place = Place::with(&[("grpo_epochs = [1, 2]", "grpo_epochs = [1, 200]")]);
+    assert_eq!(place.run(&[], "step:1:kill").status.code(), None);
+    let results = place.results("small");
+    let worker = |fault: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sweep"));
+        command.current_dir(place.dir.path()).args(["worker", "results/small", "--device", "cpu"]);
+        command.args(["--cohort", "1"]).env("SWEEP_FAULT", fault);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::spawn(&mut command).expect("it starts")
+    };
+    let first = worker("step:1:panic");
+    wait_for(|| events(&results, "stage_failed") == 1 && events(&results, "epoch_done") >= 3);
+    kill("USR1", first.id());
+    let (code, text) = said(&first.wait_with_output().expect("it ends"));
+    assert_eq!(code, Some(5), "{text}");
+    let (code, text) = said(&worker("").wait_with_output().expect("it ends"));
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(events(&results, "stage_failed"), 1, "it was tried again: {text}");
+    // Whoever starts it anew means it.
+    assert_eq!(said(&place.run(&[], "")).0, Some(0));
 }

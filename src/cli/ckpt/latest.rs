@@ -15,7 +15,11 @@ pub(super) struct LatestArgs {
 
 pub(super) fn run(args: &LatestArgs) -> anyhow::Result<u8> {
     let directory = args.directory.display();
-    match checkpoint::latest(&args.directory)? {
+    let latest = checkpoint::latest(&args.directory)?;
+    for error in &latest.passed_over {
+        output::note(&format!("warning: passed over: {error}"));
+    }
+    match latest.path {
         Some(path) => {
             output::result(&format!("{}\n", path.display()));
             Ok(0)

@@ -148,6 +148,7 @@ fn origin(facts: &Facts) -> Vec<(&'static str, String)> {
         ("parent", facts.parent.clone()),
         ("reference", facts.reference.clone().filter(|reference| Some(reference) != facts.parent.as_ref())),
         ("written by", facts.version.as_ref().map(|version| written_by(version, facts))),
+        ("taken off", facts.taken_off.as_ref().map(|words| format!("{words} before the parameters' names"))),
         ("dtype", facts.dtype.as_ref().map(|dtype| format!("{dtype} (read as float32)"))),
     ];
     lines.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));

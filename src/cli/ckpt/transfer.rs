@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::checkpoint;
+use crate::cli::deliver::deliver_file;
 use crate::cli::output;
 use crate::spec::ExportFormat;
 
@@ -48,7 +49,7 @@ fn formats() -> impl TypedValueParser<Value = ExportFormat> {
 pub(super) fn export(args: &ExportArgs) -> anyhow::Result<u8> {
     let checkpoint = checkpoint::read(&args.file)?;
     let target = target(&args.file, args.output.as_ref(), args.to.extension(), args.force)?;
-    checkpoint::export(&target, &checkpoint, args.to)?;
+    deliver_file(&target, |place| Ok(checkpoint::export(place, &checkpoint, args.to)?))?;
     output::result(&format!("{}\n", target.display()));
     Ok(0)
 }
@@ -58,7 +59,7 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<u8> {
     let target = target(&args.file, args.output.as_ref(), "safetensors", args.force)?;
     // Our files count epochs from 1, whatever the other one did.
     checkpoint.facts.stored_epoch = None;
-    checkpoint::write(&target, &checkpoint.weights, &checkpoint.facts)?;
+    deliver_file(&target, |place| Ok(checkpoint::write(place, &checkpoint.weights, &checkpoint.facts)?))?;
     output::result(&format!("{}\n", target.display()));
     Ok(0)
 }
@@ -70,7 +71,9 @@ fn target(file: &Path, output: Option<&PathBuf>, extension: &str, force: bool) -
     if same(&target).is_some_and(|target| Some(target) == same(file)) {
         bail!("`{}` would be overwritten by itself\nhint: say where to with -o PATH", file.display());
     }
-    if !force && target.symlink_metadata().is_ok() {
+    // A device or FIFO is written into, not replaced.
+    let file_or_link = |found: &std::fs::Metadata| found.is_file() || found.is_symlink() || found.is_dir();
+    if !force && target.symlink_metadata().is_ok_and(|found| file_or_link(&found)) {
         bail!("`{}` exists\nhint: say where to with -o PATH, or replace it with --force", target.display());
     }
     Ok(target)

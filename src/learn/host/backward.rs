@@ -3,8 +3,9 @@
 //! With one query nearly every weight gradient is an outer product `a b^T`; those are kept as the pair and
 //! never stored as matrices. Only `input_proj` and `cand_proj`, which see all K candidates, have dense ones.
 
-use super::Frozen;
+use super::super::layout::Layout;
 use super::forward::{LayerTrace, Parameters, Trace};
+use super::frozen::Frozen;
 use super::kernels::{
     Operand, add_matvec_transposed, add_outer_sum_squares, add_two_outer, axpy, dot, matmul, matvec,
     multiply, normalized_gradient, sum_squares,
@@ -58,7 +59,7 @@ pub struct Gradients {
 
 impl Gradients {
     /// Buffers for a model of `parameters`' layout with the `frozen` groups.
-    pub fn new(layout: &super::Layout, frozen: &Frozen) -> Self {
+    pub fn new(layout: &Layout, frozen: &Frozen) -> Self {
         let h = layout.shape.hidden;
         let layer = LayerGradients {
             query: vec![0.0; h],

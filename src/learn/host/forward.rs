@@ -6,6 +6,7 @@
 //! which softmax ignores: it takes no part.
 
 use super::super::layout::{LayerOffsets, Layout};
+use super::frozen::Frozen;
 use super::kernels::{dot, matvec, multiply, normalize_rows};
 
 /// Dropout factors of one step; empty slices mean evaluation mode.
@@ -30,7 +31,7 @@ pub struct Parameters<'a> {
     pub own: &'a [f32],
     /// Frozen segments (others unused).
     pub shared: &'a [f32],
-    pub frozen: &'a super::Frozen,
+    pub frozen: &'a Frozen,
 }
 
 impl<'a> Parameters<'a> {

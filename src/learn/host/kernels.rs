@@ -201,7 +201,13 @@ pub fn sum_squares(x: &[f32]) -> f64 {
     for block in x.chunks(1024) {
         total += f64::from(dot_lanes(block, block));
     }
-    total
+    if total.is_finite() { total } else { wide_sum_squares(x) }
+}
+
+/// [`sum_squares`] of numbers whose squares are too large for f32. The gradient of a direction whose vector dropout
+/// has zeroed is divided by 1e-12, and what it is multiplied with afterwards is 0: infinity there would make it NaN.
+fn wide_sum_squares(x: &[f32]) -> f64 {
+    x.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
 }
 
 /// One AdamW step's constants (as in PyTorch): `p *= decay`, then

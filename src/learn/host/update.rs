@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use super::super::layout::Layout;
-use super::Frozen;
 use super::backward::Gradients;
 use super::forward::Trace;
+use super::frozen::Frozen;
 use super::kernels::{AdamW, adamw_dense, adamw_idle, adamw_outer};
 use super::slab::Slices;
 

@@ -16,7 +16,7 @@ use crate::learn::task::{EpochTask, Objective};
 use crate::learn::walks::Walks;
 
 /// Device memory of one chunk.
-const CHUNK_BYTES: usize = 256 << 20;
+pub const CHUNK_BYTES: usize = 256 << 20;
 /// Score of a candidate already chosen.
 const CHOSEN: f32 = -100.0;
 /// Score of a place beyond the end of a pool: its probability is exactly 0.
@@ -121,15 +121,33 @@ impl Chunk {
     }
 }
 
-/// One lane's step on the host.
-struct LaneStep {
+/// What one lane's step reads, on the host.
+pub struct LaneInputs {
+    /// Which training group, and how many candidates it has.
+    pub group: usize,
+    pub count: usize,
     /// Row of the query and, padded to K, of the candidates in the cohort's table.
-    query: i32,
-    pool: Vec<i32>,
-    masks: DropoutMasks,
+    pub query: i32,
+    pub pool: Vec<i32>,
+    /// Padded to K candidates with ones.
+    pub masks: DropoutMasks,
+}
+
+/// The same with labels as burn's operators take them.
+struct LaneStep {
+    inputs: LaneInputs,
     padding: Vec<f32>,
     hot: Vec<f32>,
     fill: Vec<f32>,
+}
+
+impl Plan<'_> {
+    /// AdamW's `lr / (1 - 0.9^t)` and `1 / sqrt(1 - 0.999^t)` at step `step` of the row `row`.
+    pub fn rates(&self, step: usize, row: usize) -> (f32, f32) {
+        let t = (self.taken[row] + step as u64 + 1) as f64;
+        let rate = self.tasks[row].optimizer.lr / (1.0 - 0.9f64.powf(t));
+        (rate as f32, (1.0 / (1.0 - 0.999f64.powf(t)).sqrt()) as f32)
+    }
 }
 
 impl StackedCohort<'_> {
@@ -156,12 +174,12 @@ impl StackedCohort<'_> {
             let shape = [count, lanes, rows, columns];
             (!values.is_empty()).then(|| self.upload(values, shape))
         };
-        let queries: Vec<i32> = steps.iter().map(|step| step.query).collect();
-        let pools: Vec<i32> = steps.iter().flat_map(|step| &step.pool).copied().collect();
+        let queries: Vec<i32> = steps.iter().map(|step| step.inputs.query).collect();
+        let pools: Vec<i32> = steps.iter().flat_map(|step| &step.inputs.pool).copied().collect();
         let width = self.table.dims()[1];
         let queries = self.rows(queries).reshape([count, lanes, 1, width]);
         let candidates = self.rows(pools).reshape([count, lanes, pool, width]);
-        let candidate_mask = quad(|step| &step.masks.candidates, pool, h);
+        let candidate_mask = quad(|step| &step.inputs.masks.candidates, pool, h);
         let hot = quad(|step| &step.hot, labels, pool);
         let fill = quad(|step| &step.fill, labels, pool);
         let empty = || Quad::zeros([count, lanes, labels, pool], &self.device);
@@ -174,8 +192,8 @@ impl StackedCohort<'_> {
             keys: self.keys(plan, &candidates, candidate_mask),
             queries,
             candidates,
-            query_mask: quad(|step| &step.masks.query, 1, h),
-            attention_mask: quad(|step| &step.masks.attention, attention_rows, pool),
+            query_mask: quad(|step| &step.inputs.masks.query, 1, h),
+            attention_mask: quad(|step| &step.inputs.masks.attention, attention_rows, pool),
             padding: self.sizes.ragged.then(|| quad(|step| &step.padding, 1, pool)).flatten(),
             keep: fill.clone().equal_elem(0.0).float(),
             hot,
@@ -189,6 +207,15 @@ impl StackedCohort<'_> {
     }
 
     fn lane_step(&self, plan: &Plan, step: usize, lane: usize) -> LaneStep {
+        let inputs = self.lane_inputs(plan, step, lane);
+        let mut padding = vec![0.0; self.sizes.pool];
+        padding[inputs.count..].fill(BEYOND);
+        let (hot, fill) = self.label_rows(inputs.group, &padding);
+        LaneStep { inputs, padding, hot, fill }
+    }
+
+    /// What step `step` of `plan` reads on lane `lane`.
+    pub(super) fn lane_inputs(&self, plan: &Plan, step: usize, lane: usize) -> LaneInputs {
         let (walk, share) = plan.walks.pairs[lane];
         let (seed, order) = &plan.walks.walks[walk];
         let index = order[step] as usize;
@@ -208,10 +235,8 @@ impl StackedCohort<'_> {
         let base = self.table_offset(share);
         let mut ids: Vec<i32> = group.pool.iter().map(|&id| (base + id as usize) as i32).collect();
         ids.resize(pool, ids.first().copied().unwrap_or(0));
-        let mut padding = vec![0.0; pool];
-        padding[count..].fill(BEYOND);
-        let (hot, fill) = self.label_rows(index, &padding);
-        LaneStep { query: (base + group.query_id as usize) as i32, pool: ids, masks, padding, hot, fill }
+        let query = (base + group.query_id as usize) as i32;
+        LaneInputs { group: index, count, query, pool: ids, masks }
     }
 
     /// Labels of a training group as rows `[T * S, K]`: where they are, and what scores are set to before each.
@@ -234,8 +259,20 @@ impl StackedCohort<'_> {
 
     /// Weights, advantages and reference log-probabilities `[C, G, T]`; zero for trajectories left out.
     fn trajectories(&self, plan: &Plan, range: Range<usize>) -> (Stack, Option<Stack>, Option<Stack>) {
-        let (count, width) = (range.len(), self.sizes.trajectories);
-        let size = count * plan.tasks.len() * width;
+        let shape = [range.len(), plan.tasks.len(), self.sizes.trajectories];
+        let [weights, advantages, reference] = self.trajectory_values(plan, range);
+        let grpo = plan.phase == Phase::Grpo;
+        (
+            self.upload(weights, shape),
+            grpo.then(|| self.upload(advantages, shape)),
+            grpo.then(|| self.upload(reference, shape)),
+        )
+    }
+
+    /// The same on the host; the last two are zero but for GRPO.
+    pub(super) fn trajectory_values(&self, plan: &Plan, range: Range<usize>) -> [Vec<f32>; 3] {
+        let width = self.sizes.trajectories;
+        let size = range.len() * plan.tasks.len() * width;
         let (mut weights, mut advantages, mut reference) =
             (vec![0.0; size], vec![0.0; size], vec![0.0; size]);
         let places = range.flat_map(|step| plan.tasks.iter().map(move |task| (step, task)));
@@ -258,25 +295,14 @@ impl StackedCohort<'_> {
                 }
             }
         }
-        let shape = [count, plan.tasks.len(), width];
-        let grpo = plan.phase == Phase::Grpo;
-        (
-            self.upload(weights, shape),
-            grpo.then(|| self.upload(advantages, shape)),
-            grpo.then(|| self.upload(reference, shape)),
-        )
+        [weights, advantages, reference]
     }
 
-    /// AdamW's `lr / (1 - 0.9^t)` and `1 / sqrt(1 - 0.999^t)` `[C, G, 1]`.
+    /// What [`Plan::rates`] says `[C, G, 1]`.
     fn rates(&self, plan: &Plan, range: Range<usize>) -> (Stack, Stack) {
         let shape = [range.len(), plan.tasks.len(), 1];
-        let of_row = |step: usize, row: usize| {
-            let t = (plan.taken[row] + step as u64 + 1) as f64;
-            let rate = plan.tasks[row].optimizer.lr / (1.0 - 0.9f64.powf(t));
-            (rate as f32, (1.0 / (1.0 - 0.999f64.powf(t)).sqrt()) as f32)
-        };
         let (rate, inverse_bias) =
-            range.flat_map(|step| (0..plan.tasks.len()).map(move |row| of_row(step, row))).unzip();
+            range.flat_map(|step| (0..plan.tasks.len()).map(move |row| plan.rates(step, row))).unzip();
         (self.upload(rate, shape), self.upload(inverse_bias, shape))
     }
 

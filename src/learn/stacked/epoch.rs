@@ -47,7 +47,8 @@ impl Run {
         let direct = plan.walks.pairs.len() == 1 || identity;
         let lanes = || cohort.ids(plan.lane_of.iter().map(|&lane| lane as i32).collect());
         let width = cohort.sizes.trajectories;
-        let range = |sign: f64| column(&|task| (1.0 + sign * clip_epsilon(task)) as f32).repeat_dim(1, width);
+        let bound = |of: fn(&Bounds) -> f32| column(&|task| of(&Bounds::of(task)));
+        let range = |of: fn(&Bounds) -> f32| bound(of).repeat_dim(1, width);
         let adaptive = plan.tasks.iter().any(|task| kl_target(task).is_some());
         Self {
             rows: if active.len() == cohort.taken.len() {
@@ -58,14 +59,13 @@ impl Run {
             frozen: frozen.collect(),
             lanes: (!direct).then(lanes),
             idle: Matrix::zeros([members, cohort.layout.shape.hidden], &cohort.device),
-            decay: column(&|task| (1.0 - task.optimizer.lr * task.optimizer.weight_decay) as f32),
-            max_norm: column(&|task| task.optimizer.grad_clip as f32),
+            decay: bound(|bounds| bounds.decay),
+            max_norm: bound(|bounds| bounds.max_norm),
             beta: column(&|task| task.objective.kl_beta() as f32),
-            clip: (plan.phase == Phase::Grpo).then(|| (range(-1.0), range(1.0))),
-            target: adaptive.then(|| KlTarget {
-                low: column(&|task| kl_target(task).map_or(f32::MIN, |[low, _]| not_below(low))),
-                high: column(&|task| kl_target(task).map_or(f32::MAX, |[_, high]| not_above(high))),
-            }),
+            clip: (plan.phase == Phase::Grpo)
+                .then(|| (range(|bounds| bounds.clip[0]), range(|bounds| bounds.clip[1]))),
+            target: adaptive
+                .then(|| KlTarget { low: bound(|bounds| bounds.kl[0]), high: bound(|bounds| bounds.kl[1]) }),
             log: Log::default(),
         }
     }
@@ -125,6 +125,39 @@ impl Run {
     }
 }
 
+/// What stays the same for a member during an epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Range of the probability ratio.
+    pub clip: [f32; 2],
+    /// Range of the KL outside which KL_BETA is adapted; unreachable where it is fixed.
+    pub kl: [f32; 2],
+    /// `1 - lr * weight_decay`
+    pub decay: f32,
+    /// Largest norm of a gradient.
+    pub max_norm: f32,
+}
+
+impl Bounds {
+    /// Those of `task`.
+    pub fn of(task: &EpochTask) -> Self {
+        let range = |sign: f64| (1.0 + sign * clip_epsilon(task)) as f32;
+        Self {
+            clip: [range(-1.0), range(1.0)],
+            kl: kl_target(task).map_or([f32::MIN, f32::MAX], |[low, high]| [not_below(low), not_above(high)]),
+            decay: (1.0 - task.optimizer.lr * task.optimizer.weight_decay) as f32,
+            max_norm: task.optimizer.grad_clip as f32,
+        }
+    }
+
+    /// All of them, as the kernels take them.
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    pub fn values(self) -> [f32; 6] {
+        let Self { clip: [low, high], kl: [least, most], decay, max_norm } = self;
+        [low, high, least, most, decay, max_norm]
+    }
+}
+
 fn clip_epsilon(task: &EpochTask) -> f64 {
     match task.objective {
         Objective::Grpo { clip_epsilon, .. } => clip_epsilon,
@@ -177,17 +210,22 @@ impl Log {
         self.closed.push(Tensor::cat(std::mem::take(&mut self.open), 1));
     }
 
-    /// The members' epochs, in the order of the plan's rows.
-    pub fn read(self, plan: &Plan, train: &[Group]) -> Vec<EpochResult> {
-        let count = plan.steps * self.figures;
+    /// The figures `[G, steps * figures]`, and how many a step has.
+    pub fn read(self) -> (Vec<f32>, usize) {
         let values =
             if self.closed.is_empty() { Vec::new() } else { read_floats(Tensor::cat(self.closed, 1)) };
-        let row = |(task, row): (&&EpochTask, &[f32])| epoch_result(task, row.chunks(self.figures), train);
-        if count == 0 {
-            return plan.tasks.iter().map(|_| Ok(Vec::new())).collect();
-        }
-        plan.tasks.iter().zip(values.chunks(count)).map(row).collect()
+        (values, self.figures)
     }
+}
+
+/// The members' epochs, in the order of the plan's rows, from the figures that the steps reported.
+pub fn results(plan: &Plan, (values, figures): (Vec<f32>, usize), train: &[Group]) -> Vec<EpochResult> {
+    let count = plan.steps * figures;
+    let row = |(task, row): (&&EpochTask, &[f32])| epoch_result(task, row.chunks(figures), train);
+    if count == 0 {
+        return plan.tasks.iter().map(|_| Ok(Vec::new())).collect();
+    }
+    plan.tasks.iter().zip(values.chunks(count)).map(row).collect()
 }
 
 /// One member's records; the loss and KL_BETA of GRPO are computed here as the CPU engine does, in f64.

@@ -4,7 +4,7 @@ use burn::DispatchDevice;
 use burn::tensor::{Tensor, TensorData};
 
 use super::forward::{Inputs, Keys, scores};
-use super::pieces::{Weights, pieces, trained};
+use super::pieces::{Weights, compact, pieces, trained};
 use super::{Ids, Matrix, Stack, StackedCohort, read_floats};
 use crate::data::Embeddings;
 use crate::learn::{Layout, Query};
@@ -111,13 +111,16 @@ impl StackedCohort<'_> {
     /// Scores of the validation groups under each of `members`.
     pub fn validation_scores(&mut self, members: &[usize]) -> Vec<Vec<Vec<f32>>> {
         let queries: Vec<Query> = self.params.validation.iter().map(Query::of_group).collect();
+        if queries.is_empty() {
+            return vec![Vec::new(); members.len()];
+        }
         let batches = Batch::all(&queries, &self.layout, &self.device);
         let temperature = self.params.model.temperature;
         let one = |&member: &usize| {
             let share = self.share_of[member];
             let frozen: Vec<Stack> =
                 self.frozen.iter().map(|tensor| tensor.clone().narrow(0, share, 1)).collect();
-            let own = trained(&self.pieces, &self.rows.parameters.clone().narrow(0, member, 1));
+            let own = trained(&self.pieces, &self.row_of(member));
             let mut weights = Weights::gather(&self.layout, &self.pieces, &frozen, &own);
             let mut table = self.table.clone();
             if self.projected {
@@ -128,5 +131,17 @@ impl StackedCohort<'_> {
             evaluate(&self.layout, &weights, &table, &batches, temperature)
         };
         members.iter().map(one).collect()
+    }
+
+    /// Trained parameters of a member `[1, P]`.
+    fn row_of(&self, member: usize) -> Matrix {
+        match (&self.program, &self.states) {
+            (Some(_), Some(states)) => {
+                let own = compact(&self.pieces, &states[member].parameters);
+                let width = own.len();
+                self.upload(own, [1, width])
+            }
+            _ => self.rows.parameters.clone().narrow(0, member, 1),
+        }
     }
 }

@@ -59,8 +59,10 @@ pub fn scores(shape: Shape, weights: &Weights, inputs: Inputs, temperature: f64)
         Keys::Raw(None) => with_norms(linear(c, weights.cand_proj.clone())),
     };
     let query = linear(x, weights.query_proj.clone());
-    let inverse_norm = inverse_row_norms(query.clone()).mul_scalar(1.0 / temperature);
-    linear(query, keys) * inverse_norm * inverse_norms
+    // The query is normalised before the product: dropout may have zeroed it and a candidate, and the gradient would
+    // then pass through 1e12 times 1e12.
+    let query = query.clone() * inverse_row_norms(query);
+    linear(query, keys) * inverse_norms.mul_scalar(1.0 / temperature)
 }
 
 /// `x` `[G, n, a]` times the transpose of `w` `[W, b, a]`: `[G, n, b]`.

@@ -1,4 +1,5 @@
-//! The GPU engine: one tensor program for all members of a cohort, gradients by burn's autodiff.
+//! The GPU engine: one program for all members of a cohort, as kernels of its own ([`fused`]) on a GPU, and as tensor
+//! operators with gradients by burn's autodiff on burn's CPU backend and where the kernels do not fit.
 //!
 //! Every trainable parameter has a leading member axis; frozen ones that all members share are stored once.
 //! Nothing goes back to the host within an epoch: steps are uploaded in chunks ([`chunk`]), what they report
@@ -6,18 +7,24 @@
 //! side, so that a member whose numbers are no longer finite leaves the others untouched; its own rows are
 //! put back to where they were before the epoch.
 //!
-//! The parameters are one `[G, P]` matrix, of which the model uses views: the optimizer is one expression
-//! over all parameters of all members, and its cost in kernel launches does not depend on their number.
+//! With burn's operators the parameters are one `[G, P]` matrix, of which the model uses views: the optimizer is one
+//! expression over all parameters of all members, and its cost in launches does not depend on their number.
 //!
-//! On a GPU burn multiplies f32 matrices in TF32 (11 significant bits, sums in f32), so that cosines there
-//! differ from the CPU's by an estimated 1e-5 (not measured); everything that is not a matrix product is
-//! plain f32.
+//! # Precision
+//! The kernels compute in f32, their matrix products too: they ask `cubek` for the strategy that has no tensor cores.
+//! burn's own product takes tensor cores where there are some and rounds f32 to TF32 for them (11 significant bits, sums
+//! in f32), and leaves no choice. So on CUDA what burn's operators compute is TF32: the scores of validation, reference
+//! and evaluation, which differ from the CPU's by an estimated 1e-5 (not measured). With Vulkan in software there are no
+//! tensor cores, and everything is f32.
 
 mod chunk;
 mod epoch;
 mod evaluate;
 mod forward;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod fused;
 mod loss;
+mod memory;
 mod optimizer;
 mod pieces;
 
@@ -30,6 +37,7 @@ use burn::{Dispatch, DispatchDevice};
 use self::chunk::Plan;
 use self::epoch::Run;
 pub use self::evaluate::scores_of;
+pub use self::memory::members_that_fit;
 use self::optimizer::Rows;
 use self::pieces::{Piece, Role, compact, expand, pieces};
 use super::host::State;
@@ -71,11 +79,33 @@ pub struct StackedCohort<'d> {
     projected: bool,
     /// Embeddings `[N, d]`, or projected by each share's `input_proj` `[shares * N, h]`.
     table: Matrix,
+    /// The members' rows; unused where `program` has them.
     rows: Rows,
+    program: Option<Box<dyn Program>>,
     /// Optimizer steps taken, per member.
     taken: Vec<u64>,
-    /// The members' states on the host, read when somebody asks after an epoch.
+    /// The members' states on the host, read when somebody asks after an epoch; with a `program` always there.
     states: Option<Vec<State>>,
+}
+
+/// Steps as hand-written kernels.
+trait Program: Send + Sync {
+    /// Trains an epoch of the members `active` (a row of the plan each), which begin with `states` unless they are
+    /// on the device already. Returns the figures `[G, steps * figures]` and how many a step has; `None` when
+    /// `cancel` was raised.
+    fn train(
+        &mut self,
+        cohort: &StackedCohort,
+        plan: (&Plan, &[usize]),
+        states: &[State],
+        cancel: &Cancel,
+    ) -> Option<(Vec<f32>, usize)>;
+
+    /// States of the members that trained last, in their order, without the number of steps.
+    fn read(&self, cohort: &StackedCohort) -> Vec<State>;
+
+    /// Forgets the members: what the device has of them is not to be gone on with.
+    fn forget(&mut self);
 }
 
 impl<'d> StackedCohort<'d> {
@@ -102,6 +132,7 @@ impl<'d> StackedCohort<'d> {
             projected,
             table: empty(),
             rows: Rows { parameters: empty(), first: empty(), second: empty() },
+            program: None,
             taken: states.iter().map(|state| state.steps).collect(),
             states: None,
             params,
@@ -117,6 +148,11 @@ impl<'d> StackedCohort<'d> {
             cohort.frozen_cand_proj = weights;
         }
         cohort.table = cohort.project_table();
+        if let Some(program) = program(&cohort) {
+            cohort.program = Some(program);
+            cohort.states = Some(states.into_iter().map(Cow::into_owned).collect());
+            return cohort;
+        }
         let part = |of: fn(&State) -> &[f32]| {
             let values: Vec<f32> =
                 states.iter().flat_map(|state| compact(&cohort.pieces, of(state))).collect();
@@ -189,10 +225,40 @@ impl<'d> StackedCohort<'d> {
             walks,
             steps: tasks.iter().flatten().map(|task| task.order.len()).max().unwrap_or(0),
         };
-        let mut run = Run::new(self, &plan, &active);
-        let len = self.chunk_len(&plan);
+        match self.program.take() {
+            Some(mut program) => {
+                let states = self.states.take().unwrap_or_default();
+                let figures = program.train(self, (&plan, &active), &states, cancel);
+                self.states = Some(states);
+                let ends = figures.map(|figures| epoch::results(&plan, figures, self.params.train));
+                if let Some(ends) = &ends {
+                    self.take_over(&mut *program, &active, ends);
+                }
+                self.program = Some(program);
+                ends?
+            }
+            None => self.train_rows(&plan, &active, cancel)?,
+        }
+        .into_iter()
+        .zip(&active)
+        .for_each(|(end, &member)| {
+            if end.is_ok() {
+                self.taken[member] += plan.steps as u64;
+            }
+            results[member] = end;
+        });
+        if let (Some(_), Some(states)) = (&self.program, &mut self.states) {
+            states.iter_mut().zip(&self.taken).for_each(|(state, &taken)| state.steps = taken);
+        }
+        Some(results)
+    }
+
+    /// An epoch of the members `active` with burn's operators.
+    fn train_rows(&mut self, plan: &Plan, active: &[usize], cancel: &Cancel) -> Option<Vec<EpochResult>> {
+        let mut run = Run::new(self, plan, active);
+        let len = self.chunk_len(plan);
         for first in (0..plan.steps).step_by(len) {
-            let chunk = self.chunk(&plan, first..plan.steps.min(first + len));
+            let chunk = self.chunk(plan, first..plan.steps.min(first + len));
             for i in 0..chunk.len {
                 if cancel.is_raised() {
                     return None;
@@ -202,23 +268,36 @@ impl<'d> StackedCohort<'d> {
             }
             run.log.close_chunk();
         }
-        let ends = run.log.read(&plan, self.params.train);
-        let (mut finished, mut kept) = (Vec::new(), Vec::new());
-        for (row, (&member, end)) in active.iter().zip(ends).enumerate() {
-            if end.is_ok() {
-                finished.push(member);
-                kept.push(row);
-                self.taken[member] += plan.steps as u64;
-            }
-            results[member] = end;
-        }
+        let ends = epoch::results(plan, run.log.read(), self.params.train);
+        let kept: Vec<usize> = (0..active.len()).filter(|&row| ends[row].is_ok()).collect();
+        let finished: Vec<usize> = kept.iter().map(|&row| active[row]).collect();
         let trained = if kept.len() < active.len() { run.rows.select(&kept) } else { run.rows };
-        let all = finished.len() == self.taken.len();
         if !finished.is_empty() {
+            let all = finished.len() == self.taken.len();
             self.rows = if all { trained } else { self.rows.replace(&finished, &trained) };
             self.states = None;
         }
-        Some(results)
+        Some(ends)
+    }
+
+    /// Takes over the states of the members that finished an epoch; the others keep theirs.
+    fn take_over(&mut self, program: &mut dyn Program, active: &[usize], ends: &[EpochResult]) {
+        let trained = program.read(self);
+        let states = self.states.get_or_insert_default();
+        for ((&member, end), state) in active.iter().zip(ends).zip(trained) {
+            if end.is_ok() {
+                states[member] = state;
+            }
+        }
+        if ends.iter().any(Result::is_err) {
+            program.forget();
+        }
+    }
+
+    /// Pieces that are not frozen, in the order of the flat buffer.
+    #[cfg_attr(not(any(feature = "cuda", feature = "wgpu")), expect(dead_code, reason = "for the kernels"))]
+    fn trained_pieces(&self) -> impl Iterator<Item = Piece> {
+        self.pieces.iter().copied().filter(|piece| piece.role != Role::Frozen)
     }
 
     /// Training state of a member: parameters (frozen ones included) and moments, as the CPU engine has it.
@@ -251,6 +330,16 @@ impl<'d> StackedCohort<'d> {
         }
         self.states.as_deref().unwrap_or_default()
     }
+}
+
+/// Kernels for the cohort's device, if there are any; `SWEEP_KERNELS=off` is for tests of burn's operators on a GPU.
+fn program(cohort: &StackedCohort) -> Option<Box<dyn Program>> {
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    if std::env::var_os("SWEEP_KERNELS").is_none_or(|value| value != "off") {
+        return fused::program(cohort);
+    }
+    let _ = cohort;
+    None
 }
 
 /// Starts with distinct frozen values, and which of them each member has.

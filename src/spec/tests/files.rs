@@ -8,7 +8,7 @@ use crate::spec::{LoadOptions, load};
 fn sweep_dir(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
-        crate::store::atomic::write(&dir.path().join(name), bytes).unwrap();
+        crate::disk::write(&dir.path().join(name), bytes).unwrap();
     }
     dir
 }

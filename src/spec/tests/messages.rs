@@ -143,7 +143,7 @@ fn wrong_types() {
     hint: write `["backbone"]` to freeze the projections, `[]` to freeze nothing
     "#);
     assert_snapshot!(wrong("[reward]\nmode = \"hard_plus_sotf\"\n"), @r#"
-    `reward.mode` must be one of "hard_plus_soft", "hard_plus_soft_v2", "hard_only", "soft_only", "separated", "hard01_plus_gtprob", "hard01_plus_gtprob_separated", "hard_plus_gtprob_plus_rel", "legacy", but is `"hard_plus_sotf"`
+    `reward.mode` must be one of "hard_plus_soft", "hard_plus_soft_v2", "hard_only", "soft_only", "separated", "hard01_plus_gtprob", "hard01_plus_gtprob_separated", "hard_plus_gtprob_plus_rel", "gtprob_only", "legacy", but is `"hard_plus_sotf"`
      --> sweeps/t.toml:6:8
       |
     6 | mode = "hard_plus_sotf"

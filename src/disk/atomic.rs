@@ -17,6 +17,25 @@ pub fn write_with(
 ) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs_err::create_dir_all(parent)?;
+    put(path, parent, None, fill)
+}
+
+/// Writes `bytes` in the place of the file at `path`, which exists; the new one has `permissions`.
+///
+/// # Errors
+/// As [`write_with`].
+pub fn replace(path: &Path, bytes: &[u8], permissions: std::fs::Permissions) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    put(path, parent, Some(permissions), |writer| writer.write_all(bytes))
+}
+
+/// The steps of [`write_with`]; `exact` permissions are not subject to the umask.
+fn put(
+    path: &Path,
+    parent: &Path,
+    exact: Option<std::fs::Permissions>,
+    fill: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> io::Result<()>,
+) -> io::Result<()> {
     let name_it = |error: io::Error| {
         io::Error::new(error.kind(), format!("cannot write `{}`: {error}", path.display()))
     };
@@ -30,6 +49,9 @@ pub fn write_with(
     let mut writer = BufWriter::with_capacity(1 << 16, temporary.as_file_mut());
     fill(&mut writer).and_then(|()| writer.flush()).map_err(name_it)?;
     drop(writer);
+    if let Some(permissions) = exact {
+        temporary.as_file().set_permissions(permissions).map_err(name_it)?;
+    }
     fault::pass(Passage::TemporaryWritten)?;
     temporary.as_file().sync_all().map_err(name_it)?;
     fault::pass(Passage::BeforeRename)?;

@@ -1,0 +1,11 @@
+//! Bytes that are whole or absent: files that appear by renaming, locks that end with their process, and the faults
+//! that tests plant between the two. Knows nothing of what is in the files.
+
+mod atomic;
+mod claim;
+pub mod fault;
+mod lock;
+
+pub use atomic::{replace, symlink, write, write_with};
+pub use claim::{Claim, claim};
+pub use lock::{Lock, look, take};

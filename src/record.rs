@@ -1,0 +1,142 @@
+//! Plain rows that everyone shares: what an epoch reports, what was chosen and how it scored. They know nothing of
+//! files, training or tables.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::finite::Finite;
+
+/// How one point ended, or that it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PointStatus {
+    Done,
+    Failed,
+    /// Diverged: a non-finite loss or gradient.
+    Infeasible,
+    Pending,
+}
+
+/// A selection policy that needs no training.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReferenceResult {
+    /// `random`, `nearest` or `oracle`
+    pub name: String,
+    /// Per shot count, the score per evaluation query.
+    pub scores: BTreeMap<usize, Vec<Finite>>,
+}
+
+/// What was chosen for one query at one shot count, and what it scored. One line of `selections.jsonl`
+/// together with its shot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueryScore {
+    pub query_id: u64,
+    pub shot: usize,
+    /// Local ids of the chosen demonstrations.
+    pub selection: Vec<u32>,
+    /// Index of the chosen logged trajectory.
+    pub trajectory: usize,
+    pub score: Finite,
+    pub log_prob: Finite,
+}
+
+/// One row of `metrics.csv`; `None` where a figure does not apply.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EpochMetrics {
+    /// `rce` or `grpo`
+    pub phase: String,
+    /// 1-based.
+    pub epoch: u32,
+    pub train_loss: Finite,
+    pub ppo_loss: Option<Finite>,
+    pub kl: Option<Finite>,
+    pub mean_ratio: Option<Finite>,
+    pub advantage_mean: Option<Finite>,
+    pub advantage_std: Option<Finite>,
+    pub advantage_max: Option<Finite>,
+    /// KL_BETA at the end of the epoch.
+    pub beta: Option<Finite>,
+    pub val_loss: Option<Finite>,
+    /// RCE's temperature at the last step.
+    pub temperature: Option<Finite>,
+    /// Norm before clipping, mean over steps.
+    pub grad_norm: Finite,
+    /// Wall time of the epoch, shared by the members of its cohort.
+    pub seconds: Finite,
+    /// Share of steps whose gradient was clipped.
+    pub clipped_share: Option<Finite>,
+}
+
+impl EpochMetrics {
+    /// All figures by name, without the time it took: what equal runs have equal.
+    pub fn figures(&self) -> [(&'static str, Option<f64>); 12] {
+        let figures = [
+            ("train_loss", Some(self.train_loss)),
+            ("grad_norm", Some(self.grad_norm)),
+            ("ppo_loss", self.ppo_loss),
+            ("kl", self.kl),
+            ("mean_ratio", self.mean_ratio),
+            ("advantage_mean", self.advantage_mean),
+            ("advantage_std", self.advantage_std),
+            ("advantage_max", self.advantage_max),
+            ("beta", self.beta),
+            ("val_loss", self.val_loss),
+            ("temperature", self.temperature),
+            ("clipped_share", self.clipped_share),
+        ];
+        figures.map(|(name, figure)| (name, figure.map(Finite::get)))
+    }
+}
+
+/// The health of the reward signal (over training groups).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SignalHealth {
+    pub groups: usize,
+    /// Groups whose rewards are all equal: they teach nothing.
+    pub flat_groups: usize,
+    /// Mean over groups of (largest - smallest raw reward).
+    pub mean_range: Finite,
+    /// `distinct[n]` = number of groups with `n` distinct raw rewards.
+    pub distinct: BTreeMap<usize, usize>,
+}
+
+/// Queries that are evaluated and were trained on, and queries that may be their own demonstration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Leaks {
+    /// Evaluation queries that were looked at.
+    pub queries: usize,
+    /// Of them, those that are training queries by their id, and others whose embedding is that of one.
+    pub by_id: usize,
+    pub by_embedding: usize,
+    /// Queries whose own id is in their pool.
+    pub evaluation_in_own_pool: usize,
+    pub training_in_own_pool: usize,
+}
+
+impl Leaks {
+    /// One sentence for each kind that was found.
+    pub fn sentences(&self) -> Vec<String> {
+        let Self { queries, by_id, by_embedding, evaluation_in_own_pool, training_in_own_pool } = *self;
+        let seen = by_id + by_embedding;
+        let mut found = Vec::new();
+        if seen > 0 {
+            found.push(format!(
+                "{seen} of {queries} evaluation queries are training queries ({by_id} by id, {by_embedding} by equal embeddings): accuracy on them says nothing of new queries"
+            ));
+        }
+        if evaluation_in_own_pool > 0 {
+            found.push(format!(
+                "{evaluation_in_own_pool} of {queries} evaluation queries are in their own pools: their answer may be among their demonstrations"
+            ));
+        }
+        if training_in_own_pool > 0 {
+            found.push(format!(
+                "{training_in_own_pool} queries of the training data are in their own pools: what they teach is to choose themselves"
+            ));
+        }
+        found
+    }
+}

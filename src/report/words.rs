@@ -1,0 +1,24 @@
+//! How numbers and rows are put into words, in little room or much.
+
+/// What a row says, from everything to what fits 80 columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    Full,
+    /// Verdicts as one character.
+    Signs,
+    /// And no interval of the difference; shot counts as `S1`.
+    Short,
+    /// And neither seeds nor interval of the average.
+    Narrow,
+}
+
+/// A difference of fractions in percentage points with its sign: `+1.25`.
+pub fn signed(value: f64, precision: usize) -> String {
+    let points = unsigned_zero(100.0 * value, precision);
+    if points == 0.0 { format!("{points:.precision$}") } else { format!("{points:+.precision$}") }
+}
+
+/// No `-0.00`: a difference that rounds to nothing has no sign.
+pub fn unsigned_zero(value: f64, precision: usize) -> f64 {
+    if value.abs() < 0.5 * 10.0_f64.powi(-(precision as i32)) { 0.0 } else { value }
+}

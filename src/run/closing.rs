@@ -1,0 +1,70 @@
+//! After training: points that nobody has finished, the matrix, the last event.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::error::RunError;
+use super::log::{finished, logged};
+use super::options::{RunOptions, RunReport, Stop};
+use super::points::{Failed, PointTable};
+use super::runner::Runner;
+use super::session::Session;
+use super::stages::StageTable;
+use crate::event::Event;
+use crate::learn::Cancel;
+use crate::report;
+use crate::store::{Store, StoreError, SweepResults};
+
+/// Finishes the points that nobody has finished and writes the matrix.
+///
+/// # Errors
+/// A store that cannot be read or written.
+pub fn close(
+    store: &Store,
+    mut runner: Runner,
+    stopped: Option<Stop>,
+    began: Instant,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<RunReport, RunError> {
+    runner.finish_ready(None, &mut |event| logged(store, event, sink))?;
+    let outcome = runner.points.outcome(stopped);
+    store.check_in_place()?;
+    // Whoever wants it to end does not wait for it: the next run does it.
+    if stopped.is_none() {
+        runner.points.export(runner.session, store, &runner.stages)?;
+    }
+    let matrix = write_matrix(store, store.dir().path())?;
+    logged(store, &finished(&outcome, began), sink);
+    Ok(RunReport { outcome, matrix, dir: store.dir().clone() })
+}
+
+/// [`close`] after other processes trained: what they finished is read again.
+///
+/// # Errors
+/// A store that cannot be read or written.
+pub fn close_after_workers(
+    (session, store): (&Session, &Store),
+    both: (&RunOptions, &Cancel),
+    mut stages: StageTable,
+    stopped: Option<Stop>,
+    (began, sink): (Instant, &mut dyn FnMut(&Event)),
+) -> Result<RunReport, RunError> {
+    stages.refresh(session)?;
+    let points = PointTable::open(session, store, &stages, Failed::Stay, &mut |event| {
+        logged(store, event, &mut *sink)
+    })?;
+    let runner = Runner::new((session, store), both, (stages, points), None);
+    close(store, runner, stopped, began, sink)
+}
+
+/// Writes the matrix of what is done into `dir` and returns it.
+///
+/// # Errors
+/// A directory that cannot be read or written.
+pub fn write_matrix(store: &Store, dir: &Path) -> Result<report::Matrix, StoreError> {
+    let results = SweepResults::read(dir)?;
+    let matrix = report::matrix(&results, &report::MatrixOptions::default());
+    let files = matrix.files();
+    store.write_tables(&files)?;
+    Ok(matrix)
+}

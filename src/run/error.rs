@@ -1,0 +1,46 @@
+//! Why a run could not begin or had to end.
+
+use std::path::PathBuf;
+
+use super::slurm::SlurmError;
+use crate::checkpoint::CheckpointError;
+use crate::data::DataError;
+use crate::evaluate::EvaluateError;
+use crate::store::StoreError;
+
+/// Why a run could not begin or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the sweep has no points")]
+    NoPoints,
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("`{}` does not fit the model of the sweep: {cause}\nhint: compare `[model]` and the embeddings with `sweep ckpt show`", path.display())]
+    WarmStart { path: PathBuf, cause: String },
+    #[error("`{}` cannot be trained from: {cause}\nhint: its training diverged; start from an earlier checkpoint (`sweep ckpt ls` lists them)", path.display())]
+    NotFinite { path: PathBuf, cause: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Slurm(#[from] SlurmError),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error("`{0}` is not what it was when the run began\nhint: start the sweep again with `sweep run`")]
+    InputChanged(String),
+    /// The run had begun; what it finished is kept.
+    #[error("{cause}\nhint: {}", way_out(.cause))]
+    Broken { cause: Box<RunError> },
+}
+
+fn way_out(cause: &RunError) -> &'static str {
+    match cause {
+        RunError::Store(StoreError::Gone(_)) => {
+            "if it was moved, move it back, or say where it is with `--out`; the same command then goes on"
+        }
+        _ => "every finished epoch is kept; once the cause is gone, the same command goes on",
+    }
+}

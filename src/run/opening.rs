@@ -1,0 +1,110 @@
+//! Before anything trains: the results directory is taken, the request is written down, what is there is read.
+
+use super::error::RunError;
+use super::log::logged;
+use super::notices;
+use super::options::RunOptions;
+use super::points::{Failed, PointTable};
+use super::session::Session;
+use super::stages::{Opening, StageTable};
+use crate::evaluate::references;
+use crate::event::Event;
+use crate::plan::outstanding;
+use crate::store::{FORMAT, ReferencesRecord, ResolvedRecord, Store, SweepDir, read_resolved};
+
+/// What a launch finds in its directory.
+pub(super) struct Launch {
+    /// Take over stages of other sweeps.
+    pub adopt: bool,
+    /// What has changed since the last launch.
+    pub notices: Vec<String>,
+}
+
+/// Takes the results directory and writes down what is asked for.
+pub(super) fn open_store(session: &Session, options: &RunOptions) -> Result<(Store, Launch), RunError> {
+    let dir = SweepDir::new(&options.root, &session.spec.name);
+    let holder = options.provenance.get("holder").map_or("sweep", String::as_str);
+    let store = Store::open(dir, holder)?;
+    store.begin_anew();
+    let launch = write_request(session, &store, options)?;
+    Ok((store, launch))
+}
+
+/// What is there of stages and points; says so.
+pub(super) fn open_tables(
+    session: &Session,
+    store: &Store,
+    options: &RunOptions,
+    (launch, failed): (Launch, Failed),
+    sink: &mut dyn FnMut(&Event),
+) -> Result<(StageTable, PointTable), RunError> {
+    let opening = Opening {
+        device: options.device.kind(),
+        adopt: launch.adopt,
+        retry_infeasible: options.retry_infeasible,
+    };
+    let mut log = |event: &Event| logged(store, event, sink);
+    let stages = StageTable::open(session, store.stages(), opening, &mut log)?;
+    let points = PointTable::open(session, store, &stages, failed, &mut log)?;
+    log(&plan_ready(session, &stages, &points, launch.notices));
+    Ok((stages, points))
+}
+
+/// The first event of a run.
+pub(super) fn plan_ready(
+    session: &Session,
+    stages: &StageTable,
+    points: &PointTable,
+    changes: Vec<String>,
+) -> Event {
+    let plan = &session.plan;
+    let left: u64 = outstanding(plan, &stages.progress())
+        .iter()
+        .map(|&stage| u64::from(plan.stages[stage].epochs - stages.epochs(stage)))
+        .sum();
+    let mut notices = changes;
+    notices.extend(session.notices());
+    Event::PlanReady {
+        points: plan.points.len(),
+        points_done: points.ended(),
+        stages: plan.stages.len(),
+        steps: plan.steps,
+        steps_naive: plan.steps_naive,
+        steps_left: left * session.dataset.train.len() as u64,
+        notices,
+    }
+}
+
+/// Key of `provenance` that marks a directory made by `--fresh`.
+const FRESH: &str = "fresh";
+
+fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Result<Launch, RunError> {
+    let spec = &session.spec;
+    let old = read_resolved(store.dir().path()).ok();
+    let fresh = options.fresh || old.as_ref().is_some_and(|old| old.provenance.contains_key(FRESH));
+    let mut provenance = options.provenance.clone();
+    if fresh {
+        provenance.insert(FRESH.to_owned(), "true".to_owned());
+    }
+    let notices = old.map_or_else(Vec::new, |old| notices::compared(&old, session));
+    let resolved = ResolvedRecord {
+        format: FORMAT,
+        name: spec.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        axes: spec.axes.clone(),
+        points: spec.points.clone(),
+        baseline: spec.baseline.clone(),
+        eval: spec.eval.clone(),
+        export: spec.export.clone(),
+        inputs: session.inputs.clone(),
+        health: session.health(),
+        leaks: session.leaks(),
+        provenance,
+    };
+    store.write_request(&spec.source, &resolved)?;
+    if let Some(logged) = &session.logged {
+        let references = references(logged, &session.dataset.embeddings);
+        store.write_references(&ReferencesRecord { format: FORMAT, references })?;
+    }
+    Ok(Launch { adopt: !fresh, notices })
+}
