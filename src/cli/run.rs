@@ -326,7 +326,9 @@ fn show(report: &RunReport, json: bool) {
         });
         output::result(&format!("{summary}\n"));
     } else {
-        output::result(&report.matrix.to_terminal(output::screen(), output::colour_results()));
+        let dir = quoted(&report.dir.path().display().to_string());
+        let more = format!("`sweep table {dir} --all` shows every row, `sweep report {dir}` draws them.");
+        output::result(&report.matrix.to_terminal(output::screen(), &more, output::colour_results()));
     }
 }
 

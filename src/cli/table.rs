@@ -165,7 +165,11 @@ fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<Strin
                     let mut screen = output::screen();
                     screen.height = screen.height.filter(|_| !whole);
                     let options = options(args, several, Detail::Full);
-                    first_screen(&found, &rows, &options, screen)
+                    let more = format!(
+                        "`--all` shows every row, `sweep report {}` draws them.",
+                        quoted(&args.dirs[0].display().to_string())
+                    );
+                    first_screen(&found, &rows, &options, screen, &more)
                 }
                 Format::Text => fitting(output::width(), lay_out),
                 _ => lay_out(Detail::Full),
@@ -218,9 +222,8 @@ fn chosen_rows(args: &TableArgs, found: &Matrix, format: Format) -> anyhow::Resu
         let grouped = format == Format::Text && !args.all && args.dirs.len() == 1;
         let mut results = HashSet::new();
         ranking.retain(|row| {
-            let letter = row.identical.as_ref().filter(|_| grouped);
-            results.len() < best && results.insert(letter.unwrap_or(&row.name).clone())
-                || letter.is_some_and(|letter| results.contains(letter))
+            let result = row.identical.as_ref().filter(|_| grouped).unwrap_or(&row.name);
+            results.contains(result) || results.len() < best && results.insert(result.clone())
         });
         let kept: Vec<Row> = if args.sort.is_some() {
             rows.into_iter().filter(|row| row.is_baseline || ranking.contains(row)).collect()

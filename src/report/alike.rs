@@ -1,100 +1,153 @@
-//! Rows that choose alike are one result: one row, and a sentence about where it holds.
+//! Rows that choose alike are one result: one row that says where it holds.
 
-use super::layout::{Detail, LayoutOptions, SIGNS, Table, fitting, layout_rows};
+use std::collections::HashMap;
+
+use super::layout::{Detail, LayoutOptions, SIGNS, Table, layout_rows};
 use super::matrix::{Matrix, Row};
 use super::notes;
 use super::select::Metric;
+use crate::spec::{KEYS, Kind, freeze_word};
 
 /// Rows with one and the same result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// Their places among the rows that were grouped, ascending.
     pub members: Vec<usize>,
-    /// The row that stands for all: the baseline if it is one of them, else the first.
-    pub row: Row,
+    /// The place of the row that stands for all: the baseline if it is one of them, else the first.
+    pub first: usize,
+    /// Where the result holds.
+    pub place: Place,
 }
 
 impl Group {
-    /// Rows beside the one that stands for all.
-    pub fn others(&self) -> usize {
-        self.members.len() - 1
+    /// Whether it is more than one row.
+    pub fn is_several(&self) -> bool {
+        self.members.len() > 1
     }
 }
 
-/// Groups `rows` of one matrix, in the order of their first members. Rows without selections stand alone.
-pub fn groups(rows: &[Row]) -> Vec<Group> {
-    let mut found: Vec<Group> = Vec::new();
-    let mut places = std::collections::HashMap::new();
-    for (index, row) in rows.iter().enumerate() {
-        let place = row.identical.as_deref().map(|letter| *places.entry(letter).or_insert(found.len()));
-        match place.and_then(|place| found.get_mut(place)) {
-            Some(group) => {
-                group.members.push(index);
-                if row.is_baseline {
-                    group.row = row.clone();
-                }
-            }
-            None => found.push(Group { members: vec![index], row: row.clone() }),
-        }
-    }
-    found
+/// Where a group's result holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The values of every axis of the matrix: `0.1-0.18`, `5e-6/2e-5`; empty where the rows have none.
+    pub axes: Vec<String>,
+    /// All axes in the words of the rows' names: `kl 0.1-0.18, lr 5e-6, frozen`.
+    pub words: String,
+    /// Rows of the group, and all rows that lie in these ranges.
+    pub rows: usize,
+    pub inside: usize,
 }
 
-/// Where a group's result holds: `kl_beta 0.1 to 0.18, freeze backbone: 4 configurations`. Axes on which the group
-/// has every value there is are left out; a group that has gaps in the ranges says how many rows lie in them.
-pub fn description(matrix: &Matrix, rows: &[Row], group: &Group) -> String {
-    let values = |axis: usize, members: &mut dyn Iterator<Item = &Row>| {
-        let mut values: Vec<String> = Vec::new();
-        for row in members {
-            if let Some(text) = row.axes.get(axis).filter(|text| !text.is_empty() && !values.contains(text)) {
-                values.push(text.clone());
-            }
-        }
-        values
-    };
-    let own: Vec<Vec<String>> = (0..matrix.axes.len())
-        .map(|axis| values(axis, &mut group.members.iter().map(|&index| &rows[index])))
-        .collect();
-    let mut parts = Vec::new();
-    for (axis, own) in own.iter().enumerate() {
-        let all = values(axis, &mut rows.iter());
-        if own.len() < all.len() {
-            parts.push(format!("{} {}", matrix.axes[axis], range(own, &all)));
-        }
-    }
-    let inside = |row: &&Row| {
-        own.iter().zip(&row.axes).all(|(own, text)| own.is_empty() || text.is_empty() || own.contains(text))
-    };
-    let inside = rows.iter().filter(inside).count();
-    let count = group.members.len();
-    let what =
-        if rows.first().is_some_and(|row| matrix.points.contains(row)) && !matrix.configurations.is_empty() {
-            "points"
+impl Place {
+    /// `4`, or `8 of 16` where other rows lie in the same ranges.
+    pub fn count(&self) -> String {
+        if self.rows < self.inside {
+            format!("{} of {}", self.rows, self.inside)
         } else {
-            "configurations"
-        };
-    let how_many = if count < inside { format!("{count} of {inside}") } else { count.to_string() };
-    let place = if parts.is_empty() { String::new() } else { format!("{}: ", parts.join(", ")) };
-    format!("{place}{how_many} {what}")
+            self.rows.to_string()
+        }
+    }
+
+    /// `kl 0.1-0.18, lr 5e-6, frozen: 4 configurations`
+    pub fn sentence(&self, what: &str) -> String {
+        format!("{}: {} {what}", self.words, self.count())
+    }
+
+    /// `kl 0.1-0.18, lr 5e-6, frozen (4)`, where there is little room.
+    pub fn short(&self) -> String {
+        format!("{} ({})", self.words, self.count())
+    }
 }
 
-/// `0.1 to 0.18` where the numbers have no gap among all that were tried, else `0.1/0.18`.
-fn range(own: &[String], all: &[String]) -> String {
-    let numbers =
-        |texts: &[String]| texts.iter().map(|text| text.parse::<f64>().ok()).collect::<Option<Vec<f64>>>();
-    let (Some(mine), Some(tried)) = (numbers(own), numbers(all)) else { return own.join("/") };
-    let at = |least: bool| {
-        let order = |a: &&usize, b: &&usize| mine[**a].total_cmp(&mine[**b]);
-        let places: Vec<usize> = (0..mine.len()).collect();
-        let end = if least { places.iter().min_by(order) } else { places.iter().max_by(order) };
-        end.copied()
+/// What the rows of `matrix` are called: averages over seeds are configurations.
+pub fn what(matrix: &Matrix, rows: &[Row]) -> &'static str {
+    let is_point = |row: &Row| matrix.points.iter().any(|point| point.name == row.name);
+    match rows.first().is_some_and(is_point) && !matrix.configurations.is_empty() {
+        true => "points",
+        false => "configurations",
+    }
+}
+
+/// Groups `rows` of `matrix`, in the order of their first members. Rows without selections stand alone.
+pub fn groups(matrix: &Matrix, rows: &[Row]) -> Vec<Group> {
+    let mut members: Vec<Vec<usize>> = Vec::new();
+    let mut letters = HashMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        let next = members.len();
+        let place = row.identical.as_deref().map_or(next, |letter| *letters.entry(letter).or_insert(next));
+        if place == next {
+            members.push(Vec::new());
+        }
+        members[place].push(index);
+    }
+    let tried: Vec<Vec<&str>> = (0..matrix.axes.len()).map(|axis| values(axis, &mut rows.iter())).collect();
+    let group = |members: Vec<usize>| {
+        let first = members.iter().copied().find(|&index| rows[index].is_baseline).unwrap_or(members[0]);
+        let place = match members.len() {
+            1 => {
+                Place { axes: rows[first].axes.clone(), words: rows[first].name.clone(), rows: 1, inside: 1 }
+            }
+            _ => place(matrix, rows, &members, &tried),
+        };
+        Group { members, first, place }
     };
-    let (Some(low), Some(high)) = (at(true), at(false)) else { return own.join("/") };
+    members.into_iter().map(group).collect()
+}
+
+/// Different texts of an axis among `members`, in order of appearance.
+fn values<'a>(axis: usize, members: &mut dyn Iterator<Item = &'a Row>) -> Vec<&'a str> {
+    let mut values: Vec<&str> = Vec::new();
+    for row in members {
+        let text = row.axes.get(axis).map(String::as_str).unwrap_or_default();
+        if !text.is_empty() && !values.contains(&text) {
+            values.push(text);
+        }
+    }
+    values
+}
+
+fn place(matrix: &Matrix, rows: &[Row], members: &[usize], tried: &[Vec<&str>]) -> Place {
+    let own: Vec<Vec<&str>> = (0..matrix.axes.len())
+        .map(|axis| values(axis, &mut members.iter().map(|&index| &rows[index])))
+        .collect();
+    let inside = |row: &&Row| {
+        let within = |(own, text): (&Vec<&str>, &String)| own.is_empty() || own.contains(&text.as_str());
+        own.iter().zip(&row.axes).all(within)
+    };
+    let axes: Vec<String> = own.iter().zip(tried).map(|(own, tried)| range(own, tried)).collect();
+    let parts = matrix.axes.iter().zip(&own).zip(&axes).filter(|((_, own), _)| !own.is_empty());
+    let words: Vec<String> = parts.map(|((axis, own), range)| in_words(axis, own, range)).collect();
+    Place { words: words.join(", "), rows: members.len(), inside: rows.iter().filter(inside).count(), axes }
+}
+
+/// `kl 0.1-0.18` as the names of points call the key, `frozen/unfrozen`, `reward_form gain`.
+fn in_words(axis: &str, own: &[&str], range: &str) -> String {
+    let bare = axis.rsplit('.').next().unwrap_or(axis);
+    match KEYS.iter().find(|key| key.name == bare) {
+        Some(key) if key.kind == Kind::Freeze => {
+            own.iter().map(|text| freeze_word(text)).collect::<Vec<_>>().join("/")
+        }
+        Some(key) if !key.short.is_empty() => format!("{} {range}", key.short),
+        _ => format!("{axis} {range}"),
+    }
+}
+
+/// `0.1-0.18` where the numbers have no gap among all that were tried, else `0.1/0.18`.
+fn range(own: &[&str], tried: &[&str]) -> String {
+    let numbers = |texts: &[&str]| texts.iter().map(|text| text.parse().ok()).collect::<Option<Vec<f64>>>();
+    let listed = own.join("/");
+    let (Some(mine), Some(tried)) = (numbers(own), numbers(tried)) else { return listed };
+    let order = |a: &usize, b: &usize| mine[*a].total_cmp(&mine[*b]);
+    let (low, high) = ((0..mine.len()).min_by(order), (0..mine.len()).max_by(order));
+    let (Some(low), Some(high)) = (low, high) else { return listed };
     let between = tried.iter().filter(|value| (mine[low]..=mine[high]).contains(value)).count();
-    if own.len() > 2 && between == own.len() {
-        format!("{} to {}", own[low], own[high])
-    } else {
-        own.join("/")
+    match own.len() > 1 && between == own.len() {
+        // A dash between exponents or signs reads as one more of them.
+        true if [own[low], own[high]].iter().any(|text| text.contains(['e', '-'])) => {
+            format!("{} to {}", own[low], own[high])
+        }
+        true => format!("{}-{}", own[low], own[high]),
+        false => listed,
     }
 }
 
@@ -107,86 +160,149 @@ pub struct Screen {
     pub height: Option<u16>,
 }
 
-/// Lines that something else needs: head, rule, prompt.
+/// Lines that something else needs: head, rules, prompt.
 const FRAME: usize = 4;
 /// Rows that are shown however small the screen is.
 const LEAST: usize = 3;
 
-/// The table of the groups of `rows`, and no more of them than the screen has lines for: the best, in the order of
-/// `rows`, and the baseline. A last note says what is not shown.
-pub fn first_screen(matrix: &Matrix, rows: &[Row], options: &LayoutOptions, screen: Screen) -> Table {
-    let found = groups(rows);
-    let lay_out = |detail| {
-        let mut room =
-            screen.height.map(|height| usize::from(height).saturating_sub(FRAME + matrix.references.len()));
-        // Notes take lines too, and how many depends on the rows shown.
-        loop {
-            let shown = best_groups(matrix, &found, room);
-            let table = grouped_table(matrix, rows, (&found, &shown), options, detail);
-            let (Some(height), Some(left)) = (screen.height, room) else { return table };
-            let lines = table.to_terminal(screen.width, false).lines().count();
-            let over = (lines + 1).saturating_sub(usize::from(height));
-            if over == 0 || left <= LEAST {
-                return table;
-            }
-            room = Some(left.min(shown.len()).saturating_sub(over).max(LEAST));
-        }
-    };
-    fitting(screen.width, lay_out)
+/// How the row of a group is called.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Called {
+    /// By its range and the number of rows in words.
+    Sentence,
+    Range,
+    /// By its first row; where it holds is said below the table.
+    First,
 }
 
-/// The `room` best of `found` and the baseline's, by their places.
-fn best_groups(matrix: &Matrix, found: &[Group], room: Option<usize>) -> Vec<usize> {
-    let Some(room) = room.filter(|room| *room < found.len()) else { return (0..found.len()).collect() };
-    let mut ranking: Vec<Row> = found.iter().map(|group| group.row.clone()).collect();
-    Metric::default_of(matrix).sort(&mut ranking);
-    ranking.truncate(room);
-    let names: std::collections::HashSet<&str> = ranking.iter().map(|row| row.name.as_str()).collect();
-    let shown =
-        |index: &usize| found[*index].row.is_baseline || names.contains(found[*index].row.name.as_str());
-    (0..found.len()).filter(shown).collect()
-}
+/// From the most that is said of a row to the least.
+const LAYOUTS: [(Detail, Called); 6] = [
+    (Detail::Full, Called::Sentence),
+    (Detail::Signs, Called::Sentence),
+    (Detail::Signs, Called::Range),
+    (Detail::Short, Called::Range),
+    (Detail::Narrow, Called::Range),
+    (Detail::Narrow, Called::First),
+];
 
-fn grouped_table(
+/// The table of the groups of `rows`, and no more of them than the screen has lines for: then the best and the
+/// baseline, best first. A last note says what is not shown, and ends with the sentence `more`.
+pub fn first_screen(
     matrix: &Matrix,
     rows: &[Row],
-    (found, shown): (&[Group], &[usize]),
     options: &LayoutOptions,
-    detail: Detail,
+    screen: Screen,
+    more: &str,
 ) -> Table {
-    let stand_ins: Vec<Row> = shown
-        .iter()
-        .map(|&index| {
-            let Group { row, .. } = &found[index];
-            match found[index].others() {
-                0 => row.clone(),
-                others => Row { name: format!("{} +{others}", row.name), ..row.clone() },
-            }
-        })
-        .collect();
-    let options = LayoutOptions { detail, ..options.clone() };
-    let mut table = layout_rows(matrix, &stand_ins, &LayoutOptions { notes: false, ..options.clone() });
-    if options.notes {
-        if detail > Detail::Full && stand_ins.iter().any(|row| row.delta.is_some()) {
-            table.notes.push(SIGNS.to_owned());
-        }
-        table.notes.extend(notes::notes_without_groups(matrix, rows, detail));
-        let alike = shown.iter().map(|&index| &found[index]).filter(|group| group.others() > 0);
-        for group in alike {
-            let letter = group.row.identical.as_deref().unwrap_or_default();
-            let baseline = if group.row.is_baseline { ", the baseline among them" } else { "" };
-            let place = description(matrix, rows, group);
-            table.notes.push(format!("{letter}: one result of {place}{baseline}."));
+    let shown = Shown { matrix, rows, options, more, groups: groups(matrix, rows) };
+    // With a column per axis, these say the ranges, and what is left of a name is a letter for the notes.
+    let called = |called| if options.axis_columns { Called::First } else { called };
+    let tables = LAYOUTS.map(|(detail, name)| (detail, called(name)));
+    let fits = |table: &Table| table.terminal_width() <= usize::from(screen.width);
+    let mut tables =
+        tables.into_iter().map(|(detail, called)| shown.fitting(screen, detail, called)).peekable();
+    loop {
+        let table = tables.next().expect("there is a narrowest");
+        if fits(&table) || tables.peek().is_none() {
+            return table;
         }
     }
-    if shown.len() < found.len() || found.len() < rows.len() {
-        let hidden = match found.len() - shown.len() {
-            0 => String::new(),
-            hidden => format!("{hidden} more results are not shown. "),
+}
+
+/// Rows in groups, and how they are shown.
+struct Shown<'a> {
+    matrix: &'a Matrix,
+    rows: &'a [Row],
+    options: &'a LayoutOptions,
+    more: &'a str,
+    groups: Vec<Group>,
+}
+
+impl Shown<'_> {
+    /// As many groups as the screen has lines for.
+    fn fitting(&self, screen: Screen, detail: Detail, called: Called) -> Table {
+        let Some(height) = screen.height.map(usize::from) else {
+            return self.table(&self.best(None), detail, called);
         };
-        table
-            .notes
-            .push(format!("{hidden}`sweep table DIR --all` shows every row, `sweep report DIR` draws them."));
+        let mut room = height.saturating_sub(FRAME + self.matrix.references.len());
+        // Notes take lines too, and how many depends on the rows shown.
+        loop {
+            let shown = self.best(Some(room));
+            let table = self.table(&shown, detail, called);
+            let lines = table.to_terminal(screen.width, false).lines().count();
+            let over = (lines + 1).saturating_sub(height);
+            if over == 0 || room <= LEAST {
+                return table;
+            }
+            room = room.min(shown.len()).saturating_sub(over).max(LEAST);
+        }
     }
-    table
+
+    /// All groups in their order, or the `room` best and the baseline's, best first.
+    fn best(&self, room: Option<usize>) -> Vec<usize> {
+        let all = 0..self.groups.len();
+        let Some(room) = room.filter(|room| *room < self.groups.len()) else { return all.collect() };
+        let row = |group: usize| &self.rows[self.groups[group].first];
+        let metric = Metric::default_of(self.matrix);
+        let mut ranking: Vec<usize> = all.collect();
+        ranking.sort_by(|a, b| metric.order(row(*a), row(*b)));
+        let baseline = ranking.iter().copied().skip(room).filter(|&group| row(group).is_baseline);
+        ranking.iter().copied().take(room).chain(baseline).collect()
+    }
+
+    fn table(&self, shown: &[usize], detail: Detail, called: Called) -> Table {
+        let Self { matrix, rows, groups, .. } = self;
+        let stand_ins: Vec<Row> = shown.iter().map(|&group| self.stand_in(&groups[group], called)).collect();
+        let options = LayoutOptions { detail, ..self.options.clone() };
+        let mut table = layout_rows(matrix, &stand_ins, &LayoutOptions { notes: false, ..options.clone() });
+        if options.notes {
+            if detail > Detail::Full && stand_ins.iter().any(|row| row.delta.is_some()) {
+                table.notes.push(SIGNS.to_owned());
+            }
+            table.notes.extend(notes::notes_without_groups(matrix, rows, detail));
+            let several = || shown.iter().map(|&group| &groups[group]).filter(|group| group.is_several());
+            match called {
+                Called::First => table.notes.extend(several().map(|group| self.sentence(group))),
+                Called::Range if several().next().is_some() => {
+                    let what = what(matrix, rows);
+                    table.notes.push(format!("(4): so many {what} choose exactly alike and are one result."));
+                }
+                Called::Range | Called::Sentence => {}
+            }
+        }
+        if groups.len() < rows.len() || shown.len() < groups.len() {
+            let hidden = match groups.len() - shown.len() {
+                0 => String::new(),
+                _ => format!("{} of {} results are shown, best first. ", shown.len(), groups.len()),
+            };
+            table.notes.push(hidden + self.more);
+        }
+        table
+    }
+
+    /// The row that stands for `group`.
+    fn stand_in(&self, group: &Group, called: Called) -> Row {
+        let row = self.rows[group.first].clone();
+        let Group { place, members, .. } = group;
+        match called {
+            _ if !group.is_several() => Row { identical: None, ..row },
+            Called::Sentence => {
+                let name = place.sentence(what(self.matrix, self.rows));
+                Row { name, identical: None, ..row }
+            }
+            Called::Range => Row { name: place.short(), identical: None, ..row },
+            Called::First => {
+                let name = format!("{} +{}", row.name, members.len() - 1);
+                Row { name, axes: place.axes.clone(), ..row }
+            }
+        }
+    }
+
+    /// `A: one result of kl 0.1-0.18, frozen: 4 configurations, the baseline among them.`
+    fn sentence(&self, group: &Group) -> String {
+        let row = &self.rows[group.first];
+        let letter = row.identical.as_deref().unwrap_or_default();
+        let baseline = if row.is_baseline { ", the baseline among them" } else { "" };
+        format!("{letter}: one result of {}{baseline}.", group.place.sentence(what(self.matrix, self.rows)))
+    }
 }

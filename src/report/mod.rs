@@ -30,7 +30,7 @@ pub mod tensorboard;
 mod why;
 mod words;
 
-pub use alike::{Group, Screen, description, first_screen, groups};
+pub use alike::{Screen, first_screen};
 pub use axes::axis_text;
 pub use build::matrix;
 pub use error::{ReportError, did_you_mean};
@@ -60,9 +60,9 @@ impl Matrix {
     }
 
     /// The table for a terminal: one row per result, with as much detail as fits on one line per row, and no more
-    /// rows than fit the screen.
-    pub fn to_terminal(&self, screen: Screen, colour: bool) -> String {
-        first_screen(self, self.main_rows(), &LayoutOptions::default(), screen)
+    /// rows than fit the screen. The sentence `more` says how to see the others.
+    pub fn to_terminal(&self, screen: Screen, more: &str, colour: bool) -> String {
+        first_screen(self, self.main_rows(), &LayoutOptions::default(), screen, more)
             .to_terminal(screen.width, colour)
     }
 

@@ -1,5 +1,7 @@
 //! Choosing rows and figures by name: conditions, metrics, another baseline.
 
+use std::cmp::Ordering;
+
 use super::axes::{AxisLabels, axis_text, configuration_name};
 use super::error::{ReportError, did_you_mean};
 use super::layout::{Cell, percent, signed};
@@ -206,11 +208,16 @@ impl Metric {
 
     /// Sorts rows from best to worst; rows without the figure come last, ties stay in order.
     pub fn sort(self, rows: &mut [Row]) {
-        rows.sort_by(|a, b| match (self.of(a), self.of(b)) {
+        rows.sort_by(|a, b| self.order(a, b));
+    }
+
+    /// The better row is the lesser one; a row without the figure is the greatest.
+    pub fn order(self, a: &Row, b: &Row) -> Ordering {
+        match (self.of(a), self.of(b)) {
             (Some(a), Some(b)) if self.larger_is_better() => b.total_cmp(&a),
             (Some(a), Some(b)) => a.total_cmp(&b),
             (a, b) => b.is_some().cmp(&a.is_some()),
-        });
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub use config::{
 pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
 pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};
-pub use names::NAME_LIMIT;
+pub use names::{NAME_LIMIT, freeze_word};
 pub use overrides::{condition, split_conditions};
 pub use reward::{Normalize, Quality, RewardMode, RewardParams, Score, Term};
 pub use schema::schema;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::FreezeSet;
 use super::grid::Grid;
 use super::keys::Key;
-use super::value::{Value, freeze_groups, number_text};
+use super::value::{Value, number_text};
 
 /// Longest name of a point, in bytes: a name is one component of paths.
 pub const NAME_LIMIT: usize = 120;
@@ -112,12 +112,15 @@ fn joined(texts: impl Iterator<Item = String>) -> String {
 }
 
 fn freeze_label(set: &FreezeSet) -> String {
-    if set.is_empty() {
-        "unfrozen".to_owned()
-    } else if freeze_groups("backbone").is_some_and(|backbone| backbone == set.0) {
-        "frozen".to_owned()
-    } else {
-        set.to_string()
+    freeze_word(&set.to_string()).to_owned()
+}
+
+/// What names of points say for a [`FreezeSet`] that is written `text`: `frozen` for the backbone.
+pub fn freeze_word(text: &str) -> &str {
+    match text {
+        "none" => "unfrozen",
+        "backbone" => "frozen",
+        other => other,
     }
 }
 

@@ -246,7 +246,7 @@ fn the_terminal_table_fits() {
     let found = computed(&fixture::grid("grid", 2, 40));
     for width in [80, 100] {
         for height in [None, Some(24)] {
-            let text = found.to_terminal(Screen { width, height }, false);
+            let text = found.to_terminal(Screen { width, height }, "More.", false);
             assert!(text.lines().all(|line| line.chars().count() <= usize::from(width)), "{text}");
             assert!(height.is_none_or(|height| text.lines().count() < usize::from(height)), "{text}");
             assert!(text.contains("base") && text.contains("oracle"), "{text}");
