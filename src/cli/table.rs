@@ -1,4 +1,4 @@
-//! `sweep table`: results as Markdown, terminal table, CSV, LaTeX, HTML or JSON; and `--check` of the tables
+//! `sweep table`: results as Markdown, terminal table, CSV, LaTeX, Typst, HTML or JSON; and `--check` of the tables
 //! in a Markdown file.
 
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use super::deliver::deliver;
 use super::output;
 use crate::report::{
     Condition, Detail, LayoutOptions, Matrix, MatrixOptions, Metric, Row, Table, check, first_screen,
-    fitting, layout_rows, load, matrix, merge, merged_notes, pivot, set_baseline,
+    fitting, layout_rows, load, long_csv, matrix, merge, merged_notes, pivot, set_baseline,
 };
 use crate::store::SweepResults;
 use crate::text::quoted;
@@ -34,6 +34,9 @@ pub struct TableArgs {
     /// One row per point instead of averages over seeds
     #[arg(long)]
     points: bool,
+    /// One row per point, shot count and query, as CSV: for models of your own (docs/tables.md)
+    #[arg(long, conflicts_with_all = ["points", "rows", "cols", "metric", "sort", "best", "all", "only_varying"])]
+    long: bool,
     /// Axis down the side of a pivot table (with --cols)
     #[arg(long, value_name = "AXIS", requires = "cols")]
     rows: Option<String>,
@@ -81,6 +84,7 @@ pub enum Format {
     Md,
     Csv,
     Latex,
+    Typst,
     Html,
     Json,
     /// Boxes, as on a terminal
@@ -122,11 +126,13 @@ fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<Strin
         args.metric.is_none() || args.rows.is_some() || args.best.is_some(),
         "`--metric` is the figure that `--rows` and `--cols` show and `--best` ranks by\nhint: add one of them, or use `--sort`"
     );
+    if args.long {
+        return long(args, base);
+    }
+    let conditions = conditions(args)?;
     let mut matrices = Vec::new();
     for dir in &args.dirs {
         let mut found = read(&base.join(dir), args.baseline.as_deref())?;
-        let conditions: Vec<Condition> =
-            args.conditions.iter().map(|text| Condition::parse(text)).collect::<Result<_, _>>()?;
         found.keep(&conditions)?;
         // The same sweep from two places is told apart by the places.
         if let Some(other) = matrices.iter().position(|other: &Matrix| other.name == found.name) {
@@ -177,6 +183,32 @@ fn render(args: &TableArgs, format: Format, base: &Path) -> anyhow::Result<Strin
             one_table(&table, format)
         }
     }
+}
+
+fn conditions(args: &TableArgs) -> anyhow::Result<Vec<Condition>> {
+    Ok(args.conditions.iter().map(|text| Condition::parse(text)).collect::<Result<_, _>>()?)
+}
+
+/// The scores behind the tables, one row each.
+fn long(args: &TableArgs, base: &Path) -> anyhow::Result<String> {
+    anyhow::ensure!(
+        args.format.is_none_or(|format| format == Format::Csv),
+        "`--long` is CSV\nhint: leave out `--format`, or use `--format csv`"
+    );
+    let mut sweeps: Vec<(String, SweepResults)> = Vec::new();
+    for dir in &args.dirs {
+        let mut results = SweepResults::read(&base.join(dir))?;
+        if let Some(text) = &args.baseline {
+            set_baseline(&mut results, text)?;
+        }
+        let mut name = results.name.clone();
+        if let Some(other) = sweeps.iter().position(|(other, _)| *other == name) {
+            sweeps[other].0 = args.dirs[other].display().to_string();
+            name = dir.display().to_string();
+        }
+        sweeps.push((name, results));
+    }
+    Ok(String::from_utf8(long_csv(&sweeps, &conditions(args)?)?)?)
 }
 
 fn options(args: &TableArgs, several: bool, detail: Detail) -> LayoutOptions {
@@ -242,6 +274,7 @@ fn one_table(table: &Table, format: Format) -> anyhow::Result<String> {
         Format::Md => table.to_markdown(),
         Format::Csv => String::from_utf8(table.to_csv())?,
         Format::Latex => table.to_latex(),
+        Format::Typst => table.to_typst(),
         Format::Html => table.to_html(),
         Format::Json => format!("{:#}\n", table.to_json()),
         Format::Text => table.to_terminal(output::width(), output::colour_results()),

@@ -74,7 +74,9 @@ pub fn groups(matrix: &Matrix, rows: &[Row]) -> Vec<Group> {
     let mut letters = HashMap::new();
     for (index, row) in rows.iter().enumerate() {
         let next = members.len();
-        let place = row.identical.as_deref().map_or(next, |letter| *letters.entry(letter).or_insert(next));
+        // Points of two seeds may choose alike, and yet be compared with baselines that do not.
+        let key = row.identical.as_deref().map(|letter| (letter, row.delta.map(f64::to_bits)));
+        let place = key.map_or(next, |key| *letters.entry(key).or_insert(next));
         if place == next {
             members.push(Vec::new());
         }
@@ -219,22 +221,31 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// As many groups as the screen has lines for.
+    /// As many groups as the screen has lines for; where not all have room, the notes that matter most.
     fn fitting(&self, screen: Screen, detail: Detail, called: Called) -> Table {
-        let Some(height) = screen.height.map(usize::from) else {
-            return self.table(&self.best(None), detail, called);
+        let whole = self.table(&self.best(None), detail, called, false);
+        let Some(height) = screen.height.map(usize::from) else { return whole };
+        // The prompt needs a line too.
+        let over = |table: &Table| {
+            (table.to_terminal(screen.width, false).lines().count() + 1).saturating_sub(height)
         };
+        if over(&whole) == 0 {
+            return whole;
+        }
         let mut room = height.saturating_sub(FRAME + self.matrix.references.len());
-        // Notes take lines too, and how many depends on the rows shown.
         loop {
             let shown = self.best(Some(room));
-            let table = self.table(&shown, detail, called);
-            let lines = table.to_terminal(screen.width, false).lines().count();
-            let over = (lines + 1).saturating_sub(height);
-            if over == 0 || room <= LEAST {
-                return table;
+            let mut table = self.table(&shown, detail, called, true);
+            let lines = over(&table);
+            if lines > 0 && room > LEAST {
+                room = room.min(shown.len()).saturating_sub(lines).max(LEAST);
+                continue;
             }
-            room = room.min(shown.len()).saturating_sub(over).max(LEAST);
+            // The last note says how to see the others.
+            while over(&table) > 0 && table.notes.len() > 1 {
+                table.notes.remove(table.notes.len() - 2);
+            }
+            return table;
         }
     }
 
@@ -250,7 +261,7 @@ impl Shown<'_> {
         ranking.iter().copied().take(room).chain(baseline).collect()
     }
 
-    fn table(&self, shown: &[usize], detail: Detail, called: Called) -> Table {
+    fn table(&self, shown: &[usize], detail: Detail, called: Called, brief: bool) -> Table {
         let Self { matrix, rows, groups, .. } = self;
         let stand_ins: Vec<Row> = shown.iter().map(|&group| self.stand_in(&groups[group], called)).collect();
         let options = LayoutOptions { detail, ..self.options.clone() };
@@ -259,7 +270,10 @@ impl Shown<'_> {
             if detail > Detail::Full && stand_ins.iter().any(|row| row.delta.is_some()) {
                 table.notes.push(SIGNS.to_owned());
             }
-            table.notes.extend(notes::notes_without_groups(matrix, rows, detail));
+            table.notes.extend(match brief {
+                true => notes::brief(matrix, rows),
+                false => notes::notes_without_groups(matrix, rows, detail),
+            });
             let several = || shown.iter().map(|&group| &groups[group]).filter(|group| group.is_several());
             match called {
                 Called::First => table.notes.extend(several().map(|group| self.sentence(group))),
@@ -304,5 +318,31 @@ impl Shown<'_> {
         let letter = row.identical.as_deref().unwrap_or_default();
         let baseline = if row.is_baseline { ", the baseline among them" } else { "" };
         format!("{letter}: one result of {}{baseline}.", group.place.sentence(what(self.matrix, self.rows)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_without_a_gap_are_a_range() {
+        let tried = ["0.1", "0.12", "0.15", "0.18"];
+        assert_eq!(range(&tried, &tried), "0.1-0.18");
+        assert_eq!(range(&["0.15", "0.12"], &tried), "0.12-0.15", "in whatever order");
+        assert_eq!(range(&["0.1", "0.15"], &tried), "0.1/0.15", "0.12 has another result");
+        assert_eq!(range(&["0.15"], &tried), "0.15");
+        assert_eq!(range(&["5e-6", "1e-5"], &["5e-6", "1e-5", "2e-5"]), "5e-6 to 1e-5");
+        assert_eq!(range(&["-2", "-1"], &["-2", "-1", "0"]), "-2 to -1");
+        assert_eq!(range(&["none", "0.5"], &["none", "0.5"]), "none/0.5");
+        assert_eq!(range(&[], &tried), "");
+    }
+
+    #[test]
+    fn axes_are_called_as_in_the_names_of_points() {
+        assert_eq!(in_words("kl_beta", &["0.1"], "0.1"), "kl 0.1");
+        assert_eq!(in_words("train.freeze", &["backbone", "none"], "backbone/none"), "frozen/unfrozen");
+        assert_eq!(in_words("freeze", &["head"], "head"), "head");
+        assert_eq!(in_words("rce_reward", &["raw"], "raw"), "rce_reward raw", "without a short name");
     }
 }

@@ -49,7 +49,8 @@ pub fn merged_notes(matrices: &[Matrix], rows: &[Row], detail: Detail) -> Vec<St
     matrices.iter().flat_map(of_sweep).collect()
 }
 
-fn add_missing(all: &mut Vec<String>, some: &[String]) {
+/// Appends the names that `all` does not have yet.
+pub(super) fn add_missing(all: &mut Vec<String>, some: &[String]) {
     for name in some {
         if !all.contains(name) {
             all.push(name.clone());

@@ -18,6 +18,11 @@ pub fn notes_without_groups(matrix: &Matrix, rows: &[Row], detail: Detail) -> Ve
     all(matrix, rows, detail, Vec::new())
 }
 
+/// What must be said even where there is little room: what the differences can bear, and what is missing.
+pub fn brief(matrix: &Matrix, rows: &[Row]) -> Vec<String> {
+    verdicts(rows, matrix.comparisons_of(rows)).into_iter().chain(unfinished(rows)).collect()
+}
+
 fn all(matrix: &Matrix, rows: &[Row], detail: Detail, groups: Vec<String>) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(explanation(matrix, rows, detail));

@@ -1,4 +1,4 @@
-//! [`Table`] -> text: Markdown, LaTeX, HTML, JSON, CSV, terminal.
+//! [`Table`] -> text: Markdown, LaTeX, Typst, HTML, JSON, CSV, terminal.
 
 use comfy_table::{Attribute, Cell as Box, CellAlignment, Color, ContentArrangement, LineStyle, TableStyle};
 
@@ -72,6 +72,35 @@ impl Table {
         text += "\\bottomrule\n\\end{tabular}\n";
         for note in &self.notes {
             text += &format!("% {}\n", note.replace('\n', " "));
+        }
+        text
+    }
+
+    /// A Typst `#table` with rules as in a book; notes become comments. Cells are strings, in which nothing is markup.
+    pub fn to_typst(&self) -> String {
+        let alignment: String =
+            self.columns.iter().map(|column| if column.numeric { "right, " } else { "left, " }).collect();
+        let row = |cells: Vec<String>| format!("  {},\n", cells.join(", "));
+        let titles = self.columns.iter().map(|column| typst_string(&column.title));
+        let mut text = format!(
+            "#table(\n  columns: {},\n  align: ({}),\n  stroke: none,\n  table.hline(),\n  table.header({}),\n  table.hline(stroke: 0.5pt),\n",
+            self.columns.len(),
+            alignment.trim_end(),
+            titles.collect::<Vec<_>>().join(", ")
+        );
+        let (references, rows): (Vec<_>, Vec<_>) = self.rows.iter().partition(|line| line.reference);
+        let cell = |cell: &Cell| {
+            let string = typst_string(&cell.text);
+            if cell.best { format!("strong({string})") } else { string }
+        };
+        text.extend(rows.iter().map(|line| row(line.cells.iter().map(cell).collect())));
+        if !references.is_empty() {
+            text += "  table.hline(stroke: 0.5pt),\n";
+        }
+        text.extend(references.iter().map(|line| row(line.cells.iter().map(cell).collect())));
+        text += "  table.hline(),\n)\n";
+        for note in &self.notes {
+            text += &format!("// {}\n", note.replace('\n', " "));
         }
         text
     }
@@ -222,6 +251,12 @@ fn markdown_escape(text: &str) -> String {
 /// Escapes text for HTML elements and attribute values.
 pub fn html_escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A string literal of Typst.
+fn typst_string(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\r', "\\r");
+    format!("\"{escaped}\"")
 }
 
 fn latex_escape(text: &str) -> String {

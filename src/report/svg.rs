@@ -20,7 +20,7 @@ pub struct Figure {
 }
 
 /// Rules that figures have on pages and on paper.
-const STYLE: &str = include_str!("html_assets/figure.css");
+const STYLE: &str = include_str!("assets/figure.css");
 
 /// Colours on white, by the name of the custom property that a page may change.
 const LIGHT: [(&str, &str); 13] = [

@@ -164,15 +164,20 @@ fn a_cluster_job_is_submitted_though_nobody_listens() {
     }
 }
 
-/// The shell text `text` as the leader of a session whose terminal the test holds.
-fn on_a_terminal(place: &Place, text: &str) -> Option<(Running, File)> {
+/// A terminal: the side that the test holds, and the name of the other. `None` where there are none.
+pub fn open_terminal() -> Option<(File, String)> {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).ok()?;
     grantpt(&terminal).and_then(|()| unlockpt(&terminal)).ok()?;
     let name = ptsname(&terminal, Vec::new()).ok()?.into_string().ok()?;
     // The copy is not passed on to the child, which would keep its terminal alive.
     let reader = File::from(terminal.as_fd().try_clone_to_owned().ok()?);
-    drop(terminal);
+    Some((reader, name))
+}
+
+/// The shell text `text` as the leader of a session whose terminal the test holds.
+fn on_a_terminal(place: &Place, text: &str) -> Option<(Running, File)> {
+    let (reader, name) = open_terminal()?;
     let side = || File::options().read(true).write(true).open(&name).map(Stdio::from);
     let mut command = Command::new("setsid");
     command.args(["--ctty", "--wait", "bash", "-c", text]).current_dir(place.dir.path());

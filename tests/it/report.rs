@@ -21,7 +21,11 @@ fn the_report_is_one_file_and_the_same_every_time() {
     for outside in ["http://", "https://", "src=", "@import"] {
         assert!(!page.contains(outside), "the page refers to {outside}");
     }
-    assert_eq!(page.matches("<tr").count(), 1 + 72 + 3);
+    let bodies = page.matches("<tbody").count() - 1;
+    let groups = page.matches("<tbody class=\"group\">").count();
+    // Every point has its row, and every group of points that choose alike one more.
+    assert_eq!(page.matches("<tr").count(), 1 + 72 + groups + 3);
+    assert_eq!(page.matches("class=\"member").count(), 72 - (bodies - groups));
     assert!(root.path().join("figures/heat-kl_beta-grpo_lr-none.svg").is_file());
     let events = "tb/kl0.15-lr5e-6-ep1-frozen/events.out.tfevents.0000000000.sweep";
     assert!(root.path().join(events).is_file());

@@ -62,22 +62,18 @@ fn the_labs_table_in_its_own_layout() {
 }
 
 #[test]
-fn on_a_terminal_rows_that_choose_alike_are_one_row() {
+fn rows_that_choose_alike_are_one_row_of_boxes_also_where_they_are_sorted() {
     let root = tempfile::tempdir().expect("a directory");
     lab(root.path());
     let text = stdout(&["table", "lab", "--format", "text"], root.path());
-    assert!(text.contains("kl0.12-frozen +4") && !text.contains("kl0.145-frozen  "), "{text}");
-    assert!(text.contains("A: one result of 5 of 6 configurations"), "{text}");
-    let all = stdout(&["table", "lab", "--format", "text", "--all"], root.path());
-    assert!(all.contains("kl0.145-frozen ") && !all.contains("+4"), "{all}");
-    // The best result is all rows that choose alike; files have every row.
+    assert!(text.contains("(5 of 6)") && !text.contains("kl0.145-frozen"), "{text}");
+    // The best result is all rows that choose alike.
     let best =
         stdout(&["table", "lab", "--format", "text", "--sort", "val_loss", "--best", "2"], root.path());
-    assert!(best.contains("+4") && best.contains("kl0.15-frozen"), "{best}");
-    assert_eq!(
-        stdout(&["table", "lab"], root.path()).lines().filter(|line| line.contains("| A |")).count(),
-        5
-    );
+    assert!(best.contains("(5 of 6)") && best.contains("kl0.15-frozen"), "{best}");
+    // With a column per axis these say the ranges.
+    let axes = stdout(&["table", "lab", "--format", "text", "--only-varying"], root.path());
+    assert!(axes.contains(" 0.12-0.18 ") && axes.contains(" backbone/none "), "{axes}");
 }
 
 #[test]
@@ -182,6 +178,8 @@ fn mistakes_are_named_with_a_way_out() {
         (vec!["table", "lab", "--baseline", "kl0.12-frozn"], "did you mean `kl0.12-frozen`?"),
         (vec!["table", "lab", "--metric", "average"], "`--best` ranks by"),
         (vec!["table", "lab", "--rows", "freeze", "--cols", "freeze"], "two different axes"),
+        (vec!["table", "lab", "--long", "--format", "md"], "`--long` is CSV"),
+        (vec!["table", "lab", "--long", "--best", "1"], "cannot be used with"),
         (vec!["table", "nowhere"], "`nowhere` does not exist"),
         (vec!["table", "lab/matrix.csv"], "is a file, not a results directory"),
         (vec!["table", "."], "results inside: `./lab`"),

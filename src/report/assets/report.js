@@ -1,9 +1,11 @@
 "use strict";
 (() => {
   const tables = [...document.querySelectorAll("table.results")];
-  // Reference rows frame the range: they stay last, whatever the order.
-  const isReference = (row) => row.classList.contains("reference");
-  const rows = (table) => [...table.tBodies[0].rows].filter((row) => !isReference(row));
+  // A result is a body of its own: one row, or the row of a group and its members. References frame the range and
+  // stay last, whatever the order.
+  const isReference = (body) => body.classList.contains("references");
+  const results = (table) => [...table.tBodies].filter((body) => !isReference(body));
+  const members = (body) => [...body.rows].filter((row) => !row.classList.contains("group"));
 
   const value = (row, column) => {
     const cell = row.cells[column];
@@ -21,10 +23,13 @@
     heads.forEach((head) => head.removeAttribute("aria-sort"));
     heads[column].setAttribute("aria-sort", order);
     const sign = order === "ascending" ? 1 : -1;
-    const keyed = rows(table).map((row) => [value(row, column), row]);
-    keyed.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : sign * compare(a, b)));
-    const references = [...table.tBodies[0].rows].filter(isReference);
-    table.tBodies[0].append(...keyed.map(([, row]) => row), ...references);
+    const sorted = (items, row) => {
+      const keyed = items.map((item) => [value(row(item), column), item]);
+      keyed.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : sign * compare(a, b)));
+      return keyed.map(([, item]) => item);
+    };
+    for (const body of results(table)) body.append(...sorted(members(body), (row) => row));
+    table.append(...sorted(results(table), (body) => body.rows[0]), ...[...table.tBodies].filter(isReference));
   };
   for (const table of tables) {
     const heads = [...table.tHead.rows[0].cells];
@@ -39,14 +44,22 @@
     // A word counts from its beginning, so that "frozen" does not find "unfrozen".
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     const patterns = words.map((word) => new RegExp(`(^|[^a-z0-9])${word.replace(/[^\w]/g, "\\$&")}`));
-    const all = tables.flatMap(rows);
+    let all = 0;
     let shown = 0;
-    for (const row of all) {
-      const text = [...row.cells].map((cell) => cell.textContent.toLowerCase()).join(" ");
-      row.hidden = !patterns.every((pattern) => pattern.test(text));
-      shown += !row.hidden;
+    for (const body of tables.flatMap(results)) {
+      const rows = members(body);
+      for (const row of rows) {
+        const text = [...row.cells].map((cell) => cell.textContent.toLowerCase()).join(" ");
+        row.hidden = !patterns.every((pattern) => pattern.test(text));
+      }
+      const left = rows.filter((row) => !row.hidden).length;
+      body.hidden = left === 0;
+      // Of a group that is searched for as a whole, its own row is enough.
+      body.classList.toggle("found", left > 0 && left < rows.length);
+      all += rows.length;
+      shown += left;
     }
-    count.textContent = words.length ? `${shown} of ${all.length} rows` : "";
+    count.textContent = words.length ? `${shown} of ${all} rows` : "";
   });
 
   // One pair of axes at a time; taking the other one's axis swaps the two.

@@ -1,0 +1,205 @@
+//! The report: one HTML file that needs nothing else.
+
+mod facts;
+mod table;
+
+use std::fmt::Write;
+
+use super::figures::{Section, curve_name, curves, mapped_range};
+use super::matrix::{Matrix, RowStatus};
+use super::notes;
+use super::observations::{Observation, best_row, failures, observations};
+use super::render::html_escape as escape;
+use super::svg::{Figure, page_style};
+use crate::store::{ResolvedRecord, SweepResults};
+use crate::text::thousands;
+
+pub use facts::Cost;
+
+const PAGE_STYLE: &str = include_str!("../assets/report.css");
+const SCRIPT: &str = include_str!("../assets/report.js");
+
+/// Everything that the page is made from.
+pub struct Page<'a> {
+    pub results: &'a SweepResults,
+    pub matrix: &'a Matrix,
+    pub figures: &'a [(Section, Figure)],
+    pub resolved: &'a ResolvedRecord,
+    pub cost: Cost,
+}
+
+impl Page<'_> {
+    /// The whole file.
+    pub fn html(&self) -> String {
+        let name = escape(&self.matrix.name);
+        let mut page = format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{name}</title>\n<style>\n{}{PAGE_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{name}</h1>\n",
+            page_style()
+        );
+        page += &self.headline();
+        page += "</header>\n<nav aria-label=\"Sections\"><a href=\"#findings\">Findings</a> <a href=\"#matrix\">Matrix</a>";
+        for (section, id, title) in SECTIONS {
+            if self.has(section) {
+                let _ = write!(page, " <a href=\"#{id}\">{title}</a>");
+            }
+        }
+        page += " <a href=\"#cost\">Cost</a> <a href=\"#provenance\">Provenance</a></nav>\n<main>\n";
+        // The first finding is the headline.
+        let headline = best_row(self.matrix);
+        let mut findings = observations(self.results, self.matrix);
+        findings.retain(|found| Some(found) != headline.as_ref());
+        page += &list("findings", "Findings", &findings);
+        page += &table::section(self.matrix);
+        page += &list("warnings", "Warnings", &self.warnings());
+        for (section, id, title) in SECTIONS {
+            page += &self.section(section, id, title);
+        }
+        page += &facts::cost(self.results, self.cost);
+        page += &facts::provenance(self.resolved);
+        let _ = write!(page, "</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
+        page
+    }
+
+    fn headline(&self) -> String {
+        let done = self.matrix.points.iter().filter(|row| row.status == RowStatus::Done).count();
+        let queries = self
+            .matrix
+            .queries()
+            .map_or_else(String::new, |queries| format!(", {} evaluation queries", thousands(queries)));
+        let points = format!("{done} of {} points finished{queries}", self.matrix.points.len());
+        match best_row(self.matrix) {
+            Some(found) => format!(
+                "<p class=\"headline\">{}</p>\n<p class=\"soft\">{}. {points}.</p>\n",
+                escape(&found.text),
+                escape(&found.evidence)
+            ),
+            None => format!("<p class=\"headline\">No results yet.</p>\n<p class=\"soft\">{points}.</p>\n"),
+        }
+    }
+
+    /// Failures, and points that hardly moved, grouped by their first cause.
+    fn warnings(&self) -> Vec<Observation> {
+        let mut warnings = failures(self.results);
+        let mut by_cause: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+        for row in &self.matrix.points {
+            let Some((_, causes)) = row.warning.as_deref().and_then(|warning| warning.split_once(": "))
+            else {
+                continue;
+            };
+            let first = causes.split(';').next().unwrap_or(causes);
+            match by_cause.iter_mut().find(|(other, _, _)| *other == first) {
+                Some((_, _, names)) => names.push(&row.name),
+                None => by_cause.push((first, causes, vec![&row.name])),
+            }
+        }
+        warnings.extend(by_cause.into_iter().map(|(_, causes, names)| Observation {
+            text: format!("Hardly changed their parameters: {}.", notes::list(&names)),
+            evidence: format!("{}: {causes}", names[0]),
+        }));
+        warnings
+    }
+
+    fn has(&self, section: Section) -> bool {
+        self.figures.iter().any(|(other, _)| *other == section)
+    }
+
+    fn section(&self, section: Section, id: &str, title: &str) -> String {
+        if !self.has(section) {
+            return String::new();
+        }
+        let mut text = format!("<section id=\"{id}\"><h2>{title}</h2>\n");
+        match section {
+            Section::Learning | Section::Shots => {
+                text += "<p class=\"soft control\"><span>Tick a point in the <a href=\"#points\">matrix</a> to show its curve.</span> <button type=\"button\" data-curves=\"none\">Hide all</button> <button type=\"button\" data-curves=\"first\">Best and baseline</button></p>\n";
+                text += &self.legend();
+            }
+            Section::HeatMaps => text += &self.axes_choice(),
+            Section::Movement | Section::Overlap | Section::Signal => {}
+        }
+        text += "<div class=\"figures\">\n";
+        for (_, figure) in self.figures.iter().filter(|(other, _)| *other == section) {
+            let axes = figure.axes.as_ref().map_or_else(String::new, |[down, across]| {
+                format!(" data-down=\"{}\" data-across=\"{}\"", escape(down), escape(across))
+            });
+            let _ = writeln!(text, "<figure id=\"fig-{}\"{axes}>{}</figure>", escape(&figure.id), figure.svg);
+        }
+        text + "</div></section>\n"
+    }
+
+    /// What the maps show, and the choice of their axes. Without scripts, and on paper, all maps are there.
+    fn axes_choice(&self) -> String {
+        let mut text = String::new();
+        if let Some((low, high)) = mapped_range(self.matrix) {
+            let scale = if self.matrix.shots.is_empty() {
+                format!("{low:.4} (faint) to {high:.4} (strong)")
+            } else {
+                format!("{:.2} % (faint) to {:.2} % (strong)", 100.0 * low, 100.0 * high)
+            };
+            text = format!(
+                "<p class=\"soft\">A cell is the mean of all points with its two values. All maps share one colour scale, from the lowest point to the highest: {scale}.</p>\n"
+            );
+        }
+        let mut axes: Vec<&str> = Vec::new();
+        for axis in self.figures.iter().filter_map(|(_, figure)| figure.axes.as_ref()).flatten() {
+            if !axes.contains(&axis.as_str()) {
+                axes.push(axis);
+            }
+        }
+        if axes.len() > 2 {
+            let select = |id: &str, chosen: usize| {
+                let option = |(index, axis): (usize, &&str)| {
+                    let selected = if index == chosen { " selected" } else { "" };
+                    format!("<option{selected}>{}</option>", escape(axis))
+                };
+                let options: String = axes.iter().enumerate().map(option).collect();
+                format!("<select id=\"{id}\">{options}</select>")
+            };
+            let _ = writeln!(
+                text,
+                "<p class=\"control\" id=\"axes\" hidden><label>Axes {}</label> <label>and {}</label></p>",
+                select("axis-one", 0),
+                select("axis-two", 1)
+            );
+        }
+        text
+    }
+
+    /// Names of the visible curves, in their colours.
+    fn legend(&self) -> String {
+        let mut text = String::from("<ul class=\"legend\">\n");
+        for (index, (look, row)) in curves(self.matrix).iter().zip(&self.matrix.points).enumerate() {
+            let _ = writeln!(
+                text,
+                "<li class=\"series {}\" data-point=\"{index}\"><span>{}</span></li>",
+                look.classes(),
+                escape(&curve_name(row))
+            );
+        }
+        text + "</ul>\n"
+    }
+}
+
+const SECTIONS: [(Section, &str, &str); 6] = [
+    (Section::HeatMaps, "heat", "Heat maps"),
+    (Section::Shots, "shots", "Accuracy by shots"),
+    (Section::Learning, "learning", "Learning curves"),
+    (Section::Movement, "movement", "Parameter movement"),
+    (Section::Overlap, "overlap", "Selection overlap"),
+    (Section::Signal, "signal", "Reward signal"),
+];
+
+fn list(id: &str, title: &str, observations: &[Observation]) -> String {
+    if observations.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("<section id=\"{id}\"><h2>{title}</h2>\n<ul>\n");
+    for found in observations {
+        let _ = writeln!(
+            text,
+            "<li>{} <span class=\"soft\">{}</span></li>",
+            escape(&found.text),
+            escape(&found.evidence)
+        );
+    }
+    text + "</ul></section>\n"
+}
