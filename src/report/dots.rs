@@ -53,12 +53,10 @@ pub struct Dots {
 }
 
 const WIDTH: f64 = 400.0;
-/// Room for the texts on the right.
-const TEXTS: f64 = 122.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 40.0;
 /// Width of a character of a label, about.
-const LETTER: f64 = 6.3;
+const LETTER: f64 = 6.5;
 /// Height of a panel's title.
 const HEAD: f64 = 24.0;
 /// Longest label beside a dot.
@@ -71,14 +69,15 @@ impl Dots {
         let dots = || self.panels.iter().flat_map(|panel| &panel.dots);
         let longest = dots().map(|dot| letters(&cut(&dot.label, BESIDE))).fold(0.0, f64::max);
         let left = if self.above { 8.0 } else { LETTER * longest + 14.0 };
-        let right = WIDTH - TEXTS;
+        let texts = dots().map(|dot| letters(&dot.text)).fold(0.0, f64::max);
+        let right = WIDTH - LETTER * texts - 16.0;
         let step = if self.above { 33.0 } else { 19.0 };
         let heads = self.panels.iter().filter(|panel| !panel.title.is_empty()).count();
         let height = TOP + step * dots().count() as f64 + HEAD * heads as f64 + BOTTOM;
         let track = Track { left, right, scale };
         let mut svg = open("figure chart dots", WIDTH, height, &self.title);
         text(&mut svg, "title", 4.0, 18.0, "start", &self.title);
-        track.draw(&mut svg, TOP, height - BOTTOM, self.around_zero.is_some());
+        track.draw_ticks(&mut svg, height - BOTTOM);
         text(&mut svg, "label", (left + right) / 2.0, height - 6.0, "middle", &self.x_label);
         let mut y = TOP;
         for panel in &self.panels {
@@ -86,6 +85,8 @@ impl Dots {
                 text(&mut svg, "value halo", 4.0, y + HEAD - 7.0, "start", &panel.title);
                 y += HEAD;
             }
+            let end = y + step * panel.dots.len() as f64;
+            track.draw_lines(&mut svg, y, end, self.around_zero.is_some());
             for dot in &panel.dots {
                 self.draw_dot(&mut svg, dot, &track, y);
                 y += step;
@@ -103,7 +104,8 @@ impl Dots {
             [dot.value, low, high]
         };
         let around = self.around_zero.into_iter().flat_map(|least| [-least, 0.0, least]);
-        let trained = || dots().filter(|dot| dot.kind != Kind::Reference).flat_map(ends).chain(around.clone());
+        let trained =
+            || dots().filter(|dot| dot.kind != Kind::Reference).flat_map(ends).chain(around.clone());
         let own = Scale::exact(trained()).or_else(|| Scale::exact(dots().flat_map(ends)))?;
         let near = 0.5 * (own.high - own.low);
         let is_near = |value: &f64| (own.low - near..=own.high + near).contains(value);
@@ -157,7 +159,13 @@ impl Track {
         self.left + self.scale.share(value).clamp(0.0, 1.0) * (self.right - self.left)
     }
 
-    fn draw(&self, svg: &mut String, top: f64, bottom: f64, zero: bool) {
+    fn draw_ticks(&self, svg: &mut String, bottom: f64) {
+        for tick in self.scale.ticks() {
+            text(svg, "tick", self.at(tick), bottom + 15.0, "middle", &short(tick));
+        }
+    }
+
+    fn draw_lines(&self, svg: &mut String, top: f64, bottom: f64, zero: bool) {
         for tick in self.scale.ticks() {
             let at = self.at(tick);
             let class = if zero && tick.abs() < 1e-12 { "grid zero" } else { "grid" };
@@ -165,7 +173,6 @@ impl Track {
                 svg,
                 "<line class=\"{class}\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{top:.1}\" y2=\"{bottom:.1}\"/>"
             );
-            text(svg, "tick", at, bottom + 15.0, "middle", &short(tick));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The report's figures, each a pure function of the results and their matrix.
 
+use super::forest;
 use super::groups;
 use super::layout::percent;
 use super::matrix::{Matrix, Row, RowStatus};
@@ -12,6 +13,8 @@ use crate::store::{EpochMetrics, SweepResults};
 /// A figure's group on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
+    /// What the page begins with.
+    Picture,
     HeatMaps,
     Shots,
     Learning,
@@ -29,9 +32,16 @@ const SHOWN: usize = 3;
 pub fn figures(results: &SweepResults, matrix: &Matrix) -> Vec<(Section, Figure)> {
     let looks = curves(matrix);
     let mut all = Vec::new();
+    all.extend(
+        [forest::forest(matrix), forest::axes(results, matrix)]
+            .into_iter()
+            .flatten()
+            .map(|figure| (Section::Picture, figure)),
+    );
     all.extend(heat_maps(matrix).into_iter().map(|figure| (Section::HeatMaps, figure)));
     all.extend(shots(results, matrix, &looks).map(|figure| (Section::Shots, figure)));
-    all.extend(learning(results, matrix, &looks).into_iter().map(|figure| (Section::Learning, figure)));
+    let curves = learning(results, matrix, &looks).into_iter().filter_map(|chart| chart.draw());
+    all.extend(curves.map(|figure| (Section::Learning, figure)));
     all.extend(movement(matrix).map(|figure| (Section::Movement, figure)));
     all.extend(overlap(results, matrix).map(|figure| (Section::Overlap, figure)));
     all.extend(signal(results).map(|figure| (Section::Signal, figure)));
@@ -227,7 +237,20 @@ fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<Fig
 /// A figure of an epoch.
 type EpochFigure = fn(&EpochMetrics) -> Option<f64>;
 
-fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<Figure> {
+/// Whether training is healthy: the charts of [`learning`] that tell, with only what is visible at first.
+pub fn health(results: &SweepResults, matrix: &Matrix) -> Vec<Figure> {
+    let tells = |chart: &LineChart| ["val-loss", "kl"].contains(&chart.id.as_str());
+    let charts = learning(results, matrix, &curves(matrix)).into_iter().filter(tells);
+    let draw = |mut chart: LineChart| {
+        chart.series.retain(|series| series.shown);
+        chart.id = format!("first-{}", chart.id);
+        chart.draw()
+    };
+    charts.filter_map(draw).collect()
+}
+
+/// Every point's curves, one chart per figure of an epoch.
+fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<LineChart> {
     let kinds: [(&str, &str, EpochFigure); 5] = [
         ("rce-loss", "Training loss, RCE", |epoch| (epoch.phase == "rce").then_some(epoch.train_loss.get())),
         ("grpo-loss", "Training loss, GRPO", |epoch| {
@@ -247,7 +270,7 @@ fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<Fig
         .collect();
     kinds
         .into_iter()
-        .filter_map(|(id, title, figure)| {
+        .map(|(id, title, figure)| {
             let series = results
                 .points
                 .iter()
@@ -270,14 +293,13 @@ fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<Fig
                 })
                 .collect();
             let ticks = ticks.clone();
-            let chart = LineChart {
+            LineChart {
                 id: id.to_owned(),
                 title: title.to_owned(),
                 x_label: "epoch".to_owned(),
                 series,
                 ticks,
-            };
-            chart.draw()
+            }
         })
         .collect()
 }

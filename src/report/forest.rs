@@ -32,7 +32,8 @@ enum Shown {
 
 impl Shown {
     fn of(matrix: &Matrix) -> Self {
-        let any = |figure: &dyn Fn(&Row) -> Option<f64>| matrix.main_rows().iter().any(|row| figure(row).is_some());
+        let any =
+            |figure: &dyn Fn(&Row) -> Option<f64>| matrix.main_rows().iter().any(|row| figure(row).is_some());
         match () {
             () if any(&|row| row.delta) => Self::Delta,
             () if any(&|row| row.average) => Self::Average,
@@ -64,7 +65,8 @@ impl Shown {
             Self::Average => {
                 let average = row.average?;
                 let between = |of: Interval| format!(" [{:.1}, {:.1}]", 100.0 * of.low, 100.0 * of.high);
-                let text = format!("{:.2}", 100.0 * average) + &row.average_interval.map(between).unwrap_or_default();
+                let text = format!("{:.2}", 100.0 * average)
+                    + &row.average_interval.map(between).unwrap_or_default();
                 (100.0 * average, row.average_interval.map(percent), text)
             }
             Self::ValLoss => (row.val_loss?, None, format!("{:.4}", row.val_loss?)),
@@ -169,7 +171,12 @@ fn effect_panel(
             label: value.clone(),
             value: 100.0 * middle,
             interval: Some(Interval { low: 100.0 * interval.low, high: 100.0 * interval.high }),
-            text: format!("{} [{}, {}]", signed(middle, 2), signed(interval.low, 1), signed(interval.high, 1)),
+            text: format!(
+                "{} [{}, {}]",
+                signed(middle, 2),
+                signed(interval.low, 1),
+                signed(interval.high, 1)
+            ),
             kind: Kind::Trained,
             look: match place {
                 _ if !told => Look::Plain,

@@ -8,8 +8,11 @@ mod alike;
 mod axes;
 mod build;
 pub mod check;
+mod dots;
+mod effects;
 mod error;
 mod figures;
+mod forest;
 mod groups;
 mod hints;
 

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::effects::{Effect, PointScores, average};
 use super::hints::kl_weight;
 use super::layout::{shot_title, signed};
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
 use super::notes::list;
-use super::panel::{Panel, difference, mean_row};
+use super::panel::difference;
 use super::stats::{Bootstrap, sign_flip};
 use crate::store::{PointResult, PointStatus, SweepResults};
 
@@ -135,38 +136,6 @@ fn against_references(matrix: &Matrix) -> Option<Observation> {
     (!parts.is_empty()).then(|| Observation::new(text, parts.join(", ")))
 }
 
-/// The scores of every point, laid over the same queries.
-struct PointScores {
-    queries: usize,
-    /// By point, one figure per query.
-    rows: Vec<Option<Vec<f64>>>,
-}
-
-impl PointScores {
-    fn of(results: &SweepResults) -> Option<Self> {
-        let panel = Panel::of(results)?;
-        let queries = panel.widest();
-        let by_query = |point| panel.point(point).map(|scores| scores.by_query(queries));
-        Some(Self { queries, rows: results.points.iter().map(by_query).collect() })
-    }
-
-    /// Mean over the points that `chosen` keeps.
-    fn mean(&self, matrix: &Matrix, chosen: impl Fn(&Row) -> bool) -> Option<Vec<f64>> {
-        let members: Vec<&[f64]> = matrix
-            .points
-            .iter()
-            .zip(&self.rows)
-            .filter(|(row, _)| chosen(row))
-            .filter_map(|(_, scores)| scores.as_deref())
-            .collect();
-        mean_row(&members)
-    }
-}
-
-fn average(row: &[f64]) -> f64 {
-    row.iter().sum::<f64>() / row.len().max(1) as f64
-}
-
 /// Largest difference between two values of each axis, averaged over everything else.
 fn axis_effects(matrix: &Matrix, scores: Option<&PointScores>) -> Vec<Observation> {
     let Some(scores) = scores else { return Vec::new() };
@@ -181,35 +150,20 @@ fn axis_effect(
     scores: &PointScores,
     bootstrap: &Bootstrap,
 ) -> Option<Observation> {
-    let marginal: Vec<(String, Vec<f64>)> = matrix
-        .values(axis)
-        .into_iter()
-        .filter_map(|value| {
-            let mean = scores.mean(matrix, |row| row.axes[axis] == value)?;
-            Some((value, mean))
-        })
-        .collect();
-    let (top, top_row) = marginal.iter().max_by(|a, b| average(&a.1).total_cmp(&average(&b.1)))?;
-    let (low, low_row) = marginal.iter().min_by(|a, b| average(&a.1).total_cmp(&average(&b.1)))?;
-    if marginal.len() < 2 {
-        return None;
-    }
-    let gap = difference(top_row, low_row);
+    let effect = Effect::of(matrix, axis, scores)?;
+    let gap = effect.gap();
     let interval = bootstrap.intervals(std::slice::from_ref(&gap)).into_iter().next()?;
-    // The two values were chosen for their difference, out of so many pairs.
-    let pairs = (marginal.len() * (marginal.len() - 1) / 2) as f64;
-    let p = (sign_flip(&gap) * pairs).min(1.0);
-    let told = p <= LEVEL;
+    let (top, low, p) = (&effect.values[effect.top].0, &effect.values[effect.low].0, effect.p);
     let name = &matrix.axes[axis];
     let text = if top == low {
         format!("{name} makes no difference on average.")
-    } else if told {
+    } else if effect.is_told() {
         format!("{name} = {top} does best on average over the other axes, {low} worst.")
     } else {
         format!("{name} makes no difference that can be told from noise.")
     };
     let means: Vec<String> =
-        marginal.iter().map(|(value, row)| format!("{value}: {:.2} %", 100.0 * average(row))).collect();
+        effect.values.iter().map(|(value, row)| format!("{value}: {:.2} %", 100.0 * average(row))).collect();
     let evidence = format!(
         "{}; largest difference {} [{}, {}] points, p = {p:.3}",
         means.join(", "),

@@ -54,7 +54,7 @@ fn paper_style() -> String {
 
 impl Figure {
     /// A figure that is the same on a page and on paper.
-    fn same(id: &str, title: &str, svg: String) -> Self {
+    pub(super) fn same(id: &str, title: &str, svg: String) -> Self {
         Self { id: id.to_owned(), title: title.to_owned(), paper: svg.clone(), svg, axes: None }
     }
 
@@ -203,7 +203,8 @@ impl Series {
     }
 }
 
-fn letters(text: &str) -> f64 {
+/// The length of a text in characters.
+pub(super) fn letters(text: &str) -> f64 {
     text.chars().count() as f64
 }
 
@@ -321,14 +322,15 @@ pub fn bars(id: &str, title: &str, x_label: &str, counts: &[(String, usize)]) ->
     Some(Figure::same(id, title, svg))
 }
 
-fn open(classes: &str, width: f64, height: f64, title: &str) -> String {
+/// The head of an `<svg>` element.
+pub(super) fn open(classes: &str, width: f64, height: f64, title: &str) -> String {
     format!(
         "<svg class=\"{classes}\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\" role=\"img\" aria-label=\"{}\">",
         html_escape(title)
     )
 }
 
-fn text(svg: &mut String, class: &str, x: f64, y: f64, anchor: &str, content: &str) {
+pub(super) fn text(svg: &mut String, class: &str, x: f64, y: f64, anchor: &str, content: &str) {
     let _ = write!(
         svg,
         "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
@@ -337,7 +339,7 @@ fn text(svg: &mut String, class: &str, x: f64, y: f64, anchor: &str, content: &s
 }
 
 /// At most four significant digits, without an exponent where that is short.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e5) {
         return format!("{value:.1e}");
     }
@@ -346,14 +348,14 @@ fn short(value: f64) -> String {
 }
 
 /// A linear axis.
-struct Scale {
-    low: f64,
-    high: f64,
+pub(super) struct Scale {
+    pub low: f64,
+    pub high: f64,
 }
 
 impl Scale {
     /// From the smallest to the largest value; `None` without a finite one.
-    fn exact(values: impl Iterator<Item = f64>) -> Option<Self> {
+    pub fn exact(values: impl Iterator<Item = f64>) -> Option<Self> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         for value in values.filter(|value| value.is_finite()) {
             low = low.min(value);
@@ -363,18 +365,18 @@ impl Scale {
     }
 
     /// With some air above and below.
-    fn around(values: impl Iterator<Item = f64>) -> Option<Self> {
+    pub fn around(values: impl Iterator<Item = f64>) -> Option<Self> {
         let Self { low, high } = Self::exact(values)?;
         let air = if high > low { 0.06 * (high - low) } else { 0.05 * high.abs().max(1e-3) };
         Some(Self { low: low - air, high: high + air })
     }
 
-    fn share(&self, value: f64) -> f64 {
+    pub fn share(&self, value: f64) -> f64 {
         if self.high > self.low { (value - self.low) / (self.high - self.low) } else { 0.5 }
     }
 
     /// About five round numbers.
-    fn ticks(&self) -> Vec<f64> {
+    pub fn ticks(&self) -> Vec<f64> {
         let raw = (self.high - self.low) / 5.0;
         let magnitude = 10.0_f64.powf(raw.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Loads a report in headless Chromium, sorts and filters the matrix, toggles a curve, chooses the heat maps' axes,
-walks through with the Tab key, and fails on any console error, failed assertion or request to the network.
+"""Loads a report in headless Chromium, looks at the pictures it begins with, sorts and filters the matrix, opens its
+groups, toggles a curve, chooses the heat maps' axes, walks through with the Tab key, and fails on any console error, failed assertion or request to the network.
 
     tests/browser/report_test.py REPORT.html [--screenshots DIR]
 
@@ -56,7 +56,8 @@ def check(condition, message):
 
 
 HEAD = "return [...document.querySelectorAll('#points thead th')].findIndex(h => h.textContent.trim() === arguments[0])"
-COLUMN = """const rows = [...document.querySelectorAll('#points tbody tr:not(.reference)')];
+# A result is a body: of a group its own row, which comes first.
+COLUMN = """const rows = [...document.querySelectorAll('#points tbody:not(.references)')].map(b => b.rows[0]);
 return rows.map(r => r.cells[arguments[0]].dataset.v).filter(v => v !== undefined).map(Number)"""
 CLICK = "document.querySelectorAll('#points thead th')[arguments[0]].querySelector('button').click()"
 
@@ -76,14 +77,81 @@ def sorts(browser, title):
 
 def filters(browser):
     fill = "const f = document.getElementById('filter'); f.value = arguments[0]; f.dispatchEvent(new Event('input'))"
-    visible = """return [...document.querySelectorAll('#points tbody tr:not(.reference)')]
-        .filter(r => !r.hidden).map(r => r.querySelector('th').textContent)"""
+    visible = """return [...document.querySelectorAll('#points tbody:not(.references) tr:not(.group)')]
+        .filter(r => !r.hidden && !r.parentNode.hidden).map(r => r.querySelector('th').textContent)"""
     browser.js(fill, "no such point")
     check(browser.js(visible) == [], "the filter leaves rows")
     browser.js(fill, "frozen")
     check(not [name for name in browser.js(visible) if "unfrozen" in name], "frozen finds unfrozen")
     browser.js(fill, "")
     check(len(browser.js(visible)) > 0, "an empty filter hides rows")
+
+
+def opens_groups(browser):
+    """A group is one row until its box is ticked, by keyboard, in either table; a filter shows the members it finds."""
+    groups = browser.js("return document.querySelectorAll('tbody.group').length")
+    if not groups:
+        return 0
+    members = """return [...document.querySelectorAll('tbody.group')[0].querySelectorAll('tr.member')]
+        .map(r => r.getClientRects().length > 0)"""
+    check(not any(browser.js(members)), "a closed group shows its members")
+    browser.js("document.querySelector('tbody.group .open').focus()")
+    press(browser, " ", "Space", 32)
+    opened = browser.js(members)
+    check(len(opened) > 1 and all(opened), f"the space bar does not open a group: {opened}")
+    said = browser.js("return document.querySelector('tbody.group th').textContent")
+    check(f"{len(opened)} " in said.split(":")[-1], f"{said} has {len(opened)} members")
+    press(browser, " ", "Space", 32)
+    check(not any(browser.js(members)), "the space bar does not close a group")
+    name = browser.js("return document.querySelector('tbody.group tr.member th').textContent")
+    fill = "const f = document.getElementById('filter'); f.value = arguments[0]; f.dispatchEvent(new Event('input'))"
+    browser.js(fill, name)
+    found = browser.js(members)
+    check(found[0] and not all(found), f"the filter {name} finds {found}")
+    browser.js(fill, "")
+    check(not any(browser.js(members)), "after a filter the group stays open")
+    return groups
+
+
+def pictures(browser):
+    """The forest plot holds every kind of row, in order, inside its frame; nothing is written over anything else."""
+    if not browser.js("return !!document.querySelector('#fig-forest')"):
+        return
+    check(browser.js("return document.querySelector('#picture').getBoundingClientRect().top < 400"), "the picture is far down")
+    texts = browser.js("""return [...document.querySelectorAll('#fig-forest .dot')].map(d => d.querySelector('title').textContent)""")
+    check(any("baseline" in text for text in texts), f"no baseline among {texts}")
+    for reference in browser.js("return [...document.querySelectorAll('#points tr.reference th')].map(h => h.textContent)"):
+        check(any(text.startswith(reference + ":") for text in texts), f"no {reference} among {texts}")
+    # Marks fall from left to right as their values do.
+    places = browser.js("""return [...document.querySelectorAll('#fig-forest .dot')].map(d => {
+        const box = d.querySelector('circle, path').getBoundingClientRect(); return box.left + box.width / 2 })""")
+    check(all(a >= b - 4 for a, b in zip(places, places[1:])), f"the forest is not in order: {places}")
+    inside = """const frame = document.querySelector(arguments[0] + ' svg').getBoundingClientRect();
+        return [...document.querySelectorAll(arguments[0] + ' svg *')].filter(e => e.getBBox && e.tagName !== 'title').map(e => [e.tagName, e.textContent, e.getBoundingClientRect()])
+        .filter(([, , b]) => b.left < frame.left - 1 || b.right > frame.right + 1 || b.bottom > frame.bottom + 1).map(([name, text]) => name + ' ' + text)"""
+    over = """const boxes = [...document.querySelectorAll(arguments[0] + ' text')].map(e => [e.textContent, e.getBoundingClientRect()]);
+        const hits = []; boxes.forEach(([a, p], i) => boxes.slice(i + 1).forEach(([b, q]) => {
+            if (p.left < q.right - 1 && q.left < p.right - 1 && p.top < q.bottom - 3 && q.top < p.bottom - 3) hits.push(a + ' | ' + b) }));
+        return hits"""
+    for figure in ("#fig-forest", "#fig-axes"):
+        if browser.js("return !!document.querySelector(arguments[0])", figure):
+            outside = browser.js(inside, figure)
+            check(not outside, f"outside of {figure}: {outside}")
+            hits = browser.js(over, figure)
+            check(not hits, f"written over each other in {figure}: {hits}")
+    # What can be told apart is in colour, what cannot is not.
+    colours = browser.js("""return [...document.querySelectorAll('.dot line')].map(l =>
+        [l.parentNode.classList.contains('better') || l.parentNode.classList.contains('worse'), getComputedStyle(l).stroke])""")
+    plain = {colour for told, colour in colours if not told}
+    check(not plain & {colour for told, colour in colours if told}, f"the colours tell nothing: {colours}")
+
+
+def press(browser, key, code, number):
+    for kind in ("keyDown", "keyUp"):
+        event = {"type": kind, "key": key, "code": code, "windowsVirtualKeyCode": number}
+        if kind == "keyDown" and key == " ":
+            event["text"] = " "
+        browser.post("/goog/cdp/execute", {"cmd": "Input.dispatchKeyEvent", "params": event})
 
 
 def chooses_axes(browser):
@@ -115,9 +183,7 @@ def has_visible_focus(browser):
     browser.js("document.activeElement.blur(); window.scrollTo(0, 0)")
     visited = []
     for _ in range(40):
-        for kind in ("keyDown", "keyUp"):
-            event = {"type": kind, "key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
-            browser.post("/goog/cdp/execute", {"cmd": "Input.dispatchKeyEvent", "params": event})
+        press(browser, "Tab", "Tab", 9)
         visited.append(browser.js("""const e = document.activeElement;
             return [e.tagName, getComputedStyle(e).outlineStyle, [...document.querySelectorAll('*')].indexOf(e)]"""))
     # After the last element of a short page comes the window itself.
@@ -131,13 +197,15 @@ def has_visible_focus(browser):
 
 
 def toggles(browser):
-    point = browser.js("return document.querySelector('g.series[data-point]').dataset.point")
-    hidden = f"return getComputedStyle(document.querySelector('g.series[data-point=\"{point}\"]')).display"
+    point = browser.js("return document.querySelector('#learning g.series[data-point]').dataset.point")
+    hidden = f"return getComputedStyle(document.querySelector('#learning g.series[data-point=\"{point}\"]')).display"
     before = browser.js(hidden)
     browser.js(f"document.querySelector('input[data-point=\"{point}\"]').click()")
     check(browser.js(hidden) != before, "a tick does not switch the curve")
     browser.js("document.querySelector('button[data-curves=none]').click()")
     check(browser.js(hidden) == "none", "a curve is left after hiding all")
+    first = "return [...document.querySelectorAll('#health g.series')].filter(s => getComputedStyle(s).display === 'none').length"
+    check(browser.js(first) == 0, "hiding all hides the curves at the top")
     browser.js("document.querySelector('button[data-curves=first]').click()")
 
 
@@ -154,6 +222,8 @@ def load(browser, page, width, screenshot):
     browser.post("/url", {"url": page.resolve().as_uri()})
     started = time.monotonic()
     fits(browser)
+    pictures(browser)
+    opens_groups(browser)
     if browser.js("return !!document.querySelector('#points tbody tr td.v')"):
         sorts(browser, "average")
     sorts(browser, "val_loss")
@@ -196,7 +266,7 @@ def main():
     finally:
         driver.terminate()
         driver.wait()
-    print(f"{page}: matrix sorts and filters, curves switch, axes can be chosen, focus is seen, no console errors (1400 and 390 pixels, light and dark)")
+    print(f"{page}: pictures stand, groups open, matrix sorts and filters, curves switch, axes can be chosen, focus is seen, no console errors (1400 and 390 pixels, light and dark)")
     return 0
 
 

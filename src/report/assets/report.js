@@ -85,7 +85,7 @@
   }
 
   const curves = new Map();
-  for (const series of document.querySelectorAll(".series[data-point]")) {
+  for (const series of document.querySelectorAll(".series[data-point]:not(#picture *)")) {
     const point = series.dataset.point;
     if (!curves.has(point)) curves.set(point, []);
     curves.get(point).push(series);

@@ -1,11 +1,12 @@
 //! The report: one HTML file that needs nothing else.
 
 mod facts;
+mod picture;
 mod table;
 
 use std::fmt::Write;
 
-use super::figures::{Section, curve_name, curves, mapped_range};
+use super::figures::{Section, mapped_range};
 use super::matrix::{Matrix, RowStatus};
 use super::notes;
 use super::observations::{Observation, best_row, failures, observations};
@@ -15,6 +16,7 @@ use crate::store::{ResolvedRecord, SweepResults};
 use crate::text::thousands;
 
 pub use facts::Cost;
+use picture::legend;
 
 const PAGE_STYLE: &str = include_str!("../assets/report.css");
 const SCRIPT: &str = include_str!("../assets/report.js");
@@ -37,7 +39,7 @@ impl Page<'_> {
             page_style()
         );
         page += &self.headline();
-        page += "</header>\n<nav aria-label=\"Sections\"><a href=\"#findings\">Findings</a> <a href=\"#matrix\">Matrix</a>";
+        page += "</header>\n<nav aria-label=\"Sections\"><a href=\"#picture\">Picture</a> <a href=\"#findings\">Findings</a> <a href=\"#matrix\">Matrix</a>";
         for (section, id, title) in SECTIONS {
             if self.has(section) {
                 let _ = write!(page, " <a href=\"#{id}\">{title}</a>");
@@ -48,9 +50,11 @@ impl Page<'_> {
         let headline = best_row(self.matrix);
         let mut findings = observations(self.results, self.matrix);
         findings.retain(|found| Some(found) != headline.as_ref());
-        page += &list("findings", "Findings", &findings);
+        let warnings = self.warnings();
+        let words = list("findings", "Findings", &findings);
+        page += &picture::section(self.results, self.matrix, self.figures, warnings.len(), &words);
         page += &table::section(self.matrix);
-        page += &list("warnings", "Warnings", &self.warnings());
+        page += &list("warnings", "Warnings", &warnings);
         for (section, id, title) in SECTIONS {
             page += &self.section(section, id, title);
         }
@@ -111,10 +115,10 @@ impl Page<'_> {
         match section {
             Section::Learning | Section::Shots => {
                 text += "<p class=\"soft control\"><span>Tick a point in the <a href=\"#points\">matrix</a> to show its curve.</span> <button type=\"button\" data-curves=\"none\">Hide all</button> <button type=\"button\" data-curves=\"first\">Best and baseline</button></p>\n";
-                text += &self.legend();
+                text += &legend(self.matrix, false);
             }
             Section::HeatMaps => text += &self.axes_choice(),
-            Section::Movement | Section::Overlap | Section::Signal => {}
+            Section::Picture | Section::Movement | Section::Overlap | Section::Signal => {}
         }
         text += "<div class=\"figures\">\n";
         for (_, figure) in self.figures.iter().filter(|(other, _)| *other == section) {
@@ -162,20 +166,6 @@ impl Page<'_> {
             );
         }
         text
-    }
-
-    /// Names of the visible curves, in their colours.
-    fn legend(&self) -> String {
-        let mut text = String::from("<ul class=\"legend\">\n");
-        for (index, (look, row)) in curves(self.matrix).iter().zip(&self.matrix.points).enumerate() {
-            let _ = writeln!(
-                text,
-                "<li class=\"series {}\" data-point=\"{index}\"><span>{}</span></li>",
-                look.classes(),
-                escape(&curve_name(row))
-            );
-        }
-        text + "</ul>\n"
     }
 }
 
