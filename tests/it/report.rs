@@ -31,6 +31,113 @@ fn the_report_is_one_file_and_the_same_every_time() {
     assert!(root.path().join(events).is_file());
 }
 
+/// What the rows of a figure of dots say, each with its colour.
+fn dots(page: &str, id: &str) -> Vec<String> {
+    let start = page.find(&format!("<figure id=\"fig-{id}\">")).expect(id);
+    let figure = &page[start..start + page[start..].find("</figure>").expect("its end")];
+    let rows = figure.split("<g class=\"dot").skip(1);
+    rows.map(|row| {
+        let (look, rest) = row.split_once("\"><title>").expect("a title");
+        format!("{}{}", rest.split('<').next().expect("a text"), look)
+    })
+    .collect()
+}
+
+#[test]
+fn the_page_begins_with_every_result_against_the_baseline() {
+    let root = tempfile::tempdir().expect("a directory");
+    lab(root.path());
+    stdout(&["report", "lab"], root.path());
+    let page = std::fs::read_to_string(root.path().join("lab/report.html")).expect("written");
+    let parts =
+        ["id=\"picture\"", "id=\"best\"", "id=\"axis\"", "id=\"health\"", "id=\"findings\"", "id=\"matrix\""];
+    let places = parts.map(|part| page.find(part).expect(part));
+    assert!(places.is_sorted(), "{places:?}");
+    insta::assert_snapshot!(dots(&page, "forest").join("\n"), @r"
+    kl0.15-frozen: baseline
+    kl 0.12-0.18, frozen/unfrozen (5 of 6): -0.28 [-4.1, +3.6]
+    ");
+    // Of a large grid the best, the worst and the baseline; references among them, and what is real in colour.
+    finish(&fixture::grid("grid", 2, 40), root.path());
+    stdout(&["report", "grid", "--svg", "figures"], root.path());
+    let page = std::fs::read_to_string(root.path().join("grid/report.html")).expect("written");
+    insta::assert_snapshot!(dots(&page, "forest").join("\n"), @r"
+    oracle: +12.25 [+7.3, +17.3] better
+    kl 0.1/0.12/0.18, lr 2e-5, ep 2-3, frozen (3 of 6): +2.81 [-42.5, +50.5]
+    kl0.12-lr2e-5-ep3-frozen: +2.81 [-7.3, +11.2]
+    kl0.12-lr2e-5-ep3-unfrozen: +2.50 [-27.6, +36.3]
+    kl 0.1-0.18, lr 5e-6 to 2e-5, ep 1-3, unfrozen (8 of 36): +2.19 [-2.0, +6.7]
+    kl 0.1-0.18, lr 5e-6 to 2e-5, ep 1-3, frozen (8 of 36): +1.88 [-1.5, +5.5]
+    kl 0.1/0.12/0.18, lr 2e-5, ep 2-3, unfrozen (3 of 6): +1.87 [-4.0, +7.9]
+    kl0.1-lr2e-5-ep3-frozen: +1.87 [-6.2, +10.0]
+    kl 0.12/0.18, lr 5e-6 to 2e-5, ep 1-3, unfrozen (3 of 18): +1.87 [-4.8, +10.7]
+    kl 0.12-0.18, lr 1e-5 to 2e-5, ep 2-3, unfrozen (3 of 12): +1.87 [-2.1, +6.0]
+    kl 0.1/0.15, lr 1e-5 to 2e-5, ep 2-3, frozen (2 of 8): +0.31 [-12.3, +12.0]
+    kl 0.1-0.18, lr 5e-6 to 1e-5, ep 1-2, frozen/unfrozen (12 of 32): baseline
+    kl 0.12-0.18, lr 1e-5 to 2e-5, ep 2-3, frozen (3 of 12): -0.63 [-25.9, +21.5]
+    nearest: -4.75 [-9.7, +0.3]
+    random: -16.75 [-21.8, -11.7] worse
+    ");
+    insta::assert_snapshot!(dots(&page, "axes").join("\n"), @r"
+    5e-6: -0.53 [-1.6, +0.5]
+    1e-5: -0.01 [-0.4, +0.4]
+    2e-5: +0.54 [-0.6, +1.7]
+    1: -0.35 [-1.1, +0.4]
+    2: +0.16 [-0.1, +0.4]
+    3: +0.19 [-0.5, +0.9]
+    0.1: +0.20 [-0.2, +0.6]
+    0.12: +0.23 [0.0, +0.4]
+    0.15: -0.20 [-0.4, +0.1]
+    0.18: -0.23 [-0.7, +0.2]
+    backbone: -0.15 [-0.4, +0.1]
+    none: +0.15 [-0.1, +0.4]
+    0: -0.19 [-1.3, +1.0]
+    1: +0.19 [-1.0, +1.3]
+    ");
+    for name in ["forest.svg", "axes.svg"] {
+        let figure = std::fs::read_to_string(root.path().join("figures").join(name)).expect("written");
+        assert!(!figure.contains("var(") && figure.contains("fill=\"#ffffff\""), "{name}");
+    }
+    // The curves at the top are those of the baseline and the best, and nothing switches them off.
+    let health =
+        &page[page.find("id=\"health\"").expect("health")..page.find("id=\"findings\"").expect("findings")];
+    assert!(health.contains("(baseline)") && !health.contains(" off"), "{health}");
+}
+
+#[test]
+fn an_axis_that_matters_is_in_colour_and_comes_first() {
+    let axes = |right| {
+        let root = tempfile::tempdir().expect("a directory");
+        finish(&rates(right), root.path());
+        stdout(&["report", "rates"], root.path());
+        let page = std::fs::read_to_string(root.path().join("rates/report.html")).expect("written");
+        dots(&page, "axes")
+    };
+    let real = axes([80.0, 90.0, 130.0]);
+    assert!(real[0].ends_with(" worse") && real[2].ends_with(" better"), "{real:?}");
+    assert!(!real[1].contains("worse") && !real[1].contains("better"), "{real:?}");
+    let noise = axes([80.0, 81.0, 81.0]);
+    assert!(noise.iter().all(|row| !row.contains("worse") && !row.contains("better")), "{noise:?}");
+}
+
+#[test]
+fn rows_that_choose_alike_are_one_row_of_the_page_that_opens() {
+    let root = tempfile::tempdir().expect("a directory");
+    lab(root.path());
+    stdout(&["report", "lab"], root.path());
+    let page = std::fs::read_to_string(root.path().join("lab/report.html")).expect("written");
+    let group = page.find("<tbody class=\"group\">").expect("a group");
+    let body = &page[group..group + page[group..].find("</tbody>").expect("its end")];
+    let name = "<label><input type=\"checkbox\" class=\"open\"> kl 0.12-0.18, frozen/unfrozen: 5 of 6 configurations</label>";
+    assert!(body.contains(name), "{body}");
+    assert_eq!(body.matches("<tr class=\"member\">").count(), 5);
+    // Its figures are theirs; what differs among them is a range.
+    let first = body.lines().nth(1).expect("its own row");
+    assert!(first.contains(">55.85</td>") && first.contains(">-0.28</td>"), "{first}");
+    assert!(first.contains("263,680 to 525,824") && first.contains(">backbone/none</td>"), "{first}");
+    assert!(!page.contains("choose exactly the same demonstrations ("), "the notes list what the rows show");
+}
+
 #[test]
 fn five_hundred_points_make_a_report_quickly() {
     let root = tempfile::tempdir().expect("a directory");
