@@ -69,7 +69,10 @@ impl Shown {
                     + &row.average_interval.map(between).unwrap_or_default();
                 (100.0 * average, row.average_interval.map(percent), text)
             }
-            Self::ValLoss => (row.val_loss?, None, format!("{:.4}", row.val_loss?)),
+            Self::ValLoss => {
+                let baseline = if row.is_baseline { " baseline" } else { "" };
+                (row.val_loss?, None, format!("{:.4}{baseline}", row.val_loss?))
+            }
         })
     }
 

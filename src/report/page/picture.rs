@@ -58,7 +58,7 @@ fn forest_caption(matrix: &Matrix) -> String {
     let has = |figure: &dyn Fn(&Row) -> bool| rows.iter().any(figure);
     let mut text = String::new();
     if has(&|row| row.delta_interval.is_some()) {
-        text += "Lines are 95 % intervals. Filled green is better than the baseline, filled orange worse; hollow cannot be told apart. ";
+        text += "Lines are 95 % intervals. Filled green is better than the baseline, filled orange worse; hollow cannot be told apart once all comparisons are counted. ";
     } else if has(&|row| row.average_interval.is_some()) {
         text += "Lines are 95 % intervals. ";
     }
