@@ -82,44 +82,69 @@ pub fn groups(matrix: &Matrix, rows: &[Row]) -> Vec<Group> {
         }
         members[place].push(index);
     }
-    let tried: Vec<Vec<&str>> = (0..matrix.axes.len()).map(|axis| values(axis, &mut rows.iter())).collect();
+    let tried = Tried::of(matrix, rows);
     let group = |members: Vec<usize>| {
         let first = members.iter().copied().find(|&index| rows[index].is_baseline).unwrap_or(members[0]);
         let place = match members.len() {
             1 => {
                 Place { axes: rows[first].axes.clone(), words: rows[first].name.clone(), rows: 1, inside: 1 }
             }
-            _ => place(matrix, rows, &members, &tried),
+            _ => tried.place(matrix, &members),
         };
         Group { members, first, place }
     };
     members.into_iter().map(group).collect()
 }
 
-/// Different texts of an axis among `members`, in order of appearance.
-fn values<'a>(axis: usize, members: &mut dyn Iterator<Item = &'a Row>) -> Vec<&'a str> {
-    let mut values: Vec<&str> = Vec::new();
-    for row in members {
-        let text = row.axes.get(axis).map(String::as_str).unwrap_or_default();
-        if !text.is_empty() && !values.contains(&text) {
-            values.push(text);
-        }
-    }
-    values
+/// The values that rows have on the axes, by number: a large sweep has many groups, and each is held against all rows.
+struct Tried<'a> {
+    /// Per axis, the texts in order of appearance.
+    values: Vec<Vec<&'a str>>,
+    /// Per row and axis, the place among `values`; `None` where the row has none.
+    rows: Vec<Vec<Option<usize>>>,
 }
 
-fn place(matrix: &Matrix, rows: &[Row], members: &[usize], tried: &[Vec<&str>]) -> Place {
-    let own: Vec<Vec<&str>> = (0..matrix.axes.len())
-        .map(|axis| values(axis, &mut members.iter().map(|&index| &rows[index])))
-        .collect();
-    let inside = |row: &&Row| {
-        let within = |(own, text): (&Vec<&str>, &String)| own.is_empty() || own.contains(&text.as_str());
-        own.iter().zip(&row.axes).all(within)
-    };
-    let axes: Vec<String> = own.iter().zip(tried).map(|(own, tried)| range(own, tried)).collect();
-    let parts = matrix.axes.iter().zip(&own).zip(&axes).filter(|((_, own), _)| !own.is_empty());
-    let words: Vec<String> = parts.map(|((axis, own), range)| in_words(axis, own, range)).collect();
-    Place { words: words.join(", "), rows: members.len(), inside: rows.iter().filter(inside).count(), axes }
+impl<'a> Tried<'a> {
+    fn of(matrix: &Matrix, rows: &'a [Row]) -> Self {
+        let mut values: Vec<Vec<&str>> = vec![Vec::new(); matrix.axes.len()];
+        let place = |(axis, values): (usize, &mut Vec<&'a str>), row: &'a Row| {
+            let text = row.axes.get(axis).filter(|text| !text.is_empty())?.as_str();
+            Some(values.iter().position(|other| *other == text).unwrap_or_else(|| {
+                values.push(text);
+                values.len() - 1
+            }))
+        };
+        let rows =
+            rows.iter().map(|row| values.iter_mut().enumerate().map(|axis| place(axis, row)).collect());
+        let rows = rows.collect();
+        Self { values, rows }
+    }
+
+    fn place(&self, matrix: &Matrix, members: &[usize]) -> Place {
+        let mut is_own: Vec<Vec<bool>> = self.values.iter().map(|values| vec![false; values.len()]).collect();
+        let mut own: Vec<Vec<&str>> = vec![Vec::new(); self.values.len()];
+        for &member in members {
+            for (axis, value) in self.rows[member].iter().enumerate() {
+                if let Some(value) = value.filter(|value| !is_own[axis][*value]) {
+                    is_own[axis][value] = true;
+                    own[axis].push(self.values[axis][value]);
+                }
+            }
+        }
+        let inside = |row: &&Vec<Option<usize>>| {
+            let mut axes = row.iter().zip(&is_own).zip(&own);
+            axes.all(|((value, is_own), own)| own.is_empty() || value.is_some_and(|value| is_own[value]))
+        };
+        let axes: Vec<String> = own.iter().zip(&self.values).map(|(own, tried)| range(own, tried)).collect();
+        let parts = matrix.axes.iter().zip(&own).zip(&axes).filter(|((_, own), _)| !own.is_empty());
+        let words: Vec<String> = parts.map(|((axis, own), range)| in_words(axis, own, range)).collect();
+        Place {
+            words: words.join(", "),
+            rows: members.len(),
+            inside: self.rows.iter().filter(inside).count(),
+            axes,
+        }
+    }
 }
 
 /// `kl 0.1-0.18` as the names of points call the key, `frozen/unfrozen`, `reward_form gain`.
@@ -223,14 +248,17 @@ struct Shown<'a> {
 impl Shown<'_> {
     /// As many groups as the screen has lines for; where not all have room, the notes that matter most.
     fn fitting(&self, screen: Screen, detail: Detail, called: Called) -> Table {
-        let whole = self.table(&self.best(None), detail, called, false);
-        let Some(height) = screen.height.map(usize::from) else { return whole };
+        let whole = || self.table(&self.best(None), detail, called, false);
+        let Some(height) = screen.height.map(usize::from) else { return whole() };
         // The prompt needs a line too.
         let over = |table: &Table| {
             (table.to_terminal(screen.width, false).lines().count() + 1).saturating_sub(height)
         };
-        if over(&whole) == 0 {
-            return whole;
+        if self.groups.len() < height {
+            let whole = whole();
+            if over(&whole) == 0 {
+                return whole;
+            }
         }
         let mut room = height.saturating_sub(FRAME + self.matrix.references.len());
         loop {

@@ -97,6 +97,7 @@ fn rows_table(matrix: &Matrix, id: &str, rows: &[Row], looks: Option<&[Curve]>) 
         looks.map_or_else(String::new, |looks| tick(index, &rows[index], looks.get(index).copied()))
     };
     let no_tick = if looks.is_some() { "<td></td>" } else { "" };
+    let called = what(matrix, rows);
     let mut text = head(id, looks.is_some(), used.iter().map(|&column| &columns[column]));
     for group in groups(matrix, rows) {
         text += if group.is_several() { "<tbody class=\"group\">\n" } else { "<tbody>\n" };
@@ -105,7 +106,7 @@ fn rows_table(matrix: &Matrix, id: &str, rows: &[Row], looks: Option<&[Curve]>) 
                 if rows[group.first].is_baseline { " class=\"group baseline\"" } else { " class=\"group\"" };
             let name = format!(
                 "<label><input type=\"checkbox\" class=\"open\"> {}</label>",
-                escape(&group.place.sentence(what(matrix, rows)))
+                escape(&group.place.sentence(called))
             );
             text += &line(no_tick, class, &name, &together(matrix, rows, &group, &cells));
         }
