@@ -326,9 +326,9 @@ fn show(report: &RunReport, json: bool) {
         });
         output::result(&format!("{summary}\n"));
     } else {
-        let dir = quoted(&report.dir.path().display().to_string());
-        let more = format!("`sweep table {dir} --all` shows every row, `sweep report {dir}` draws them.");
-        output::result(&report.matrix.to_terminal(output::screen(), &more, output::colour_results()));
+        // Where DIR is was said at the start; the table of equal runs is the same wherever they are.
+        let more = "`sweep table DIR --all` shows every row, `sweep report DIR` draws them.";
+        output::result(&report.matrix.to_terminal(output::screen(), more, output::colour_results()));
     }
 }
 

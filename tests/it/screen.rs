@@ -100,7 +100,7 @@ fn a_terminal_shows_at_most_a_screen() {
         );
     }
     let all = shown(root.path(), (140, 24), &["table", "grid", "--all"]).expect("a terminal");
-    assert_eq!(all.lines().filter(|line| line.starts_with("kl0.")).count(), 72);
+    assert_eq!(all.lines().filter(|line| line.starts_with(" kl0.")).count(), 72);
 }
 
 #[test]
