@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Imports go one way: `spec` <- `data`, `checkpoint` <- `plan` <- `learn`, `evaluate`, `store` <- `run` <-
-//! `cli`; `text` serves all of them; `report` reads what `store` read from disk and never needs a model.
+//! `cli`; `scripts` (shell scripts -> sweep files) needs `spec` alone; `text` serves all of them; `report` reads what `store` read from disk and never needs a model.
 
 pub mod checkpoint;
 pub mod cli;
@@ -18,6 +18,7 @@ pub mod learn;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod scripts;
 pub mod spec;
 pub mod store;
 pub mod text;

@@ -5,6 +5,7 @@ mod ckpt;
 mod completions;
 mod data;
 mod data_report;
+mod import_scripts;
 mod launch;
 mod limits;
 mod output;
@@ -48,6 +49,7 @@ enum Command {
     Ckpt(ckpt::CkptArgs),
     Completions(completions::CompletionsArgs),
     Data(data::DataArgs),
+    ImportScripts(import_scripts::ImportArgs),
     Plan(plan::PlanArgs),
     Report(report::ReportArgs),
     Run(run::RunArgs),
@@ -68,6 +70,7 @@ pub fn main() -> u8 {
         Command::Ckpt(args) => ckpt::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::ImportScripts(args) => import_scripts::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),

@@ -36,6 +36,7 @@ pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
 pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};
 pub use names::NAME_LIMIT;
+pub use overrides::setting;
 pub use schema::schema;
 pub use value::{Value, number_text};
 
