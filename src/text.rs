@@ -15,11 +15,6 @@ pub fn thousands(number: impl Display) -> String {
     text
 }
 
-/// `1 point`, `2 points`, `1,000 points`.
-pub fn counted(count: usize, noun: &str) -> String {
-    format!("{} {noun}{}", thousands(count), if count == 1 { "" } else { "s" })
-}
-
 /// Seconds since 1970 as `2026-11-21 07:05`, and the seconds past the minute. UTC.
 pub fn date_and_minute(unix: u64) -> (String, u64) {
     let (days, rest) = (unix / 86_400, unix % 86_400);

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::output;
+use super::plan_text::plural;
 use crate::scripts::{Given, Reading, Remark, Script, SweepFile, read, sweep_files};
 use crate::store::atomic;
-use crate::text::counted;
 
 /// Read shell scripts, one per configuration, and write sweep files with the same points
 ///
@@ -54,7 +54,7 @@ pub fn run(args: &ImportArgs) -> anyhow::Result<u8> {
     if sweeps.is_empty() {
         bail!(
             "no training command was read in {}\nhint: what was not read is listed above; --set gives arguments and variables",
-            counted(files.len(), "script")
+            plural(files.len(), "script")
         );
     }
     if print {
@@ -78,7 +78,7 @@ fn write_all(sweeps: &[SweepFile], args: &ImportArgs) -> anyhow::Result<()> {
     for sweep in sweeps {
         let path = path(sweep);
         write(&path, &sweep.text)?;
-        let mut line = format!("wrote {}: {}", path.display(), counted(sweep.points, "point"));
+        let mut line = format!("wrote {}: {}", path.display(), plural(sweep.points, "point"));
         if sweep.missing.is_empty() {
             line += &format!("\nhint: sweep plan {}", path.display());
         } else {

@@ -6,6 +6,7 @@ mod completions;
 mod data;
 mod data_report;
 mod import_scripts;
+mod init;
 mod launch;
 mod limits;
 mod output;
@@ -50,6 +51,7 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Data(data::DataArgs),
     ImportScripts(import_scripts::ImportArgs),
+    Init(init::InitArgs),
     Plan(plan::PlanArgs),
     Report(report::ReportArgs),
     Run(run::RunArgs),
@@ -71,6 +73,7 @@ pub fn main() -> u8 {
         Command::Completions(args) => completions::run(&args),
         Command::Data(args) => data::run(&args),
         Command::ImportScripts(args) => import_scripts::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),

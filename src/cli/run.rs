@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::launch::{LaunchArgs, OnCluster};
 use super::limits::{LimitArgs, end_at};
 use super::output;
+use super::plan_text::plural;
 use super::progress::{Progress, duration, moment};
 use super::report::write_event_files;
 use super::sweep_file::{SpecArgs, expand};
@@ -266,8 +267,8 @@ fn run_here(spec: SweepSpec, options: &RunOptions, cancel: &Cancel, json: bool) 
     show(&report, json);
     let outcome = report.outcome;
     output::note(&format!(
-        "{} points done, {} failed, {} pending in {}",
-        outcome.done,
+        "{} done, {} failed, {} pending in {}",
+        plural(outcome.done, "point"),
         outcome.failed,
         outcome.pending,
         duration(began.elapsed().as_secs_f64())

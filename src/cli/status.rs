@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output;
+use super::plan_text::plural;
 use super::progress::duration;
 use crate::store::{Status, status};
 
@@ -77,8 +78,9 @@ fn json(status: &Status) -> String {
 fn text(status: &Status) -> String {
     let Status { points, done, failed, running, pending, .. } = status;
     let mut text = format!(
-        "{}: {done} of {points} points done, {running} running, {failed} failed, {pending} pending\n",
-        status.name
+        "{}: {done} of {} done, {running} running, {failed} failed, {pending} pending\n",
+        status.name,
+        plural(*points, "point")
     );
     match (&status.holder, status.eta_seconds) {
         (Some(holder), Some(eta)) => text += &format!("  {holder}; about {} left\n", duration(eta)),

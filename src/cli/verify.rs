@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::output;
+use super::plan_text::plural;
 use super::progress::{Progress, duration};
 use super::run::listen;
 use crate::learn::{Cancel, DeviceRequest};
@@ -56,8 +57,8 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<u8> {
         output::result(&text(&found));
     }
     output::note(&format!(
-        "trained {} points again in {}",
-        found.points.len(),
+        "trained {} again in {}",
+        plural(found.points.len(), "point"),
         duration(began.elapsed().as_secs_f64())
     ));
     Ok(u8::from(!agrees))
