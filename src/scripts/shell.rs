@@ -329,20 +329,6 @@ impl Shell<'_> {
         self.state.functions.insert(text(code, name).to_owned(), code.part(body.byte_range()));
     }
 
-    /// Whether any of `nodes`' text starts a program that may train: what is skipped must be listed.
-    pub fn unread(&mut self, line: usize, why: impl Into<String>, words: Vec<Word>) {
-        let doubt = Some(self.state.doubt.clone().unwrap_or_else(|| why.into()));
-        let directory = self.state.directory.clone().unwrap_or_else(|| Ok(String::new()));
-        self.trace.invocations.push(Invocation {
-            line,
-            words,
-            environment: Vec::new(),
-            variables: Vec::new(),
-            directory,
-            doubt,
-        });
-    }
-
     /// A simple command: built-ins and functions are followed, everything else is a program.
     fn command(&mut self, code: &Code, node: Node, depth: usize) -> Flow {
         let line = code.line(node.start_byte());
