@@ -43,7 +43,7 @@ pub use observations::{Observation, observations};
 pub use pivot::pivot;
 pub use select::{Condition, Metric, point_named, set_baseline};
 pub use svg::Figure;
-pub use why::{Answer, Comparison, Why, why};
+pub use why::{Answer, Comparison, Why, points_called, why};
 
 impl Matrix {
     /// `matrix.md`: the table that people compare, and every point where that one averages over seeds.

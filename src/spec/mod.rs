@@ -40,7 +40,7 @@ pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
 pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};
 pub use names::NAME_LIMIT;
-pub use overrides::{condition, split_conditions};
+pub use overrides::{condition, setting, split_conditions};
 pub use reward::{Normalize, Quality, RewardMode, RewardParams, Score, Term};
 pub use schema::schema;
 pub use value::{Value, number_text};
@@ -186,7 +186,9 @@ fn read_file(path: &Path) -> Result<String, SpecError> {
     let bytes = std::fs::read(path).map_err(|cause| {
         let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let siblings = check::files_beside(path);
-        let meant = keys::closest(&wanted, siblings.iter().map(String::as_str));
+        // A file beside it that is no sweep file, such as `Cargo.toml`, is never meant.
+        let sweep_files = siblings.iter().filter(|name| is_sweep_file(&path.with_file_name(name)));
+        let meant = keys::closest(&wanted, sweep_files.map(String::as_str));
         let hint = match cause.kind() {
             std::io::ErrorKind::NotFound => match meant {
                 Some(meant) => Some(format!("did you mean `{}`?", path.with_file_name(meant).display())),
@@ -207,6 +209,14 @@ fn read_file(path: &Path) -> Result<String, SpecError> {
 /// Sweep files that are listed where one is missing.
 const LISTED: usize = 5;
 
+/// Whether `path` is a `.toml` file that has `[data]`, as every sweep file has; files that are no TOML may be meant.
+fn is_sweep_file(path: &Path) -> bool {
+    let toml = path.extension().is_some_and(|extension| extension == "toml");
+    toml && std::fs::read_to_string(path).is_ok_and(|text| {
+        text.parse::<toml::Table>().map_or(text.contains("[data]"), |table| table.contains_key("data"))
+    })
+}
+
 /// What to do where `path` does not exist and no file beside it has a name like it: the sweep files that lie
 /// there, or in `sweeps/`.
 fn other_files(path: &Path) -> String {
@@ -215,7 +225,7 @@ fn other_files(path: &Path) -> String {
         let place = folder.strip_prefix(".").unwrap_or(&folder);
         check::files_beside(&folder.join("any"))
             .iter()
-            .filter(|name| name.ends_with(".toml"))
+            .filter(|name| is_sweep_file(&folder.join(name)))
             .take(LISTED)
             .map(|name| format!("`{}`", place.join(name).display()))
             .collect()
