@@ -76,6 +76,7 @@ fn write_all(sweeps: &[SweepFile], args: &ImportArgs) -> anyhow::Result<()> {
             there.display()
         );
     }
+    fs_err::create_dir_all(&args.output)?;
     for sweep in sweeps {
         let path = path(sweep);
         deliver(&path, sweep.text.as_bytes())?;

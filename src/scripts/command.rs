@@ -39,8 +39,8 @@ impl Shell<'_> {
                 self.sets_unknown(&name, &rest, line)
             }
             "set" | ":" | "true" | "false" | "echo" | "trap" | "ulimit" | "shopt" | "wait" | "sleep"
-            | "mkdir" | "module" | "conda" | "date" | "tee" | "cat" | "ls" | "rm" | "cp" | "tail"
-            | "head" | "grep" => {}
+            | "mkdir" | "module" | "date" | "tee" | "cat" | "ls" | "rm" | "cp" | "tail" | "head" | "grep" => {
+            }
             _ => match self.state.functions.get(&name).cloned() {
                 Some(body) => return self.call(&body, rest, depth),
                 None => self.invoke(line, words, environment),

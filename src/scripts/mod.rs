@@ -7,8 +7,10 @@
 
 mod command;
 mod condition;
+mod flags;
 mod grid;
 mod point;
+mod program;
 mod shell;
 mod sweep_file;
 mod value;

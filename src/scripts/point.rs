@@ -1,7 +1,7 @@
 //! A script's training commands -> points: which key came from which line, and what contradicts itself.
 
-use std::path::Path;
-
+use super::flags::{Flag, flags, multirun};
+use super::program::program;
 use super::shell::{Invocation, Trace, follow};
 use super::value::{Value, Word, short};
 use super::{Given, Remark, Script};
@@ -80,56 +80,6 @@ pub fn read(script: &Script, given: &Given) -> Reading {
     reading
 }
 
-/// The program that is started, past `nohup`, `srun` and the like: its name, and where its own words start.
-fn program(words: &[Word]) -> Option<(String, usize)> {
-    let texts: Vec<Option<String>> = words.iter().map(|word| word.value.text().ok()).collect();
-    let base = |text: &Option<String>| {
-        text.as_deref().and_then(|text| text.rsplit('/').next()).unwrap_or("").to_owned()
-    };
-    let wrappers = ["nohup", "time", "exec", "srun", "env", "command", "nice", "stdbuf", "numactl"];
-    let mut at = 0;
-    if wrappers.contains(&base(texts.first()?).as_str()) {
-        at = texts.iter().position(|text| launcher(&base(text)).is_some())?;
-    }
-    match launcher(&base(texts.get(at)?))? {
-        Launcher::Python => loop {
-            at += 1;
-            match texts.get(at)?.as_deref()? {
-                "-m" => return Some((texts.get(at + 1)?.clone()?, at + 2)),
-                option if option.starts_with('-') => {}
-                file => return Some((file.to_owned(), at + 1)),
-            }
-        },
-        Launcher::Starter => {
-            let found = texts[at..].iter().position(|text| {
-                text.as_deref().is_some_and(|text| {
-                    text == "-m"
-                        || text == "--module"
-                        || Path::new(text).extension().is_some_and(|e| e == "py")
-                })
-            })? + at;
-            match texts[found].as_deref()? {
-                "-m" | "--module" => Some((texts.get(found + 1)?.clone()?, found + 2)),
-                file => Some((file.to_owned(), found + 1)),
-            }
-        }
-    }
-}
-
-enum Launcher {
-    Python,
-    Starter,
-}
-
-fn launcher(name: &str) -> Option<Launcher> {
-    let version = name.strip_prefix("python")?;
-    match version.chars().all(|c| c.is_ascii_digit() || c == '.') {
-        true => Some(Launcher::Python),
-        false => None,
-    }
-    .or_else(|| ["torchrun", "accelerate", "deepspeed"].contains(&name).then_some(Launcher::Starter))
-}
-
 fn command(script: &Script, invocation: &Invocation, reading: &mut Reading) {
     let line = invocation.line;
     let shown = shown(&invocation.words);
@@ -166,17 +116,47 @@ fn command(script: &Script, invocation: &Invocation, reading: &mut Reading) {
     if let Some(doubt) = &invocation.doubt {
         return unread(line, format!("`{}`: {doubt}", short(&shown)));
     }
-    match settings(invocation, &flags) {
-        Ok((settings, other)) if settings.is_empty() => {
-            drop(other);
-            unread(line, format!("`{}`: none of its flags is a key of a sweep", short(&shown)));
+    let hidden = elsewhere(&invocation.words[..start], &flags);
+    let runs = match hidden.map_or_else(|| multirun(flags), Err) {
+        Ok(runs) => runs,
+        Err(why) => return unread(line, format!("`{}`: {why}", short(&shown))),
+    };
+    for flags in runs {
+        match settings(invocation, &flags) {
+            Ok((settings, _)) if settings.is_empty() => {
+                unread(line, format!("`{}`: none of its flags is a key of a sweep", short(&shown)));
+            }
+            Ok((settings, other)) => {
+                reading.contradictions.extend(not_passed(invocation, &settings));
+                reading.points.push(Point { script: script.name.clone(), line, settings, other });
+            }
+            Err(problems) => problems.into_iter().for_each(|problem| unread(problem.line, problem.text)),
         }
-        Ok((settings, other)) => {
-            reading.contradictions.extend(not_passed(invocation, &settings));
-            reading.points.push(Point { script: script.name.clone(), line, settings, other });
-        }
-        Err(problem) => unread(problem.line, problem.text),
     }
+}
+
+/// Why more values come from where they cannot be read, if any may.
+fn elsewhere(before: &[Word], flags: &[Flag]) -> Option<String> {
+    let key = |name: &str| spec::setting(name, "1", |_| None).is_some();
+    let assigned = before
+        .iter()
+        .filter_map(|word| word.value.text().ok())
+        .find(|text| text.split_once('=').is_some_and(|(name, _)| key(name)));
+    if let Some(text) = assigned {
+        return Some(format!("`{text}` before the program is not followed"));
+    }
+    flags.iter().find_map(|flag| {
+        let value = || flag.value.as_ref().and_then(|value| value.text().ok()).unwrap_or_default();
+        // `main.py train`; a number, a path or `@args.txt` says something that only the program understands.
+        let is_word =
+            flag.written.chars().all(|letter| letter.is_ascii_alphabetic() || letter == '_' || letter == '-');
+        match flag.name.as_str() {
+            "" if !is_word => Some(format!("what `{}` means is not known", flag.written)),
+            "config" | "config_file" | "config_path" | "config_name" | "cfg" | "args_file"
+            | "params_file" => Some(format!("values also stand in `{}`, which is not read", value())),
+            _ => None,
+        }
+    })
 }
 
 /// Whether a program of this name with these flags trains; `None` where name and flags contradict each other.
@@ -198,78 +178,23 @@ fn shown(words: &[Word]) -> String {
     words.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
-/// `--name value`, `--name=value`, `--name`, `name=value`.
-struct Flag {
-    /// With underscores, without dashes.
-    name: String,
-    /// As written.
-    written: String,
-    /// `None`: a bare flag.
-    value: Option<Value>,
-    line: usize,
-}
-
-/// # Errors
-/// A word that may be several, or none.
-fn flags(words: &[Word], line: usize) -> Result<Vec<Flag>, String> {
-    let mut flags: Vec<Flag> = Vec::new();
-    let mut takes = false;
-    for word in words {
-        let line = word.value.line().filter(|line| *line > 0).unwrap_or(line);
-        let start =
-            word.value.0.first().and_then(|piece| piece.text.as_ref().ok()).cloned().unwrap_or_default();
-        let is_flag = start
-            .strip_prefix('-')
-            .is_some_and(|rest| rest.starts_with(|c: char| c == '-' || c.is_ascii_alphabetic()));
-        if is_flag {
-            let name = match start.split_once('=') {
-                Some((name, _)) => name.to_owned(),
-                None => word.value.text()?,
-            };
-            let value = start.contains('=').then(|| after(&word.value, name.len() + 1));
-            takes = value.is_none();
-            flags.push(Flag { name: plain(&name), written: name, value, line });
-        } else if let Some(flag) = flags.last_mut().filter(|_| takes) {
-            flag.value = Some(word.value.clone());
-            flag.line = line;
-            takes = false;
-        } else if word.loose {
-            return Err(word.value.text().err().unwrap_or_default());
-        } else if let Some((name, _)) = start.split_once('=') {
-            let value = Some(after(&word.value, name.len() + 1));
-            flags.push(Flag { name: plain(name), written: name.to_owned(), value, line });
-        } else {
-            flags.push(Flag { name: String::new(), written: start, value: None, line });
-        }
-    }
-    Ok(flags)
-}
-
-fn plain(name: &str) -> String {
-    name.trim_start_matches(['-', '+']).replace('-', "_")
-}
-
-/// `value` without its first `count` bytes.
-fn after(value: &Value, mut count: usize) -> Value {
-    let mut rest = value.clone();
-    for piece in &mut rest.0 {
-        if let Ok(text) = &mut piece.text {
-            let cut = count.min(text.len());
-            *text = text.get(cut..).unwrap_or_default().to_owned();
-            count -= cut;
-        }
-    }
-    rest
-}
-
 /// The keys of a training command, and its flags that are none.
-fn settings(invocation: &Invocation, flags: &[Flag]) -> Result<(Vec<Setting>, Vec<String>), Remark> {
+///
+/// # Errors
+/// All values that are not known or that no sweep can have.
+fn settings(invocation: &Invocation, flags: &[Flag]) -> Result<(Vec<Setting>, Vec<String>), Vec<Remark>> {
     let (mut settings, mut other): (Vec<Setting>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut problems = Vec::new();
     for flag in flags {
         let bare = Value::known("true", flag.line);
         let value = flag.value.as_ref().unwrap_or(&bare);
-        if set(&mut settings, invocation, &flag.name, &flag.written, value, flag.line)? {
-            continue;
+        match set(&mut settings, invocation, &flag.name, &flag.written, value, flag.line) {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(problem) => {
+                problems.push(problem);
+                continue;
+            }
         }
         let value = flag.value.as_ref().map(|value| value.text().unwrap_or_else(|_| "?".to_owned()));
         other.push(match value {
@@ -283,10 +208,10 @@ fn settings(invocation: &Invocation, flags: &[Flag]) -> Result<(Vec<Setting>, Ve
         let passed = known.is_some_and(|key| settings.iter().any(|setting| setting.key == key));
         if is_lab && !passed {
             let line = value.line().unwrap_or(invocation.line);
-            set(&mut settings, invocation, name, name, value, line)?;
+            problems.extend(set(&mut settings, invocation, name, name, value, line).err());
         }
     }
-    Ok((settings, other))
+    if problems.is_empty() { Ok((settings, other)) } else { Err(problems) }
 }
 
 /// Whether `name` is a key; it then has its value.

@@ -147,6 +147,68 @@ fn another_labs_style_is_read_or_unread_and_never_wrong() {
     assert_eq!(unread, ["braces.sh", "parallel.sh", "xargs.sh"]);
 }
 
+/// Each of these once looked like less, or like more, than it is.
+#[test]
+fn a_command_is_read_whole_or_not_at_all() {
+    let read = |text: &str| {
+        let reading = of("a.sh", text, &[]);
+        assert!(reading.programs.is_empty(), "{text}: {:?}", reading.programs);
+        let unread: Vec<String> = reading.unread.iter().map(|remark| remark.text.clone()).collect();
+        (lines(&[reading]).concat().replace("a.sh: ", "|"), unread.join("\n"))
+    };
+    for (text, expected) in [
+        // Hydra's list of values is as many runs.
+        (
+            "python train.py -m kl_beta=0.1,0.12 grpo_lr=1e-5",
+            "|grpo_lr=1e-5 kl_beta=0.1|grpo_lr=1e-5 kl_beta=0.12",
+        ),
+        (
+            "python train.py kl_beta=0.1,0.2 seed=0,1 --multirun",
+            "|kl_beta=0.1 seed=0|kl_beta=0.1 seed=1|kl_beta=0.2 seed=0|kl_beta=0.2 seed=1",
+        ),
+        ("accelerate launch --num_processes 2 train.py --kl_beta 0.1", "|kl_beta=0.1"),
+        ("torchrun --nproc_per_node=1 -m lab.train --kl_beta 0.1", "|kl_beta=0.1"),
+        ("conda run -n x python train.py --kl_beta 0.1", "|kl_beta=0.1"),
+        ("timeout 3h nice -n 5 python3.11 train.py --kl_beta 0.1", "|kl_beta=0.1"),
+        ("python main.py train --kl_beta 0.1", "|kl_beta=0.1"),
+        ("python train.py --kl_beta 0.1 --kl_beta 0.2", "|kl_beta=0.2"),
+        (
+            "K=0.5; (K=0.7; python train.py --kl_beta $K); python train.py --kl_beta $K",
+            "|kl_beta=0.7|kl_beta=0.5",
+        ),
+        ("for i in $(seq 1 2); do python train.py --grpo_epochs $i; done", "|grpo_epochs=1|grpo_epochs=2"),
+    ] {
+        assert_eq!(read(text), (expected.to_owned(), String::new()), "{text}");
+    }
+    for (text, cause) in [
+        (
+            "python train.py -m 'kl_beta=range(1,3)'",
+            "`kl_beta=range(1,3)` under `--multirun` is not followed",
+        ),
+        ("python train.py kl_beta=0.1,0.2", "kl_beta"),
+        ("python train.py @args.txt --kl_beta 0.1", "what `@args.txt` means is not known"),
+        ("python train.py 0.3 --kl_beta 0.1", "what `0.3` means is not known"),
+        ("python train.py --kl_beta 0.1 0.2", "what `0.2` means is not known"),
+        ("python train.py --config cfg.yaml --kl_beta 0.1", "values also stand in `cfg.yaml`"),
+        (
+            "env KL_BETA=0.3 python train.py --grpo_lr 1e-5",
+            "`KL_BETA=0.3` before the program is not followed",
+        ),
+        ("docker run img python train.py --kl_beta 0.1", "is not followed"),
+        ("sbatch --wrap 'python train.py --kl_beta 0.1'", "is not followed"),
+        ("bash other.sh 0.1", "is not followed"),
+        ("python - <<EOF\ntrain(kl_beta=0.1)\nEOF\n", "is not followed"),
+        ("python train.py --kl_beta $((1+1))", "is not followed"),
+        ("python train.py --kl_beta ${KL/5/6}", "is not followed"),
+        ("python train.py --kl_beta $(cat kl.txt)", "only known when it runs"),
+        ("for ((i=1;i<4;i++)); do python train.py --grpo_epochs $i; done", "the loop in line 1"),
+        ("source config.env\npython train.py --kl_beta $KL", "`config.env`"),
+    ] {
+        let (points, unread) = read(text);
+        assert!(points.is_empty() && unread.contains(cause), "{text}: {points}: {unread}");
+    }
+}
+
 #[test]
 fn one_sweep_file_per_data_and_start_has_exactly_the_points() {
     let points: Vec<Point> = fixture("lab").into_iter().flat_map(|reading| reading.points).collect();

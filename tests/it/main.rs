@@ -23,6 +23,7 @@ mod records;
 mod report;
 mod sandbox;
 mod schema;
+mod scripts;
 mod slurm;
 mod small_models;
 mod sweeps;
