@@ -49,8 +49,8 @@ pub struct TableArgs {
     #[arg(long, value_name = "COLUMN")]
     sort: Option<String>,
     /// Only the N best rows, and the baseline
-    #[arg(long, value_name = "N")]
-    best: Option<std::num::NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    best: Option<u32>,
     /// Compare with another baseline: key=value,... or the name of a configuration or point
     #[arg(long, value_name = "POINT")]
     baseline: Option<String>,
@@ -200,7 +200,7 @@ fn chosen_rows(args: &TableArgs, found: &Matrix) -> anyhow::Result<Vec<Row>> {
         let ranked_by = metric(args, found)?;
         let mut ranking = rows.clone();
         ranked_by.sort(&mut ranking);
-        ranking.truncate(best.get());
+        ranking.truncate(best as usize);
         let kept: Vec<Row> = if args.sort.is_some() {
             rows.into_iter().filter(|row| row.is_baseline || ranking.contains(row)).collect()
         } else {

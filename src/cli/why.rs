@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::output;
-use crate::report::{Answer, Why, points_called, why};
+use crate::report::{Answer, Why, points_named, why};
 use crate::store::SweepResults;
 
 /// Show where one cell of a table comes from
@@ -32,9 +32,9 @@ pub struct WhyArgs {
 /// No results, an unknown point or shot count, a point that has not been evaluated.
 pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
     let results = SweepResults::read(&args.dir)?;
-    let points = points_called(&results, &args.point)?;
-    let found =
-        points.iter().map(|point| why(&results, point, args.shot)).collect::<Result<Vec<Why>, _>>()?;
+    let points = points_named(&results, &args.point)?;
+    let one = |at: &usize| why(&results, &results.points[*at], args.shot);
+    let found = points.iter().map(one).collect::<Result<Vec<Why>, _>>()?;
     let printed = match &found[..] {
         [only] if args.json => serde_json::to_string_pretty(only)? + "\n",
         all if args.json => serde_json::to_string_pretty(all)? + "\n",

@@ -41,9 +41,9 @@ pub use matrix_csv::MatrixFileError;
 pub use merge::{merge, merged_notes};
 pub use observations::{Observation, observations};
 pub use pivot::pivot;
-pub use select::{Condition, Metric, point_named, set_baseline};
+pub use select::{Condition, Metric, point_named, points_named, set_baseline};
 pub use svg::Figure;
-pub use why::{Answer, Comparison, Why, points_called, why};
+pub use why::{Answer, Comparison, Why, why};
 
 impl Matrix {
     /// `matrix.md`: the table that people compare, and every point where that one averages over seeds.

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::axes::{axis_text, configuration_name};
+use super::axes::axis_text;
 use super::error::ReportError;
-use super::select::point_named;
 use super::stats::mcnemar;
 use crate::store::{EpochMetrics, PointResult, PointStatus, QueryScore, SweepResults};
 
@@ -57,12 +56,11 @@ pub struct Comparison {
     pub mcnemar_p: Option<f64>,
 }
 
-/// Traces the accuracy of the point called `name` at `shot` demonstrations.
+/// Traces the accuracy of `point` of `results` at `shot` demonstrations.
 ///
 /// # Errors
-/// An unknown point (with the closest name), a shot count that was not evaluated, a point without results.
-pub fn why(results: &SweepResults, name: &str, shot: usize) -> Result<Why, ReportError> {
-    let point = &results.points[point_named(results, name)?];
+/// A shot count that was not evaluated, a point without results.
+pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<Why, ReportError> {
     let shots = results.eval.as_ref().map(|eval| eval.shots.clone()).unwrap_or_default();
     if !shots.contains(&shot) {
         let known: Vec<String> = shots.iter().map(usize::to_string).collect();
@@ -106,20 +104,6 @@ pub fn why(results: &SweepResults, name: &str, shot: usize) -> Result<Why, Repor
         comparison: baseline.map(|baseline| compare(&baseline.name, &answers)),
         answers,
     })
-}
-
-/// The names of the points that `name` means: the point of that name, or those of a configuration, one per seed.
-///
-/// # Errors
-/// Neither is called so; the closest name is proposed.
-pub fn points_called<'r>(results: &'r SweepResults, name: &str) -> Result<Vec<&'r str>, ReportError> {
-    let named = |point: &&PointResult| point.name == name;
-    if let Some(point) = results.points.iter().find(named) {
-        return Ok(vec![&point.name]);
-    }
-    let of_it = |point: &&PointResult| configuration_name(results, point) == name;
-    let points: Vec<&str> = results.points.iter().filter(of_it).map(|point| point.name.as_str()).collect();
-    if points.is_empty() { Err(ReportError::unknown_point(results, name)) } else { Ok(points) }
 }
 
 /// The baseline of the point's seed, or the only one; none for the baseline itself.

@@ -257,6 +257,9 @@ fn a_name_alone_is_found_in_sweeps() {
         let output = place.sweep(arguments);
         let said = texts(&output).1;
         assert_eq!(output.status.code(), Some(0), "{said}");
+        // As one says it of one.
+        let counted = said.clone() + &texts(&output).0;
+        assert!(counted.contains("1 point") && !counted.contains("1 points"), "{counted}");
         let told = said.contains("`kl_grid.toml` is taken from `sweeps/kl_grid.toml`");
         assert_eq!(told, arguments[0] != "verify", "{said}");
     }
