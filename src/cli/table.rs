@@ -13,7 +13,7 @@ use crate::report::{
     matrix, merge, merged_notes, pivot, set_baseline,
 };
 use crate::store::SweepResults;
-use crate::text::quoted;
+use crate::text::{plural, quoted};
 
 /// Print results as a table
 ///
@@ -264,9 +264,9 @@ fn check_file(file: &Path) -> anyhow::Result<u8> {
             ));
         }
     }
-    let tables = if blocks.len() == 1 { "1 table".to_owned() } else { format!("{} tables", blocks.len()) };
+    let tables = plural(blocks.len(), "table");
     if wrong == 0 {
-        output::note(&format!("{}: {tables} agree with the results", file.display()));
+        output::note(&format!("{}: {tables} as the results say", file.display()));
         return Ok(0);
     }
     output::note(&format!(
@@ -283,6 +283,6 @@ fn write_file(file: &Path) -> anyhow::Result<u8> {
         deliver(file, new.as_bytes())?;
     }
     let state = if new == text { "unchanged" } else { "rewritten" };
-    output::note(&format!("{}: {} tables, {state}", file.display(), blocks.len()));
+    output::note(&format!("{}: {}, {state}", file.display(), plural(blocks.len(), "table")));
     Ok(0)
 }
