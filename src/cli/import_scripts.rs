@@ -114,6 +114,11 @@ fn given(args: &ImportArgs) -> anyhow::Result<Given> {
 fn scripts(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
+        anyhow::ensure!(
+            path.exists(),
+            "there is no file or directory `{}`\nhint: name scripts, or directories of them",
+            path.display()
+        );
         if !path.is_dir() {
             files.push(path.clone());
             continue;

@@ -175,7 +175,7 @@ fn wrong_paths_are_named() {
     let lab = lab(false);
     std::fs::create_dir(lab.path().join("empty")).expect("made");
     for (arguments, cause) in [
-        (&["import-scripts", "no.sh"][..], "no.sh"),
+        (&["import-scripts", "no.sh"][..], "there is no file or directory `no.sh`\nhint: "),
         (&["import-scripts", "empty"], "`empty` has no shell scripts (*.sh)"),
         (&["import-scripts", "scripts", "--root", "nowhere"], "`nowhere` is no directory\nhint: "),
         (&["import-scripts", "scripts/inference.sh"], "no training command was read in 1 script\nhint: "),
