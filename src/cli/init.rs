@@ -91,14 +91,18 @@ pub fn run(args: &InitArgs) -> anyhow::Result<u8> {
         return Ok(0);
     }
     deliver(&args.file, text.as_bytes())?;
-    let next = match &inputs {
-        Some((trajectories, _)) => {
-            let data = trajectories.display();
-            format!("for the data in `{data}`\nhint: sweep plan {0}, then sweep run {0}", args.file.display())
+    let file = args.file.display();
+    output::note(&match &inputs {
+        Some((data, _)) => {
+            format!(
+                "wrote {file} for the data in `{}`\nhint: sweep plan {file}, then sweep run {file}",
+                data.display()
+            )
         }
-        None => "\nhint: set the two paths below [data], or give --data FILE --embeddings FILE".to_owned(),
-    };
-    output::note(&format!("wrote {} {}", args.file.display(), next.trim_start()));
+        None => format!(
+            "wrote {file}\nhint: set the two paths below [data], or give --data FILE --embeddings FILE"
+        ),
+    });
     Ok(0)
 }
 

@@ -205,6 +205,8 @@ fn a_file_to_begin_with_runs_as_it_is() {
     let output = place.sweep(&["init", "-"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(texts(&output).0.contains("trajectories = \"data/rl_data.json\""));
+    let said = texts(&place.sweep(&["init", "empty.toml"])).1;
+    assert!(said.starts_with("wrote empty.toml\nhint: set the two paths below [data]"), "{said}");
     std::fs::create_dir_all(place.path().join("data")).expect("made");
     for name in ["rl_data.json", "embeddings.safetensors", "eval_logged.jsonl"] {
         place.write(
