@@ -50,6 +50,28 @@ pub struct GrpoParams {
     pub early_stop: Option<u32>,
 }
 
+/// AdamW with a clipped gradient (as in PyTorch): what of a stage's key says how far a step goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Optimizer {
+    /// Learning rate.
+    pub lr: f64,
+    pub weight_decay: f64,
+    /// Largest global gradient norm.
+    pub grad_clip: f64,
+}
+
+impl Optimizer {
+    /// The learning rate of step `t` of the phase (1 = first).
+    pub fn rate(&self, _t: u64) -> f64 {
+        self.lr
+    }
+
+    /// The factor of the weights in step `t`: `1 - lr * weight_decay`.
+    pub fn decay(&self, t: u64) -> f64 {
+        1.0 - self.rate(t) * self.weight_decay
+    }
+}
+
 /// That of a point with every default: what a record lacks that was written before a key existed.
 impl Default for RceParams {
     fn default() -> Self {
@@ -73,6 +95,11 @@ impl RceParams {
             shuffle: train.shuffle,
             early_stop: train.early_stop,
         }
+    }
+
+    /// How far its steps go.
+    pub fn optimizer(&self) -> Optimizer {
+        Optimizer { lr: self.lr, weight_decay: self.weight_decay, grad_clip: self.grad_clip }
     }
 }
 
@@ -100,6 +127,11 @@ impl GrpoParams {
             shuffle: train.shuffle,
             early_stop: train.early_stop,
         }
+    }
+
+    /// How far its steps go.
+    pub fn optimizer(&self) -> Optimizer {
+        Optimizer { lr: self.lr, weight_decay: self.weight_decay, grad_clip: self.grad_clip }
     }
 }
 
