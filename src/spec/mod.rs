@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use choice::{choice, named};
 
+pub(crate) use config::is_default;
 pub use config::{
     DataParams, FreezeSet, ModelParams, ParamGroup, PointConfig, Reference, RewardForm, TrainParams,
 };
