@@ -11,7 +11,7 @@
 //! ```text
 //! cli
 //! run
-//! report    evaluate  learn     judge
+//! report    evaluate  learn     judge     scripts
 //! store     data
 //! plan      checkpoint
 //! spec
@@ -34,6 +34,7 @@ pub mod plan;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod scripts;
 pub mod spec;
 pub mod store;
 pub mod text;

@@ -6,6 +6,8 @@ mod completions;
 mod data;
 mod data_report;
 mod deliver;
+mod import_scripts;
+mod init;
 mod launch;
 mod limits;
 mod output;
@@ -55,6 +57,8 @@ enum Command {
     Ckpt(ckpt::CkptArgs),
     Completions(completions::CompletionsArgs),
     Data(data::DataArgs),
+    ImportScripts(import_scripts::ImportArgs),
+    Init(init::InitArgs),
     Plan(plan::PlanArgs),
     Report(report::ReportArgs),
     Run(run::RunArgs),
@@ -94,6 +98,8 @@ fn command() -> u8 {
         Command::Ckpt(args) => ckpt::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Data(args) => data::run(&args),
+        Command::ImportScripts(args) => import_scripts::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),

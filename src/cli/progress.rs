@@ -119,8 +119,9 @@ impl Progress {
         let number = |steps: u64| thousands(steps as usize);
         let sharing = if steps == 0 { 1.0 } else { steps_naive as f64 / steps as f64 };
         self.say(&format!(
-            "{} points in {stages} stages: {} training steps ({} without sharing, {sharing:.1}x)",
-            self.points,
+            "{} in {}: {} training steps ({} without sharing, {sharing:.1}x)",
+            plural(self.points, "point"),
+            plural(stages, "stage"),
             number(steps),
             number(steps_naive),
         ));

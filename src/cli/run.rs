@@ -15,7 +15,7 @@ use crate::learn::{Cancel, Device, DeviceRequest};
 use crate::run::{self, RunOptions, RunReport, Stop};
 use crate::spec::SweepSpec;
 use crate::store::SweepResults;
-use crate::text::{duration, moment, quoted};
+use crate::text::{duration, moment, plural, quoted};
 
 /// Train and evaluate every point of a sweep and print the results matrix
 ///
@@ -274,8 +274,8 @@ fn run_here(spec: SweepSpec, options: &RunOptions, cancel: &Cancel, json: bool) 
     show(&report, json);
     let outcome = report.outcome;
     output::note(&format!(
-        "{} points done, {} failed, {} pending in {}",
-        outcome.done,
+        "{} done, {} failed, {} pending in {}",
+        plural(outcome.done, "point"),
         outcome.failed,
         outcome.pending,
         duration(began.elapsed().as_secs_f64())

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output;
 use crate::store::{Status, status};
-use crate::text::duration;
+use crate::text::{duration, plural};
 
 /// How often `--follow` looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -77,8 +77,9 @@ fn json(status: &Status) -> String {
 fn text(status: &Status) -> String {
     let Status { points, done, failed, running, pending, .. } = status;
     let mut text = format!(
-        "{}: {done} of {points} points done, {running} running, {failed} failed, {pending} pending\n",
-        status.name
+        "{}: {done} of {} done, {running} running, {failed} failed, {pending} pending\n",
+        status.name,
+        plural(*points, "point")
     );
     match (&status.holder, status.eta_seconds) {
         (Some(holder), Some(eta)) => text += &format!("  {holder}; about {} left\n", duration(eta)),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use super::output;
 use crate::spec::{self, LoadOptions, SweepSpec};
 
 /// How a sweep file is read.
@@ -33,7 +34,25 @@ impl SpecArgs {
     pub fn load(&self, path: &Path) -> anyhow::Result<SweepSpec> {
         let options =
             LoadOptions { set: self.set.clone(), filter: self.filter.clone(), allow_huge: self.yes };
-        Ok(spec::load(path, &options)?)
+        Ok(spec::load(&found(path), &options)?)
+    }
+}
+
+/// Where sweep files lie beside the directory that commands are typed in.
+const FOLDER: &str = "sweeps";
+
+/// `path`; where there is no such file, the one of that name in `sweeps/`, which is then said.
+fn found(path: &Path) -> PathBuf {
+    if path.exists() || path.is_absolute() {
+        return path.to_owned();
+    }
+    let inside = Path::new(FOLDER).join(path);
+    match inside.is_file() {
+        true => {
+            output::note(&format!("`{}` is taken from `{}`", path.display(), inside.display()));
+            inside
+        }
+        false => path.to_owned(),
     }
 }
 
@@ -45,7 +64,7 @@ pub fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
-            files.push(path.clone());
+            files.push(found(path));
             continue;
         }
         let entries = fs_err::read_dir(path).context("cannot list the directory")?;

@@ -14,7 +14,7 @@ use crate::report::{
     fitting, layout_rows, load, long_csv, matrix, merge, merged_notes, pivot, set_baseline,
 };
 use crate::store::SweepResults;
-use crate::text::quoted;
+use crate::text::{plural, quoted};
 
 /// Print results as a table
 ///
@@ -53,8 +53,8 @@ pub struct TableArgs {
     #[arg(long, value_name = "COLUMN")]
     sort: Option<String>,
     /// Only the N best rows, and the baseline
-    #[arg(long, value_name = "N")]
-    best: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    best: Option<u32>,
     /// Compare with another baseline: key=value,... or the name of a configuration or point
     #[arg(long, value_name = "POINT")]
     baseline: Option<String>,
@@ -250,13 +250,16 @@ fn chosen_rows(args: &TableArgs, found: &Matrix, format: Format) -> anyhow::Resu
         let ranked_by = metric(args, found)?;
         let mut ranking = rows.clone();
         ranked_by.sort(&mut ranking);
-        // On a terminal rows that choose alike are one row.
-        let grouped = format == Format::Text && !args.all && args.dirs.len() == 1;
-        let mut results = HashSet::new();
-        ranking.retain(|row| {
-            let result = row.identical.as_ref().filter(|_| grouped).unwrap_or(&row.name);
-            results.contains(result) || results.len() < best && results.insert(result.clone())
-        });
+        if format == Format::Text && !args.all && args.dirs.len() == 1 {
+            // Rows that choose alike are one row.
+            let mut results = HashSet::new();
+            ranking.retain(|row| {
+                let result = row.identical.as_ref().unwrap_or(&row.name);
+                results.contains(result) || results.len() < best as usize && results.insert(result.clone())
+            });
+        } else {
+            ranking.truncate(best as usize);
+        }
         let kept: Vec<Row> = if args.sort.is_some() {
             rows.into_iter().filter(|row| row.is_baseline || ranking.contains(row)).collect()
         } else {
@@ -321,9 +324,9 @@ fn check_file(file: &Path) -> anyhow::Result<u8> {
             ));
         }
     }
-    let tables = if blocks.len() == 1 { "1 table".to_owned() } else { format!("{} tables", blocks.len()) };
+    let tables = plural(blocks.len(), "table");
     if wrong == 0 {
-        output::note(&format!("{}: {tables} agree with the results", file.display()));
+        output::note(&format!("{}: {tables} as the results say", file.display()));
         return Ok(0);
     }
     output::note(&format!(
@@ -340,6 +343,6 @@ fn write_file(file: &Path) -> anyhow::Result<u8> {
         deliver(file, new.as_bytes())?;
     }
     let state = if new == text { "unchanged" } else { "rewritten" };
-    output::note(&format!("{}: {} tables, {state}", file.display(), blocks.len()));
+    output::note(&format!("{}: {}, {state}", file.display(), plural(blocks.len(), "table")));
     Ok(0)
 }

@@ -7,7 +7,7 @@ use super::progress::Progress;
 use super::run::listen;
 use crate::learn::{Cancel, DeviceRequest};
 use crate::run::{self, PointCheck, Verification};
-use crate::text::duration;
+use crate::text::{duration, plural};
 
 /// Train points of a finished sweep again, alone and without sharing, and compare
 ///
@@ -57,8 +57,8 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<u8> {
         output::result(&text(&found));
     }
     output::note(&format!(
-        "trained {} points again in {}",
-        found.points.len(),
+        "trained {} again in {}",
+        plural(found.points.len(), "point"),
         duration(began.elapsed().as_secs_f64())
     ));
     Ok(u8::from(!agrees))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::output;
-use crate::report::{Answer, Why, why};
+use crate::report::{Answer, Why, points_named, why};
 use crate::store::SweepResults;
 
 /// Show where one cell of a table comes from
@@ -15,7 +15,7 @@ pub struct WhyArgs {
     /// Results directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Name of the point, as tables print it, or key=value,...
+    /// Name of the point or configuration, as tables print it, or key=value,...; of a configuration, each seed is shown
     #[arg(long)]
     point: String,
     /// Number of demonstrations
@@ -32,12 +32,15 @@ pub struct WhyArgs {
 /// No results, an unknown point or shot count, a point that has not been evaluated.
 pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
     let results = SweepResults::read(&args.dir)?;
-    let found = why(&results, &args.point, args.shot)?;
-    if args.json {
-        output::result(&format!("{}\n", serde_json::to_string_pretty(&found)?));
-    } else {
-        output::result(&text(&found, &args.dir));
-    }
+    let points = points_named(&results, &args.point)?;
+    let one = |at: &usize| why(&results, &results.points[*at], args.shot);
+    let found = points.iter().map(one).collect::<Result<Vec<Why>, _>>()?;
+    let printed = match &found[..] {
+        [only] if args.json => serde_json::to_string_pretty(only)? + "\n",
+        all if args.json => serde_json::to_string_pretty(all)? + "\n",
+        all => all.iter().map(|one| text(one, &args.dir)).collect::<Vec<_>>().join("\n"),
+    };
+    output::result(&printed);
     Ok(0)
 }
 

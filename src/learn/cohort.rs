@@ -8,10 +8,10 @@ use super::engine::{Engine, scores_of};
 use super::host::State;
 use super::loss::{advantages, rce_weights, sequence_log_probs, top_k};
 use super::random::{Purpose, Stream};
-use super::task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, Start, StepRecord};
+use super::task::{Diverged, EpochTask, GrpoGroup, Objective, Start, StepRecord};
 use super::{Cancel, Device, EngineParams, EpochResult, Layout, Phase, Query};
 use crate::finite::Finite;
-use crate::plan::{GrpoParams, RceParams};
+use crate::plan::{GrpoParams, Optimizer, RceParams};
 use crate::record::EpochMetrics;
 use crate::spec::RewardForm;
 
@@ -55,12 +55,11 @@ impl MemberParams {
         }
     }
 
-    fn optimizer(&self) -> OptimizerParams {
-        let (lr, weight_decay, grad_clip) = match self {
-            Self::Rce(params) => (params.lr, params.weight_decay, params.grad_clip),
-            Self::Grpo(params) => (params.lr, params.weight_decay, params.grad_clip),
-        };
-        OptimizerParams { lr, weight_decay, grad_clip }
+    fn optimizer(&self) -> Optimizer {
+        match self {
+            Self::Rce(params) => params.optimizer(),
+            Self::Grpo(params) => params.optimizer(),
+        }
     }
 }
 

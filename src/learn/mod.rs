@@ -28,7 +28,7 @@ pub use host::{HostCohort, State};
 pub use init::fresh_weights;
 pub use layout::{Layout, Segment, Shape};
 pub use stacked::{StackedCohort, members_that_fit};
-pub use task::{Diverged, EpochTask, GrpoGroup, Objective, OptimizerParams, StepRecord};
+pub use task::{Diverged, EpochTask, GrpoGroup, Objective, StepRecord};
 
 /// One query to score: its embedding row and its pool.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::host::State;
 use super::loss::{self, AdvantageFigures, GrpoTerms, LossParts};
+use crate::plan::Optimizer;
 
 /// Where a member of a cohort begins.
 #[derive(Clone, Copy, Debug)]
@@ -14,15 +15,6 @@ pub struct Start<'a> {
     pub state: Option<&'a State>,
 }
 
-/// AdamW and clipping of one member.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct OptimizerParams {
-    pub lr: f64,
-    pub weight_decay: f64,
-    /// Largest global gradient norm.
-    pub grad_clip: f64,
-}
-
 /// One member's epoch.
 #[derive(Clone, Debug)]
 pub struct EpochTask<'a> {
@@ -31,7 +23,7 @@ pub struct EpochTask<'a> {
     /// Indices of the training groups in visiting order; members with equal seeds have equal orders.
     pub order: Vec<u32>,
     pub objective: Objective<'a>,
-    pub optimizer: OptimizerParams,
+    pub optimizer: Optimizer,
 }
 
 /// The loss a member minimises in one epoch.

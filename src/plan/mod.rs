@@ -20,7 +20,7 @@ mod tests;
 mod tree;
 
 pub use cohort::{Cohort, GPU_WIDTH, all_cohorts, cpu_width, model_of, next_cohort};
-pub use stage::{GrpoParams, Origin, Phase, RceParams, StageKind};
+pub use stage::{GrpoParams, Optimizer, Origin, Phase, RceParams, StageKind};
 pub use tree::{
     Inputs, Plan, PointPlan, Stage, StageKey, StageProgress, TRAINER_VERSION, build, outstanding,
 };

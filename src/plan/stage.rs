@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{FreezeSet, ModelParams, PointConfig, Reference, RewardForm, RewardParams};
+use crate::spec::{FreezeSet, ModelParams, PointConfig, Reference, RewardForm, RewardParams, is_default};
 
 /// What RCE reads besides the weights it starts from and the data.
 ///
@@ -24,6 +24,8 @@ pub struct RceParams {
     pub temperature: [f64; 2],
     pub top1_only: bool,
     pub weight_decay: f64,
+    #[serde(skip_serializing_if = "is_default")]
+    pub warmup_steps: u32,
     pub grad_clip: f64,
     pub shuffle: bool,
     pub early_stop: Option<u32>,
@@ -45,9 +47,39 @@ pub struct GrpoParams {
     pub top_k: [usize; 2],
     pub freeze: FreezeSet,
     pub weight_decay: f64,
+    #[serde(skip_serializing_if = "is_default")]
+    pub warmup_steps: u32,
     pub grad_clip: f64,
     pub shuffle: bool,
     pub early_stop: Option<u32>,
+}
+
+/// AdamW with a clipped gradient (as in PyTorch): what of a stage's key says how far a step goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Optimizer {
+    /// Learning rate.
+    pub lr: f64,
+    pub weight_decay: f64,
+    /// Steps over which the learning rate grows linearly to `lr`; 0 = none.
+    pub warmup_steps: u32,
+    /// Largest global gradient norm.
+    pub grad_clip: f64,
+}
+
+impl Optimizer {
+    /// The learning rate of step `t` of the phase (1 = first): `lr * min(1, t / warmup_steps)`, PyTorch's `LinearLR` with
+    /// `start_factor = 1 / warmup_steps` and `total_iters = warmup_steps - 1`.
+    pub fn rate(&self, t: u64) -> f64 {
+        match t < u64::from(self.warmup_steps) {
+            true => self.lr * t as f64 / f64::from(self.warmup_steps),
+            false => self.lr,
+        }
+    }
+
+    /// The factor of the weights in step `t`: `1 - lr * weight_decay`.
+    pub fn decay(&self, t: u64) -> f64 {
+        1.0 - self.rate(t) * self.weight_decay
+    }
 }
 
 /// That of a point with every default: what a record lacks that was written before a key existed.
@@ -69,9 +101,20 @@ impl RceParams {
             temperature: train.rce_temperature,
             top1_only: train.rce_top1_only,
             weight_decay: train.weight_decay,
+            warmup_steps: train.warmup_steps,
             grad_clip: train.grad_clip,
             shuffle: train.shuffle,
             early_stop: train.early_stop,
+        }
+    }
+
+    /// How far its steps go.
+    pub fn optimizer(&self) -> Optimizer {
+        Optimizer {
+            lr: self.lr,
+            weight_decay: self.weight_decay,
+            warmup_steps: self.warmup_steps,
+            grad_clip: self.grad_clip,
         }
     }
 }
@@ -96,9 +139,20 @@ impl GrpoParams {
             top_k: train.top_k,
             freeze: train.freeze.clone(),
             weight_decay: train.weight_decay,
+            warmup_steps: train.warmup_steps,
             grad_clip: train.grad_clip,
             shuffle: train.shuffle,
             early_stop: train.early_stop,
+        }
+    }
+
+    /// How far its steps go.
+    pub fn optimizer(&self) -> Optimizer {
+        Optimizer {
+            lr: self.lr,
+            weight_decay: self.weight_decay,
+            warmup_steps: self.warmup_steps,
+            grad_clip: self.grad_clip,
         }
     }
 }
@@ -179,14 +233,15 @@ impl StageKind {
             Self::Rce { reward, params, .. } => {
                 hash_numbers(&[params.lr, params.weight_decay, params.grad_clip], hasher);
                 hash_numbers(&params.temperature, hasher);
-                (params.seed, params.epochs, params.early_stop).hash(hasher);
+                (params.seed, params.epochs, params.early_stop, params.warmup_steps).hash(hasher);
                 reward
             }
             Self::Grpo { reward, params, .. } => {
                 hash_numbers(&[params.lr, params.kl_beta, params.clip_epsilon], hasher);
                 hash_numbers(&[params.weight_decay, params.grad_clip], hasher);
                 hash_numbers(&params.kl_target.unwrap_or_default(), hasher);
-                (params.seed, params.top_k, &params.freeze, params.early_stop).hash(hasher);
+                (params.seed, params.top_k, params.early_stop).hash(hasher);
+                (&params.freeze, params.warmup_steps).hash(hasher);
                 reward
             }
         };
@@ -199,5 +254,35 @@ impl StageKind {
 fn hash_numbers(numbers: &[f64], hasher: &mut impl Hasher) {
     for number in numbers {
         hasher.write_u64(number.to_bits());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rates of `LinearLR(AdamW(lr = 2e-5), start_factor = 1 / 4, total_iters = 3)`, by its definition.
+    #[test]
+    fn the_learning_rate_grows_over_the_warm_up() {
+        let warm =
+            |steps: u32| Optimizer { lr: 2e-5, weight_decay: 0.5, warmup_steps: steps, grad_clip: 1.0 };
+        let rates: Vec<f64> = (1..=6).map(|t| warm(4).rate(t)).collect();
+        for (rate, expected) in rates.iter().zip([0.5e-5, 1e-5, 1.5e-5, 2e-5, 2e-5, 2e-5]) {
+            assert!((rate / expected - 1.0).abs() < 1e-15, "{rate} is not {expected}");
+        }
+        assert_eq!(warm(4).decay(2), 1.0 - 0.5e-5);
+        for steps in [0, 1] {
+            assert_eq!([warm(steps).rate(1), warm(steps).rate(7)], [2e-5, 2e-5]);
+        }
+    }
+
+    #[test]
+    fn a_key_at_its_default_is_not_written() {
+        let text = |warmup_steps: u32| {
+            let params = GrpoParams { warmup_steps, ..GrpoParams::default() };
+            serde_json::to_string(&params).unwrap()
+        };
+        assert!(!text(0).contains("warmup") && text(7).contains("\"warmup_steps\":7"), "{}", text(7));
+        assert_eq!(serde_json::from_str::<GrpoParams>(&text(0)).unwrap().warmup_steps, 0);
     }
 }

@@ -49,7 +49,7 @@ pub use merge::{merge, merged_notes};
 pub use observations::{Observation, observations};
 pub use page::{Cost, Page};
 pub use pivot::pivot;
-pub use select::{Condition, Metric, point_named, set_baseline};
+pub use select::{Condition, Metric, point_named, points_named, set_baseline};
 pub use svg::Figure;
 pub use why::{Answer, Comparison, Why, why};
 

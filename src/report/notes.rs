@@ -101,15 +101,17 @@ fn seems_apart(unclear: &[&Row], compared: usize) -> Option<String> {
     if names.is_empty() {
         return None;
     }
+    let what = match names.len() {
+        1 => format!("The interval of {} leaves out 0", names[0]),
+        _ => format!("The intervals of {} leave out 0", list(&names)),
+    };
     let cause = match compared > 1 {
         true => {
-            format!("an interval is about one comparison, while among {compared} some seem large by chance")
+            format!("an interval is about one comparison, and among {compared} some seem large by chance")
         }
-        false => {
-            "interval and test are two methods, and here they disagree about a borderline case".to_owned()
-        }
+        false => "interval and test are two methods, and this is a borderline case".to_owned(),
     };
-    Some(format!("The interval of {} leaves out 0 and yet cannot tell: {cause}.", list(&names)))
+    Some(format!("{what}, and still it cannot be told: {cause}."))
 }
 
 /// What it would take to tell the largest of the unclear differences.
@@ -229,10 +231,10 @@ mod tests {
     fn an_interval_that_leaves_out_zero_beside_cannot_tell_is_explained() {
         let rows = [unclear("a", (0.001, 0.03)), unclear("b", (-0.01, 0.03)), unclear("c", (-0.03, -0.001))];
         let text = verdicts(&rows, 12).unwrap();
-        let expected = "The interval of a, c leaves out 0 and yet cannot tell: an interval is about one comparison, \
-                        while among 12 some seem large by chance (";
+        let expected = "The intervals of a, c leave out 0, and still it cannot be told: an interval is about one \
+                        comparison, and among 12 some seem large by chance (";
         assert!(text.contains(expected), "{text}");
         assert!(verdicts(&rows[..1], 1).unwrap().contains("borderline"), "without a correction");
-        assert!(!verdicts(&rows[1..2], 12).unwrap().contains("leaves out 0"), "only where it happens");
+        assert!(!verdicts(&rows[1..2], 12).unwrap().contains("out 0"), "only where it happens");
     }
 }

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::axes::axis_text;
 use super::error::ReportError;
-use super::select::point_named;
 use super::stats::mcnemar;
 use crate::store::{EpochMetrics, PointResult, PointStatus, QueryScore, SweepResults};
 
@@ -57,12 +56,11 @@ pub struct Comparison {
     pub mcnemar_p: Option<f64>,
 }
 
-/// Traces the accuracy of the point called `name` at `shot` demonstrations.
+/// Traces the accuracy of `point` of `results` at `shot` demonstrations.
 ///
 /// # Errors
-/// An unknown point (with the closest name), a shot count that was not evaluated, a point without results.
-pub fn why(results: &SweepResults, name: &str, shot: usize) -> Result<Why, ReportError> {
-    let point = &results.points[point_named(results, name)?];
+/// A shot count that was not evaluated, a point without results.
+pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<Why, ReportError> {
     let shots = results.eval.as_ref().map(|eval| eval.shots.clone()).unwrap_or_default();
     if !shots.contains(&shot) {
         let known: Vec<String> = shots.iter().map(usize::to_string).collect();

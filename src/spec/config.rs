@@ -74,6 +74,12 @@ impl Default for ModelParams {
     }
 }
 
+/// For `skip_serializing_if`: a key that came later is written only where it differs from its default, so that identities
+/// and files of sweeps that do not use it stay as they are.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// `[train]`: initialisation, RCE and GRPO.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -101,6 +107,9 @@ pub struct TrainParams {
     /// Frozen during GRPO.
     pub freeze: FreezeSet,
     pub weight_decay: f64,
+    /// Steps at the start of each phase over which the learning rate grows to its value.
+    #[serde(skip_serializing_if = "is_default")]
+    pub warmup_steps: u32,
     pub grad_clip: f64,
     /// `false` visits the groups in numeric order of their ids.
     pub shuffle: bool,
@@ -128,6 +137,7 @@ impl Default for TrainParams {
             top_k: [3, 5],
             freeze: FreezeSet::default(),
             weight_decay: 0.01,
+            warmup_steps: 0,
             grad_clip: 1.0,
             shuffle: true,
             early_stop: None,

@@ -399,6 +399,8 @@ pub static KEYS: &[Key] = &[
         "Parameter groups that phase 2 leaves as they are; \"backbone\" = the three projections, \"head\" = the rest."),
     key!(Train point.train.weight_decay => weight_decay, "RG", NON_NEGATIVE, "wd", [],
         "Weight decay of AdamW."),
+    key!(Train point.train.warmup_steps => warmup_steps, "RG", Kind::Count { min: 0, max: u32::MAX as u64 }, "warm", [],
+        "Steps at the start of each phase over which the learning rate grows linearly to its value; 0 = from the first step."),
     key!(Train point.train.grad_clip => grad_clip, "RG", POSITIVE, "gclip", [],
         "Gradients are scaled down to this global norm."),
     key!(Train point.train.shuffle => shuffle, "RG", Kind::Flag, "shuffle", [],

@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use choice::{choice, named};
 
+pub(crate) use config::is_default;
 pub use config::{
     DataParams, FreezeSet, ModelParams, ParamGroup, PointConfig, Reference, RewardForm, TrainParams,
 };
@@ -40,7 +41,7 @@ pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
 pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};
 pub use names::{NAME_LIMIT, freeze_word};
-pub use overrides::{condition, split_conditions};
+pub use overrides::{condition, setting, split_conditions};
 pub use reward::{Normalize, Quality, RewardMode, RewardParams, Score, Term};
 pub use schema::schema;
 pub use value::{Value, number_text};
@@ -184,14 +185,8 @@ fn read_file(path: &Path) -> Result<String, SpecError> {
     let error =
         |reason: String, hint: Option<String>| SpecError::Read { path: path.to_owned(), reason, hint };
     let bytes = std::fs::read(path).map_err(|cause| {
-        let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let siblings = check::files_beside(path);
-        let meant = keys::closest(&wanted, siblings.iter().map(String::as_str));
         let hint = match cause.kind() {
-            std::io::ErrorKind::NotFound => match meant {
-                Some(meant) => Some(format!("did you mean `{}`?", path.with_file_name(meant).display())),
-                None => Some(other_files(path)),
-            },
+            std::io::ErrorKind::NotFound => Some(what_is_there(path)),
             _ if path.is_dir() => Some("name the file itself, such as `sweeps/kl_grid.toml`".to_owned()),
             _ => None,
         };
@@ -204,30 +199,33 @@ fn read_file(path: &Path) -> Result<String, SpecError> {
     })
 }
 
-/// Sweep files that are listed where one is missing.
-const LISTED: usize = 5;
+/// Whether `path` is a `.toml` file that has `[data]`, as every sweep file has; files that are no TOML may be meant.
+fn is_sweep_file(path: &Path) -> bool {
+    let toml = path.extension().is_some_and(|extension| extension == "toml");
+    toml && std::fs::read_to_string(path).is_ok_and(|text| {
+        text.parse::<toml::Table>().map_or(text.contains("[data]"), |table| table.contains_key("data"))
+    })
+}
 
-/// What to do where `path` does not exist and no file beside it has a name like it: the sweep files that lie
-/// there, or in `sweeps/`.
-fn other_files(path: &Path) -> String {
+/// What to do where `path` does not exist: the sweep file beside it or in `sweeps/` that has a name like it. What is no
+/// sweep file, such as `Cargo.toml`, is never meant.
+fn what_is_there(path: &Path) -> String {
+    let wanted = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let sweep_files = |folder: PathBuf| -> Vec<String> {
-        let place = folder.strip_prefix(".").unwrap_or(&folder);
-        check::files_beside(&folder.join("any"))
-            .iter()
-            .filter(|name| name.ends_with(".toml"))
-            .take(LISTED)
-            .map(|name| format!("`{}`", place.join(name).display()))
-            .collect()
-    };
-    let beside = sweep_files(folder.to_owned());
-    let files = if beside.is_empty() { sweep_files(folder.join("sweeps")) } else { beside };
-    match () {
-        () if !files.is_empty() => format!("sweep files nearby: {}", files.join(", ")),
-        () if folder.is_dir() => format!(
-            "`{}` has no sweep files; the README shows how to write one, `sweep schema` lists its keys",
-            folder.display()
-        ),
-        () => format!("there is no directory `{}` either", folder.display()),
+    let mut there = 0;
+    for place in [folder.to_owned(), folder.join("sweeps")] {
+        let names = check::files_beside(&place.join("any"));
+        let sweep_files: Vec<&str> =
+            names.iter().filter(|name| is_sweep_file(&place.join(name))).map(String::as_str).collect();
+        if let Some(meant) = keys::closest(&wanted, sweep_files.iter().copied()) {
+            let place = place.strip_prefix(".").unwrap_or(&place);
+            return format!("did you mean `{}`?", place.join(meant).display());
+        }
+        there += sweep_files.len();
+    }
+    match there {
+        0 if !folder.is_dir() => format!("there is no directory `{}` either", folder.display()),
+        0 => format!("`{}` has no sweep files; `sweep init` writes one to begin with", folder.display()),
+        _ => "no sweep file there or in `sweeps/` has a name like it".to_owned(),
     }
 }

@@ -98,6 +98,27 @@ impl<'a> Argument<'a> {
     }
 }
 
+/// A key and its value, from a name (the lab's, or a key's, dotted or bare) and a text as a command line has it.
+/// `so_far` is the value that the key has already: the lab names halves of pairs. `None`: the name is no key.
+///
+/// # Errors
+/// The text is no value of the key; the message is for the user.
+pub fn setting(
+    name: &str,
+    text: &str,
+    so_far: impl Fn(&Key) -> Option<Value>,
+) -> Option<Result<(&'static Key, Value), String>> {
+    let (key, form) = lab_key(name).or_else(|| {
+        Some((resolve(name, |key| key.is_axis() || key.table == Table::Data).ok()?, LabForm::Same))
+    })?;
+    let whole = format!("{name}={text}");
+    let value = Argument::split("--set", &whole, Path::new("")).and_then(|argument| {
+        let base = so_far(key).or_else(|| key.default()).unwrap_or(Value::Text(String::new()));
+        argument.value(key, form, text, &base)
+    });
+    Some(value.map(|given| (key, given.value)).map_err(|problem| problem.message))
+}
+
 /// The text of a pair of which one element is `text`.
 fn replaced(base: &Value, position: usize, text: &str) -> String {
     let mut elements: Vec<String> = match base {

@@ -132,6 +132,7 @@ impl World {
             top_k: [3, 5],
             freeze: self.freeze.clone(),
             weight_decay: 0.01,
+            warmup_steps: 0,
             grad_clip: 1.0,
             shuffle: true,
             early_stop: None,
@@ -149,6 +150,7 @@ impl World {
             temperature: [2.0, 0.5],
             top1_only: false,
             weight_decay: 0.01,
+            warmup_steps: 0,
             grad_clip: 1.0,
             shuffle: true,
             early_stop: None,
@@ -324,6 +326,7 @@ fn grpo_members_with_different_settings_agree() {
             world.grpo(3, &start, |p| (p.seed, p.clip_epsilon, p.weight_decay) = (5, 0.05, 0.1)),
             world.grpo(4, &start, |p| (p.kl_target, p.grad_clip) = (Some([0.01, 0.1]), 0.3)),
             world.grpo(5, &start, |p| (p.top_k, p.shuffle) = ([2, 2], false)),
+            world.grpo(6, &start, |p| p.warmup_steps = 9),
         ];
         // Stops earlier than the others: the second epoch trains a part of the rows.
         jobs[1].last_epoch = 1;
@@ -334,6 +337,22 @@ fn grpo_members_with_different_settings_agree() {
     }
 }
 
+/// The first of four warm-up steps is one at a quarter of the learning rate, decay included; the fourth is one like all
+/// others.
+#[test]
+fn a_warm_up_step_is_a_step_at_its_share_of_the_learning_rate() {
+    let end = |groups: usize, lr: f64, warmup_steps: u32| {
+        let world = World::usual(&[], groups);
+        let start = world.weights(1);
+        let jobs =
+            [world.grpo(0, &start, |p| (p.lr, p.warmup_steps, p.weight_decay) = (lr, warmup_steps, 0.3))];
+        world.both(&jobs.map(|job| MemberJob { last_epoch: 1, ..job }))[&0].parameters.clone()
+    };
+    assert_eq!(end(1, 1e-3, 4), end(1, 0.25e-3, 0));
+    assert_ne!(end(2, 1e-3, 4), end(2, 0.25e-3, 0));
+    assert_eq!(end(3, 1e-3, 1), end(3, 1e-3, 0));
+}
+
 #[test]
 fn rce_members_with_different_settings_agree() {
     let world = World::usual(&[], 7);
@@ -341,6 +360,7 @@ fn rce_members_with_different_settings_agree() {
     world.both(&[
         world.rce(0, &start, |_| ()),
         world.rce(1, &start, |p| (p.temperature, p.lr) = ([1.0, 1.0], 1e-4)),
+        world.rce(4, &start, |p| (p.warmup_steps, p.weight_decay) = (3, 0.5)),
         world.rce(2, &other, |p| (p.seed, p.top1_only) = (4, true)),
         world.rce(3, &other, |_| ()),
     ]);

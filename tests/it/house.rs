@@ -11,11 +11,15 @@ use crate::sandbox::repository;
 /// Every room (a folder or a file of `src`) and the rooms it may import, from the top floor down.
 const ROOMS: &[(&str, &str)] = &[
     ("main", "cli"),
-    ("cli", "run report evaluate learn data store plan checkpoint spec disk record event text finite"),
+    (
+        "cli",
+        "scripts run report evaluate learn data store plan checkpoint spec disk record event text finite",
+    ),
     ("run", "report evaluate learn data store plan checkpoint spec disk record event text finite"),
     ("report", "store spec disk record text finite"),
     ("evaluate", "data spec record finite"),
     ("judge", ""),
+    ("scripts", "spec"),
     ("learn", "data plan checkpoint spec disk record text finite"),
     ("store", "plan checkpoint spec disk record event text finite"),
     ("data", "checkpoint spec disk record finite"),

@@ -25,6 +25,7 @@ mod report;
 mod sandbox;
 mod schema;
 mod screen;
+mod scripts;
 mod slurm;
 mod small_models;
 mod sweeps;

@@ -208,6 +208,28 @@ fn why_traces_a_cell_to_its_queries() {
 }
 
 #[test]
+fn why_of_a_configuration_shows_each_of_its_seeds() {
+    let root = tempfile::tempdir().expect("a directory");
+    finish(&fixture::grid("grid", 3, 40), root.path());
+    let arguments = ["why", "grid", "--point", "kl0.12-lr1e-5-ep2-unfrozen", "--shot", "1"];
+    let text = stdout(&arguments, root.path());
+    for seed in 0..3 {
+        assert!(text.contains(&format!("kl0.12-lr1e-5-ep2-unfrozen-s{seed} at 1 shot: ")), "{text}");
+    }
+    let json = stdout(&[&arguments[..], &["--json"]].concat(), root.path());
+    let found: serde_json::Value = serde_json::from_str(&json).expect("json");
+    assert_eq!(found.as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn the_best_none_are_no_table() {
+    let root = tempfile::tempdir().expect("a directory");
+    lab(root.path());
+    let said = stderr(&["table", "lab", "--best", "0"], root.path());
+    assert!(said.contains("invalid value '0' for '--best <N>': 0 is not in 1.."), "{said}");
+}
+
+#[test]
 fn ten_thousand_points_are_read_in_under_a_second() {
     let root = tempfile::tempdir().expect("a directory");
     let mut found = matrix(&lab_table(), &MatrixOptions::default());

@@ -268,9 +268,7 @@ impl<'d> HostCohort<'d> {
             return Err("gradient");
         }
         run.member.steps += 1;
-        let optimizer = run.task.optimizer;
-        let adam =
-            AdamW::new(optimizer.lr, optimizer.weight_decay, optimizer.grad_clip, norm, run.member.steps);
+        let adam = AdamW::new(&run.task.optimizer, norm, run.member.steps);
         update((&self.layout, &self.frozen), (&adam, threads), trace, gradients, &mut run.state);
         let beta = run.beta;
         run.beta = run.task.objective.next_beta(beta, parts.kl);

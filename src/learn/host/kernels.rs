@@ -5,6 +5,8 @@
 
 use multiversion::multiversion;
 
+use crate::plan::Optimizer;
+
 /// Independent lanes of a reduction: enough to hide the latency of a fused multiply-add.
 const LANES: usize = 64;
 
@@ -229,14 +231,14 @@ impl AdamW {
     const BETA2: f32 = 0.999;
     const EPS: f32 = 1e-8;
 
-    /// Constants of step `t` (1-based) for a gradient of global norm `norm`.
-    pub fn new(lr: f64, weight_decay: f64, max_norm: f64, norm: f64, t: u64) -> Self {
+    /// Constants of step `t` (1-based) of `optimizer` for a gradient of global norm `norm`.
+    pub fn new(optimizer: &Optimizer, norm: f64, t: u64) -> Self {
         let power = |beta: f64| 1.0 - beta.powf(t as f64);
         Self {
-            decay: (1.0 - lr * weight_decay) as f32,
-            rate: (lr / power(0.9)) as f32,
+            decay: optimizer.decay(t) as f32,
+            rate: (optimizer.rate(t) / power(0.9)) as f32,
             inv_sqrt_bias2: (1.0 / power(0.999).sqrt()) as f32,
-            clip: (max_norm / (norm + 1e-6)).min(1.0) as f32,
+            clip: (optimizer.grad_clip / (norm + 1e-6)).min(1.0) as f32,
         }
     }
 

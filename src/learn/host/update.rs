@@ -109,6 +109,7 @@ pub fn update(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::GrpoParams;
 
     /// Whole rows, every element once, the same numbers as on one core.
     #[test]
@@ -116,7 +117,8 @@ mod tests {
         let (rows, width) = (3 * PART / 1000 + 1, 1000);
         let row: Vec<f32> = (0..rows).map(|i| (i % 7) as f32 - 3.0).collect();
         let column: Vec<f32> = (0..width).map(|i| (i % 5) as f32 / 8.0).collect();
-        let adam = AdamW::new(1e-3, 0.01, 1.0, 2.0, 1);
+        let optimizer = GrpoParams::default().optimizer();
+        let adam = AdamW::new(&optimizer, 2.0, 1);
         let update = |threads| {
             let mut values = [vec![0.5; rows * width], vec![0.1; rows * width], vec![0.2; rows * width]];
             let [p, m, v] = &mut values;

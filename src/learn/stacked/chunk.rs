@@ -60,6 +60,7 @@ pub struct Chunk {
     /// `[C, G, 1]` each.
     rate: Stack,
     inverse_bias: Stack,
+    decay: Stack,
 }
 
 /// As [`Keys`], with a leading axis C.
@@ -77,6 +78,7 @@ pub struct Own {
     pub reference: Option<Matrix>,
     pub rate: Matrix,
     pub inverse_bias: Matrix,
+    pub decay: Matrix,
 }
 
 impl Chunk {
@@ -117,6 +119,7 @@ impl Chunk {
             reference: self.reference.as_ref().map(at),
             rate: at(&self.rate),
             inverse_bias: at(&self.inverse_bias),
+            decay: at(&self.decay),
         }
     }
 }
@@ -142,11 +145,12 @@ struct LaneStep {
 }
 
 impl Plan<'_> {
-    /// AdamW's `lr / (1 - 0.9^t)` and `1 / sqrt(1 - 0.999^t)` at step `step` of the row `row`.
-    pub fn rates(&self, step: usize, row: usize) -> (f32, f32) {
-        let t = (self.taken[row] + step as u64 + 1) as f64;
-        let rate = self.tasks[row].optimizer.lr / (1.0 - 0.9f64.powf(t));
-        (rate as f32, (1.0 / (1.0 - 0.999f64.powf(t)).sqrt()) as f32)
+    /// AdamW's `lr / (1 - 0.9^t)`, `1 / sqrt(1 - 0.999^t)` and `1 - lr * weight_decay` at step `step` of the row `row`.
+    pub fn rates(&self, step: usize, row: usize) -> [f32; 3] {
+        let t = self.taken[row] + step as u64 + 1;
+        let (optimizer, power) = (&self.tasks[row].optimizer, |beta: f64| 1.0 - beta.powf(t as f64));
+        let [rate, decay] = [optimizer.rate(t) / power(0.9), optimizer.decay(t)];
+        [rate as f32, (1.0 / power(0.999).sqrt()) as f32, decay as f32]
     }
 }
 
@@ -186,7 +190,7 @@ impl StackedCohort<'_> {
         let (hot, fill) = (hot.unwrap_or_else(empty), fill.unwrap_or_else(empty));
         let attention_rows = self.layout.shape.layers * self.layout.shape.heads;
         let (weights, advantages, reference) = self.trajectories(plan, range.clone());
-        let (rate, inverse_bias) = self.rates(plan, range);
+        let [rate, inverse_bias, decay] = self.rates(plan, range);
         Chunk {
             len: count,
             keys: self.keys(plan, &candidates, candidate_mask),
@@ -203,6 +207,7 @@ impl StackedCohort<'_> {
             reference,
             rate,
             inverse_bias,
+            decay,
         }
     }
 
@@ -299,11 +304,11 @@ impl StackedCohort<'_> {
     }
 
     /// What [`Plan::rates`] says `[C, G, 1]`.
-    fn rates(&self, plan: &Plan, range: Range<usize>) -> (Stack, Stack) {
+    fn rates(&self, plan: &Plan, range: Range<usize>) -> [Stack; 3] {
         let shape = [range.len(), plan.tasks.len(), 1];
-        let (rate, inverse_bias) =
-            range.flat_map(|step| (0..plan.tasks.len()).map(move |row| plan.rates(step, row))).unzip();
-        (self.upload(rate, shape), self.upload(inverse_bias, shape))
+        let all = range.flat_map(|step| (0..plan.tasks.len()).map(move |row| plan.rates(step, row)));
+        let all: Vec<[f32; 3]> = all.collect();
+        [0, 1, 2].map(|which| self.upload(all.iter().map(|of| of[which]).collect(), shape))
     }
 
     /// The candidates' path to the scores as far as it is the same at every step.

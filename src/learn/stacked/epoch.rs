@@ -21,7 +21,6 @@ pub struct Run {
     lanes: Option<Ids>,
     /// Zeros `[G, h]`: the gradient of a key bias.
     idle: Matrix,
-    decay: Matrix,
     max_norm: Matrix,
     beta: Matrix,
     /// Clip range `[G, T]`, GRPO only.
@@ -59,7 +58,6 @@ impl Run {
             frozen: frozen.collect(),
             lanes: (!direct).then(lanes),
             idle: Matrix::zeros([members, cohort.layout.shape.hidden], &cohort.device),
-            decay: bound(|bounds| bounds.decay),
             max_norm: bound(|bounds| bounds.max_norm),
             beta: column(&|task| task.objective.kl_beta() as f32),
             clip: (plan.phase == Phase::Grpo)
@@ -74,10 +72,9 @@ impl Run {
     /// rows unshared and works in place.
     pub fn step(mut self, cohort: &StackedCohort, chunk: &Chunk, i: usize) -> Self {
         let own = chunk.own(i);
-        let (rate, inverse_bias) = (own.rate.clone(), own.inverse_bias.clone());
+        let (rate, inverse_bias, decay) = (own.rate.clone(), own.inverse_bias.clone(), own.decay.clone());
         let gradient = self.gradient(cohort, chunk.step(i, self.lanes.as_ref()), own);
-        let (decay, max_norm) = (self.decay.clone(), self.max_norm.clone());
-        let rates = Rates { decay, max_norm, rate, inverse_bias };
+        let rates = Rates { decay, max_norm: self.max_norm.clone(), rate, inverse_bias };
         self.rows = self.rows.update(gradient, rates);
         self
     }
@@ -132,8 +129,6 @@ pub struct Bounds {
     pub clip: [f32; 2],
     /// Range of the KL outside which KL_BETA is adapted; unreachable where it is fixed.
     pub kl: [f32; 2],
-    /// `1 - lr * weight_decay`
-    pub decay: f32,
     /// Largest norm of a gradient.
     pub max_norm: f32,
 }
@@ -145,16 +140,15 @@ impl Bounds {
         Self {
             clip: [range(-1.0), range(1.0)],
             kl: kl_target(task).map_or([f32::MIN, f32::MAX], |[low, high]| [not_below(low), not_above(high)]),
-            decay: (1.0 - task.optimizer.lr * task.optimizer.weight_decay) as f32,
             max_norm: task.optimizer.grad_clip as f32,
         }
     }
 
     /// All of them, as the kernels take them.
     #[cfg(any(feature = "cuda", feature = "wgpu"))]
-    pub fn values(self) -> [f32; 6] {
-        let Self { clip: [low, high], kl: [least, most], decay, max_norm } = self;
-        [low, high, least, most, decay, max_norm]
+    pub fn values(self) -> [f32; 5] {
+        let Self { clip: [low, high], kl: [least, most], max_norm } = self;
+        [low, high, least, most, max_norm]
     }
 }
 

@@ -87,10 +87,6 @@ fn a_directory_is_no_input() {
 #[test]
 fn the_sweep_file_itself() {
     let dir = sweep_dir(&[("kl_grid.toml", b"x = \xff"), ("a.json", b"{}")]);
-    insta::assert_snapshot!(message(&dir, "kl_gird.toml"), @r"
-    cannot read sweep file `DIR/kl_gird.toml`: No such file or directory (os error 2)
-    hint: did you mean `DIR/kl_grid.toml`?
-    ");
     insta::assert_snapshot!(message(&dir, "kl_grid.toml"), @r"
     cannot read sweep file `DIR/kl_grid.toml`: it is not UTF-8 text (line 1)
     hint: save it as UTF-8
@@ -102,19 +98,29 @@ fn the_sweep_file_itself() {
 }
 
 #[test]
-fn a_missing_sweep_file_comes_with_those_that_are_there() {
-    let dir = sweep_dir(&[("sweeps/kl_grid.toml", b""), ("sweeps/quick.toml", b""), ("empty/notes.md", b"")]);
-    insta::assert_snapshot!(message(&dir, "nofile.toml"), @r"
-    cannot read sweep file `DIR/nofile.toml`: No such file or directory (os error 2)
-    hint: sweep files nearby: `DIR/sweeps/kl_grid.toml`, `DIR/sweeps/quick.toml`
+fn a_missing_sweep_file_is_looked_for_among_sweep_files() {
+    let sweep: &[u8] = b"[data]\n";
+    let dir = sweep_dir(&[
+        ("sweeps/kl_grid.toml", sweep),
+        ("sweeps/quick.toml", sweep),
+        ("Cargo.toml", b"[package]\n"),
+        ("empty/kl_grids.toml", b"[other]\n"),
+    ]);
+    insta::assert_snapshot!(message(&dir, "kl_gird.toml"), @r"
+    cannot read sweep file `DIR/kl_gird.toml`: No such file or directory (os error 2)
+    hint: did you mean `DIR/sweeps/kl_grid.toml`?
     ");
-    insta::assert_snapshot!(message(&dir, "sweeps/other.toml"), @r"
-    cannot read sweep file `DIR/sweeps/other.toml`: No such file or directory (os error 2)
-    hint: sweep files nearby: `DIR/sweeps/kl_grid.toml`, `DIR/sweeps/quick.toml`
+    insta::assert_snapshot!(message(&dir, "sweeps/quik.toml"), @r"
+    cannot read sweep file `DIR/sweeps/quik.toml`: No such file or directory (os error 2)
+    hint: did you mean `DIR/sweeps/quick.toml`?
+    ");
+    insta::assert_snapshot!(message(&dir, "Cargo.tml"), @r"
+    cannot read sweep file `DIR/Cargo.tml`: No such file or directory (os error 2)
+    hint: no sweep file there or in `sweeps/` has a name like it
     ");
     insta::assert_snapshot!(message(&dir, "empty/kl_grid.toml"), @r"
     cannot read sweep file `DIR/empty/kl_grid.toml`: No such file or directory (os error 2)
-    hint: `DIR/empty` has no sweep files; the README shows how to write one, `sweep schema` lists its keys
+    hint: `DIR/empty` has no sweep files; `sweep init` writes one to begin with
     ");
     insta::assert_snapshot!(message(&dir, "nowhere/kl_grid.toml"), @r"
     cannot read sweep file `DIR/nowhere/kl_grid.toml`: No such file or directory (os error 2)

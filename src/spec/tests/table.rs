@@ -85,7 +85,10 @@ fn every_key_of_the_file_is_read() {
 
 #[test]
 fn the_table_has_every_field_once() {
-    let config = serde_json::to_value(PointConfig::default()).unwrap();
+    let mut config = PointConfig::default();
+    // What came later is not written at its default.
+    config.train.warmup_steps = 1;
+    let config = serde_json::to_value(config).unwrap();
     for (table, fields) in config.as_object().unwrap() {
         let table = Table::from_name(table).unwrap();
         let fields: Vec<&String> = fields.as_object().unwrap().keys().collect();

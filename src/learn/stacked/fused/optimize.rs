@@ -91,14 +91,14 @@ impl<R: Runtime> Step<'_, R> {
 
     /// Clip, AdamW and decay of everything that is trained.
     fn adamw(&self) {
-        let (client, loaded, epoch) = (self.client(), self.loaded, self.epoch);
+        let (client, loaded) = (self.client(), self.loaded);
         let (width, clip) = (self.fused.places.width, self.fused.places.clip);
         let (blocks, _) = self.fused.factors.counts();
         if blocks > 0 {
             let rest = &loaded.rest;
             let (parameters, first, second) = (rest.parameters.arg(), rest.first.arg(), rest.second.arg());
             let (work, table) = (loaded.work.arg(), self.fused.block_table.arg());
-            let (facts, constants) = (self.chunk.facts.arg(), epoch.constants.arg());
+            let facts = self.chunk.facts.arg();
             let (count, size) = (self.cubes(blocks as usize, 1), rest.size as u32);
             update::update_outer::launch::<R>(
                 client,
@@ -110,7 +110,6 @@ impl<R: Runtime> Step<'_, R> {
                 work,
                 table,
                 facts,
-                constants,
                 self.books(),
                 size,
                 width,
@@ -120,7 +119,7 @@ impl<R: Runtime> Step<'_, R> {
         for (own, gradient, columns, outer) in self.matrices() {
             let (parameters, first, second) = (own.parameters.arg(), own.first.arg(), own.second.arg());
             let (work, dense) = (loaded.work.arg(), gradient.arg());
-            let (facts, constants) = (self.chunk.facts.arg(), epoch.constants.arg());
+            let facts = self.chunk.facts.arg();
             let count = self.cubes(own.size.div_ceil(BLOCK as usize), 1);
             let at = self.dense(own, columns, 0);
             update::update_dense::launch::<R>(
@@ -133,7 +132,6 @@ impl<R: Runtime> Step<'_, R> {
                 work,
                 dense,
                 facts,
-                constants,
                 self.books(),
                 at,
                 clip,

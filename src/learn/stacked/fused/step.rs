@@ -307,7 +307,7 @@ impl<R: Runtime> Step<'_, R> {
         let width = 3 * self.cohort.sizes.trajectories as u32;
         let (step, steps) = ((self.first + self.i) as u32, self.plan.steps as u32);
         let (members, figures) = (self.members() as u32, self.epoch.figures as u32);
-        BooksLaunch::new(members, self.i as u32, width + 2, width, step, steps, figures)
+        BooksLaunch::new(members, self.i as u32, width + 3, width, step, steps, figures)
     }
 
     /// Projected query, cosines, loss and back to both; then to the refined query.

@@ -126,8 +126,8 @@ pub struct Books {
     pub figures: u32,
 }
 
-/// Floats per member in `constants`: clip range, KL bounds, decay, largest norm.
-pub const CONSTANTS: u32 = 6;
+/// Floats per member in `constants`: clip range, KL bounds, largest norm.
+pub const CONSTANTS: u32 = 5;
 
 /// The gradient's norm per member, into the log, and the factor that clips it. Cubes `(1, members)`.
 #[cube(launch)]
@@ -154,7 +154,7 @@ pub fn finish_norm(
         let norm = total.sqrt();
         let place = (member * at.steps + at.epoch_step) * at.figures + at.figures - 1;
         log[place as usize] = norm;
-        let factor = constants[(member * CONSTANTS + 5) as usize] / (norm + 1e-6f32);
+        let factor = constants[(member * CONSTANTS + 4) as usize] / (norm + 1e-6f32);
         work[(member * width + clip) as usize] = min(factor, 1.0f32);
     }
 }
@@ -192,7 +192,6 @@ pub fn update_outer(
     work: &Array<f32>,
     blocks: &Array<u32>,
     facts: &Array<f32>,
-    constants: &Array<f32>,
     at: Books,
     size: u32,
     width: u32,
@@ -205,8 +204,7 @@ pub fn update_outer(
     let (columns, left, right) = (blocks[row + 3], blocks[row + 4], blocks[row + 5]);
     let segment = blocks[row + 6];
     let fact = ((at.step * at.members + member) * at.fact_width + at.rates) as usize;
-    let (rate, inverse_bias) = (facts[fact], facts[fact + 1]);
-    let decay = constants[(member * CONSTANTS + 4) as usize];
+    let (rate, inverse_bias, decay) = (facts[fact], facts[fact + 1], facts[fact + 2]);
     let clip = work[(base + clip) as usize];
     let mut i = UNIT_POS;
     while i < count {
@@ -229,7 +227,6 @@ pub fn update_dense(
     work: &Array<f32>,
     dense: &Array<f32>,
     facts: &Array<f32>,
-    constants: &Array<f32>,
     at: Books,
     own: Dense,
     clip: u32,
@@ -237,8 +234,7 @@ pub fn update_dense(
 ) {
     let member = CUBE_POS_Y;
     let fact = ((at.step * at.members + member) * at.fact_width + at.rates) as usize;
-    let (rate, inverse_bias) = (facts[fact], facts[fact + 1]);
-    let decay = constants[(member * CONSTANTS + 4) as usize];
+    let (rate, inverse_bias, decay) = (facts[fact], facts[fact + 1], facts[fact + 2]);
     let clip = work[(member * own.width + clip) as usize];
     let mut i = 0u32;
     while i < BLOCK {

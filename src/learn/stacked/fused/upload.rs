@@ -162,18 +162,17 @@ impl Place {
     }
 }
 
-/// Per step and member: weights, advantages, reference log-probabilities `[T]` each, learning rate, bias correction.
+/// Per step and member: weights, advantages, reference log-probabilities `[T]` each, learning rate, bias correction, decay.
 fn facts(cohort: &StackedCohort, plan: &Plan, range: Range<usize>) -> Vec<f32> {
     let width = cohort.sizes.trajectories;
     let [weights, advantages, reference] = cohort.trajectory_values(plan, range.clone());
-    let mut facts = Vec::with_capacity(range.len() * plan.tasks.len() * (3 * width + 2));
+    let mut facts = Vec::with_capacity(range.len() * plan.tasks.len() * (3 * width + 3));
     let places = range.flat_map(|step| (0..plan.tasks.len()).map(move |row| (step, row)));
     for (i, (step, row)) in places.enumerate() {
         for part in [&weights, &advantages, &reference] {
             facts.extend_from_slice(&part[i * width..(i + 1) * width]);
         }
-        let (rate, inverse_bias) = plan.rates(step, row);
-        facts.extend([rate, inverse_bias]);
+        facts.extend(plan.rates(step, row));
     }
     facts
 }
