@@ -68,6 +68,11 @@ impl Effect {
         Some(Self { values, top, low, p })
     }
 
+    /// Where values are listed: all, or of many the best and the worst, in their order.
+    pub fn listed(&self) -> Vec<usize> {
+        extremes(&self.values.iter().map(|(_, row)| average(row)).collect::<Vec<f64>>())
+    }
+
     /// Best minus worst value, query by query.
     pub fn gap(&self) -> Vec<f64> {
         difference(&self.values[self.top].1, &self.values[self.low].1)
@@ -83,5 +88,34 @@ impl Effect {
         let rows: Vec<&[f64]> = self.values.iter().map(|(_, row)| row.as_slice()).collect();
         let middle = mean_row(&rows).unwrap_or_default();
         rows.into_iter().map(|row| difference(row, &middle)).collect()
+    }
+}
+
+/// Values that are listed of many: as many of the best as of the worst.
+const LISTED: usize = 4;
+
+/// The places of all `figures`, or of many those of the highest and the lowest, ascending.
+pub fn extremes(figures: &[f64]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..figures.len()).collect();
+    if places.len() > 2 * LISTED {
+        places.sort_by(|a, b| figures[*a].total_cmp(&figures[*b]));
+        places.drain(LISTED..figures.len() - LISTED);
+        places.sort_unstable();
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::extremes;
+
+    #[test]
+    fn of_many_values_the_best_and_the_worst_are_listed() {
+        assert_eq!(extremes(&[0.0; 8]), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(
+            extremes(&[5.0, 1.0, 5.0, 9.0, 2.0, 5.0, 8.0, 3.0, 7.0, 6.0, 4.0]),
+            [1, 3, 4, 6, 7, 8, 9, 10]
+        );
+        assert_eq!(extremes(&[1.0; 20]).len(), 8, "also of ties");
     }
 }

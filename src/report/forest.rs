@@ -2,7 +2,7 @@
 
 use super::alike::groups;
 use super::dots::{Dot, Dots, Kind, Look, Panel};
-use super::effects::{Effect, PointScores, average};
+use super::effects::{Effect, PointScores, average, extremes};
 use super::layout::signed;
 use super::matrix::{Matrix, Row, Verdict};
 use super::select::Metric;
@@ -14,8 +14,6 @@ use crate::text::plural;
 /// Results of a forest plot: this many of the best, this many of the worst, and the baseline.
 const BEST: usize = 9;
 const WORST: usize = 3;
-/// Values of an axis: as many of the best as of the worst.
-const VALUES: usize = 4;
 /// Half a point on either side of no difference.
 const LEAST: f64 = 0.5;
 
@@ -189,7 +187,7 @@ fn effect_panel(
             },
         }
     });
-    let (dots, which) = extremes(dots.collect());
+    let (dots, which) = listed(dots.collect());
     let gap = average(&effect.gap());
     let name = if is_seed { "seed (luck)" } else { &matrix.axes[axis] };
     let title = format!("{name}{which}: {:.2} points apart, p = {:.3}", 100.0 * gap, effect.p);
@@ -207,23 +205,18 @@ fn loss_panel(matrix: &Matrix, axis: usize) -> Option<(bool, f64, Panel)> {
     let dots: Vec<Dot> = matrix.values(axis).into_iter().filter_map(dot).collect();
     let values = || dots.iter().map(|dot| dot.value);
     let gap = values().reduce(f64::max)? - values().reduce(f64::min)?;
-    let (dots, which) = extremes(dots);
+    let (dots, which) = listed(dots);
     let name = if matrix.axes[axis] == "seed" { "seed (luck)" } else { &matrix.axes[axis] };
     let title = format!("{name}{which}: {gap:.4} apart");
     Some((matrix.axes[axis] == "seed", gap, Panel { title, dots }))
 }
 
-/// The best and the worst of many values in their order, and how many these are of.
-fn extremes(mut dots: Vec<Dot>) -> (Vec<Dot>, String) {
+/// Of many values the best and the worst, and how many these are of.
+fn listed(dots: Vec<Dot>) -> (Vec<Dot>, String) {
     let all = dots.len();
-    if all <= 2 * VALUES {
-        return (dots, String::new());
-    }
-    let mut values: Vec<f64> = dots.iter().map(|dot| dot.value).collect();
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values[VALUES - 1], values[all - VALUES]);
-    dots.retain(|dot| dot.value <= low || dot.value >= high);
-    dots.truncate(4 * VALUES);
-    let which = format!(" ({} of {all} values)", dots.len());
-    (dots, which)
+    let places = extremes(&dots.iter().map(|dot| dot.value).collect::<Vec<f64>>());
+    let which =
+        if places.len() < all { format!(" ({} of {all} values)", places.len()) } else { String::new() };
+    let dots = dots.into_iter().enumerate().filter(|(place, _)| places.contains(place));
+    (dots.map(|(_, dot)| dot).collect(), which)
 }

@@ -162,10 +162,18 @@ fn axis_effect(
     } else {
         format!("{name} makes no difference that can be told from noise.")
     };
-    let means: Vec<String> =
-        effect.values.iter().map(|(value, row)| format!("{value}: {:.2} %", 100.0 * average(row))).collect();
+    let listed = effect.listed();
+    let mean = |&place: &usize| {
+        let (value, row) = &effect.values[place];
+        format!("{value}: {:.2} %", 100.0 * average(row))
+    };
+    let means: Vec<String> = listed.iter().map(mean).collect();
+    let which = match effect.values.len() {
+        all if all > listed.len() => format!(" (the best and the worst of {all} values)"),
+        _ => String::new(),
+    };
     let evidence = format!(
-        "{}; largest difference {} [{}, {}] points, p = {p:.3}",
+        "{}{which}; largest difference {} [{}, {}] points, p = {p:.3}",
         means.join(", "),
         signed(average(&gap), 2),
         signed(interval.low, 2),
@@ -211,7 +219,7 @@ fn on_edge(matrix: &Matrix, best: &Row, axis: usize, scores: Option<&PointScores
         "{} has {name} = {}; values {}{}",
         best.name,
         best.axes[axis],
-        values.join(", "),
+        list(&values.iter().map(String::as_str).collect::<Vec<_>>()),
         noise.unwrap_or_default()
     );
     Some(Observation::new(text, evidence))
