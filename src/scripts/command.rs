@@ -4,26 +4,80 @@ use tree_sitter::Node;
 
 use super::shell::{Flow, Invocation, Shell, join};
 use super::value::{Code, Content, DEPTH, Value, Word, is_name, short, text};
+use crate::spec;
+
+/// Arguments that are kept.
+const MOST: usize = 1_000;
 
 impl Shell<'_> {
     /// A simple command: built-ins and functions are followed, everything else is a program.
     pub(super) fn command(&mut self, code: &Code, node: Node, depth: usize) -> Flow {
-        let line = code.line(node.start_byte());
-        let (words, environment) = self.taken_apart(code, node, depth);
+        let line = code.line(node.child_by_field_name("name").unwrap_or(node).start_byte());
+        let (mut words, environment) = self.taken_apart(code, node, depth);
+        let plain = |words: &[Word]| {
+            let text = |at: usize| words.get(at).and_then(|word| word.value.text().ok()).unwrap_or_default();
+            matches!(text(0).as_str(), "command" | "builtin")
+                && !text(1).is_empty()
+                && !text(1).starts_with('-')
+        };
+        let mut own = true;
+        while plain(&words) {
+            words.remove(0);
+            own = false;
+        }
         let Some(first) = words.first() else { return Flow::Next };
         let Ok(name) = first.value.text() else {
             self.invoke(line, words, environment);
             return Flow::Next;
         };
         let rest: Vec<Value> = words.iter().skip(1).map(|word| word.value.clone()).collect();
-        match name.as_str() {
+        let function = self.state.functions.get(&name).filter(|_| own).cloned();
+        if !environment.is_empty() && (function.is_some() || matches!(name.as_str(), "eval" | "source" | "."))
+        {
+            self.doubt(format!(
+                "line {line} sets variables for a function or `{name}`, which is not followed"
+            ));
+        }
+        if let Some(body) = function {
+            return self.call(&body, rest, depth);
+        }
+        self.built_in(&name, line, words, environment, depth)
+    }
+
+    /// A command that is no function of the script.
+    fn built_in(
+        &mut self,
+        name: &str,
+        line: usize,
+        words: Vec<Word>,
+        environment: Vec<(String, Value)>,
+        depth: usize,
+    ) -> Flow {
+        let rest: Vec<Value> = words.iter().skip(1).map(|word| word.value.clone()).collect();
+        match name {
             "exit" => {
                 self.trace.ended.get_or_insert(line);
                 return Flow::Exit;
             }
             "return" => return Flow::Return,
-            "continue" => return Flow::Continue,
-            "break" => return Flow::Break,
+            "continue" | "break" => {
+                if rest.first().is_some_and(|count| count.text().as_deref() != Ok("1")) {
+                    self.doubt(format!("line {line} leaves several loops, which is not followed"));
+                }
+                return if name == "break" { Flow::Break } else { Flow::Continue };
+            }
+            "exec" if !rest.is_empty() => {
+                self.invoke(line, words, environment);
+                return Flow::Exit;
+            }
+            "trap" => {
+                if rest.iter().any(|word| {
+                    word.text().is_ok_and(|text| matches!(text.as_str(), "DEBUG" | "RETURN" | "ERR"))
+                }) {
+                    self.doubt(format!("the `trap` in line {line} is not followed"));
+                }
+                self.invoke(line, words, environment);
+            }
             "eval" => return self.eval(&rest, depth),
             "cd" | "pushd" => self.change_directory(rest.first(), line),
             "popd" => self.state.directory = Some(Err(format!("`popd` (line {line}) is not followed"))),
@@ -32,19 +86,30 @@ impl Shell<'_> {
                 self.state.args.drain(..self.state.args.len().min(count));
             }
             "set" if rest.first().is_some_and(|value| value.text().as_deref() == Ok("--")) => {
-                self.state.args = rest[1..].to_vec();
+                if rest.len() > MOST {
+                    self.doubt(format!("line {line} sets too many arguments to follow"));
+                }
+                self.state.args = rest.into_iter().skip(1).take(MOST).map(Value::bounded).collect();
             }
             "source" | "." => self.source(rest.first(), line),
-            "read" | "mapfile" | "readarray" | "getopts" | "let" | "printf" => {
-                self.sets_unknown(&name, &rest, line)
+            "read" | "mapfile" | "readarray" | "getopts" | "printf" => self.sets_unknown(name, &rest, line),
+            "set" => {
+                let text = |word: &Value| word.text().unwrap_or_default();
+                let option = |sign: char| {
+                    rest.windows(2).any(|two| text(&two[0]).starts_with(sign) && text(&two[1]) == "errexit")
+                        || rest.iter().any(|word| text(word).starts_with(sign) && text(word).contains('e'))
+                };
+                self.state.strict = (self.state.strict || option('-')) && !option('+');
             }
-            "set" | ":" | "true" | "false" | "echo" | "trap" | "ulimit" | "shopt" | "wait" | "sleep"
-            | "mkdir" | "module" | "date" | "tee" | "cat" | "ls" | "rm" | "cp" | "tail" | "head" | "grep" => {
+            "false" if self.state.strict => return Flow::Exit,
+            "let" => {
+                for said in rest.iter().filter_map(|value| value.text().ok()) {
+                    self.arithmetic(&said, line);
+                }
             }
-            _ => match self.state.functions.get(&name).cloned() {
-                Some(body) => return self.call(&body, rest, depth),
-                None => self.invoke(line, words, environment),
-            },
+            ":" | "true" | "false" | "echo" | "ulimit" | "shopt" | "wait" | "sleep" | "mkdir" | "module"
+            | "date" | "tee" | "cat" | "ls" | "rm" | "cp" | "tail" | "head" | "grep" => {}
+            _ => self.invoke(line, words, environment),
         }
         Flow::Next
     }
@@ -56,8 +121,10 @@ impl Shell<'_> {
         let mut environment = Vec::new();
         let mut cursor = node.walk();
         let children: Vec<Node> = node.named_children(&mut cursor).collect();
-        for child in children {
+        let before_lines = lines_before(code, &children);
+        for (position, child) in children.into_iter().enumerate() {
             match child.kind() {
+                "variable_assignment" if position < before_lines => self.assign(code, child, false, depth),
                 "variable_assignment" => {
                     let before = self.state.vars.clone();
                     self.assign(code, child, false, depth);
@@ -86,7 +153,10 @@ impl Shell<'_> {
         let (mut exported, mut variables) = (Vec::new(), Vec::new());
         for (name, content) in &self.state.vars {
             let list = if self.state.exported.contains(name) { &mut exported } else { &mut variables };
-            list.extend(one(content).map(|value| (name.clone(), value)));
+            // All others can contradict nothing.
+            if spec::setting(name, "1", |_| None).is_some() {
+                list.extend(one(content).map(|value| (name.clone(), value)));
+            }
         }
         exported.retain(|(name, _)| !environment.iter().any(|(own, _)| own == name));
         environment.append(&mut exported);
@@ -116,9 +186,16 @@ impl Shell<'_> {
     }
 
     fn call(&mut self, body: &Code, args: Vec<Value>, depth: usize) -> Flow {
-        let before = std::mem::replace(&mut self.state.args, args);
+        let before = std::mem::replace(&mut self.state.args, args.into_iter().map(Value::bounded).collect());
+        let outer = self.state.locals.replace(Vec::new());
         let flow = self.run(body, depth + 1);
         self.state.args = before;
+        for (name, content) in std::mem::replace(&mut self.state.locals, outer).unwrap_or_default() {
+            match content {
+                Some(content) => drop(self.state.vars.insert(name, content)),
+                None => drop(self.state.vars.remove(&name)),
+            }
+        }
         if flow == Flow::Return { Flow::Next } else { flow }
     }
 
@@ -167,6 +244,19 @@ impl Shell<'_> {
 
     /// `$(...)`: only what is about paths of the script itself, and short lists of numbers.
     pub(super) fn substitution(&mut self, code: &Code, node: Node, depth: usize) -> Value {
+        if self.is_spent(node.end_byte() - node.start_byte()) {
+            return Value::unknown("it has too many steps to follow", code.line(node.start_byte()));
+        }
+        let before = self.state.clone();
+        let value = self.printed(code, node, depth);
+        self.state = before;
+        if value.text().is_err() {
+            self.aside(|shell| shell.all(code, node, depth + 1));
+        }
+        value
+    }
+
+    fn printed(&mut self, code: &Code, node: Node, depth: usize) -> Value {
         let line = code.line(node.start_byte());
         let raw = text(code, node);
         let unknown = || Value::unknown(format!("`{}` is only known when it runs", short(raw)), line);
@@ -227,4 +317,15 @@ impl Shell<'_> {
         }
         words.into_iter().collect()
     }
+}
+
+/// How many of a command's first parts are lines of their own: the grammar takes `A=1 B=2` into the command below it.
+fn lines_before(code: &Code, children: &[Node]) -> usize {
+    let parts: Vec<(usize, &Node)> =
+        children.iter().enumerate().filter(|(_, child)| child.kind() != "comment").collect();
+    let ends = |two: &[(usize, &Node)]| {
+        let between = code.text.get(two[0].1.end_byte()..two[1].1.start_byte()).unwrap_or_default();
+        two[0].1.kind() == "variable_assignment" && between.replace("\\\n", "").contains('\n')
+    };
+    parts.windows(2).rev().find(|two| ends(two)).map_or(0, |two| two[1].0)
 }

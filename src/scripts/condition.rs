@@ -2,8 +2,9 @@
 
 use tree_sitter::Node;
 
+use super::question::{is_test, matches};
 use super::shell::{Flow, Shell, State};
-use super::value::{Code, Content, DEPTH, Value, short, text};
+use super::value::{Code, Content, Value, short, text};
 
 /// Values that a `for` is unrolled over.
 const UNROLLED: usize = 1_000;
@@ -17,13 +18,16 @@ impl Shell<'_> {
         let and = (0..node.child_count()).any(|n| node.child(n).is_some_and(|child| child.kind() == "&&"));
         let known = self.condition(code, left, depth);
         if !is_test(left) {
+            let succeeds = known.or_else(|| self.succeeds(code, left, depth));
             let flow = self.statement(code, left, depth);
-            // A program that the script goes on from is taken to have succeeded: `mkdir x && python ...`.
-            return match flow {
-                Flow::Next if and => self.statement(code, right, depth),
-                Flow::Next if leaves(code, right) => Flow::Next,
-                Flow::Next => self.perhaps(code, &[right], "what stands before it fails", depth),
-                flow => flow,
+            let why = format!("`{}` {}", short(text(code, left)), if and { "succeeds" } else { "fails" });
+            return match (flow, succeeds) {
+                (Flow::Next, Some(true)) if and => self.statement(code, right, depth),
+                (Flow::Next, Some(false)) if and => Flow::Next,
+                (Flow::Next, Some(false)) => self.statement(code, right, depth),
+                (Flow::Next, Some(true)) if known.is_some() || leaves(code, right) => Flow::Next,
+                (Flow::Next, _) => self.perhaps(code, &[right], &why, depth),
+                (flow, _) => flow,
             };
         }
         match known {
@@ -69,7 +73,10 @@ impl Shell<'_> {
                 self.state.vars.insert(name, Content::One(Value::unknown(why.clone(), 0)));
             }
         }
-        if self.state.args != other.args || self.state.functions != other.functions {
+        let same = |a: &State, b: &State| {
+            a.args == b.args && a.functions == b.functions && a.locals == b.locals && a.strict == b.strict
+        };
+        if !same(&self.state, other) || self.state.special != other.special {
             self.doubt(why.clone());
         }
         if self.state.directory != other.directory {
@@ -101,10 +108,14 @@ impl Shell<'_> {
         clauses: &[Node],
         depth: usize,
     ) -> Flow {
-        let holds = match conditions {
-            [only] => self.condition(code, *only, depth),
-            _ => None,
-        };
+        // What is asked may be a program: `if python train.py ...; then`.
+        for condition in conditions.iter().filter(|condition| !is_test(**condition)) {
+            let flow = self.statement(code, *condition, depth);
+            if flow != Flow::Next {
+                return flow;
+            }
+        }
+        let holds = conditions.last().and_then(|last| self.condition(code, *last, depth));
         let why =
             conditions.last().map_or_else(String::new, |node| format!("`{}`", short(text(code, *node))));
         match holds {
@@ -148,7 +159,9 @@ impl Shell<'_> {
             return self.each(code, &named(&children), depth);
         }
         let then = children.iter().position(|child| child.kind() == "then").unwrap_or(0);
-        self.decide(code, &named(&children[..then]), &named(&children[then..]), rest, depth)
+        let conditions: Vec<Node> =
+            named(&children[..then]).into_iter().filter(|child| child.kind() != "comment").collect();
+        self.decide(code, &conditions, &named(&children[then..]), rest, depth)
     }
 
     /// `case WORD in a|b) ...;; esac`.
@@ -217,7 +230,8 @@ impl Shell<'_> {
         let certain =
             values.iter().all(|word| word.value.text().is_ok_and(|text| !text.contains(['*', '?'])));
         let stated = text(code, node).split("do").next().is_some_and(|head| head.contains(" in"));
-        if !certain || !stated || values.len() > UNROLLED {
+        let chosen = text(code, node).starts_with("select");
+        if !certain || !stated || chosen || values.len() > UNROLLED {
             self.unknown_loop(code, node, depth);
             return Flow::Next;
         }
@@ -249,12 +263,20 @@ impl Shell<'_> {
             self.doubt("a loop is not followed");
             return;
         };
-        if node.kind() == "while_statement"
-            && text(code, node).starts_with("while")
-            && let Some(condition) = node.child_by_field_name("condition")
-            && self.condition(code, condition, depth) == Some(false)
+        let head = text(code, node).get(..body.start_byte() - node.start_byte()).unwrap_or_default();
+        let line = code.line(node.start_byte());
+        if let Some(condition) =
+            node.child_by_field_name("condition").filter(|_| node.kind() == "while_statement")
         {
-            return;
+            // It is asked once at least.
+            if !is_test(condition) {
+                self.statement(code, condition, depth);
+            }
+            if head.starts_with("while") && self.condition(code, condition, depth) == Some(false) {
+                return;
+            }
+        } else if node.kind() == "c_style_for_statement" {
+            self.arithmetic(head, line);
         }
         let condition = format!("the loop in line {} says so", code.line(node.start_byte()));
         if let Some(variable) = node.child_by_field_name("variable") {
@@ -273,134 +295,6 @@ impl Shell<'_> {
             .invocations
             .retain(|one| !lines.contains(&one.line) || one.doubt.is_none() || seen.insert(one.line));
     }
-
-    /// Whether a condition holds; `None` where that is not known.
-    fn condition(&mut self, code: &Code, node: Node, depth: usize) -> Option<bool> {
-        if depth > DEPTH {
-            return None;
-        }
-        match node.kind() {
-            "negated_command" => self.condition(code, node.named_child(0)?, depth + 1).map(|holds| !holds),
-            "test_command" => {
-                let inner = node.named_child(0).filter(|_| node.named_child_count() == 1)?;
-                self.unset_is_empty = true;
-                let holds = self.test(code, inner, depth + 1);
-                self.unset_is_empty = false;
-                holds
-            }
-            "command" => match text(code, node).trim() {
-                "true" | ":" => Some(true),
-                "false" => Some(false),
-                // `$FLAG` alone, with the value true or false.
-                name if name.starts_with('$') => {
-                    match self.value(code, node.named_child(0)?.named_child(0)?, depth).text().ok()?.as_str()
-                    {
-                        "true" => Some(true),
-                        "false" => Some(false),
-                        _ => None,
-                    }
-                }
-                _ => None,
-            },
-            "list" => {
-                let (left, right) = (node.named_child(0)?, node.named_child(1)?);
-                if !is_test(left) || !is_test(right) {
-                    return None;
-                }
-                let (left, right) =
-                    (self.condition(code, left, depth + 1), self.condition(code, right, depth + 1));
-                match node.child(1)?.kind() {
-                    "&&" => both(left, right),
-                    "||" => either(left, right),
-                    _ => None,
-                }
-            }
-            _ => None,
-        }
-    }
-
-    fn test(&mut self, code: &Code, node: Node, depth: usize) -> Option<bool> {
-        if depth > DEPTH {
-            return None;
-        }
-        match node.kind() {
-            "parenthesized_expression" => self.test(code, node.named_child(0)?, depth + 1),
-            "unary_expression" => {
-                let operator = text(code, node.child(0)?).trim().to_owned();
-                let operand =
-                    node.named_child(u32::try_from(node.named_child_count()).ok()?.checked_sub(1)?)?;
-                match operator.as_str() {
-                    "!" => self.test(code, operand, depth + 1).map(|holds| !holds),
-                    "-z" => Some(self.value(code, operand, depth + 1).text().ok()?.is_empty()),
-                    "-n" => Some(!self.value(code, operand, depth + 1).text().ok()?.is_empty()),
-                    _ => None,
-                }
-            }
-            "binary_expression" => {
-                let operator =
-                    node.child_by_field_name("operator").map(|node| text(code, node).to_owned())?;
-                let (left, right) = (node.child_by_field_name("left")?, node.child_by_field_name("right")?);
-                match operator.as_str() {
-                    "&&" | "-a" => {
-                        return both(self.test(code, left, depth + 1), self.test(code, right, depth + 1));
-                    }
-                    "||" | "-o" => {
-                        return either(self.test(code, left, depth + 1), self.test(code, right, depth + 1));
-                    }
-                    _ => {}
-                }
-                let (left, right) = (
-                    self.value(code, left, depth + 1).text().ok()?,
-                    self.value(code, right, depth + 1).text().ok()?,
-                );
-                compare(&operator, &left, &right)
-            }
-            "string" | "word" | "simple_expansion" | "expansion" => {
-                Some(!self.value(code, node, depth + 1).text().ok()?.is_empty())
-            }
-            _ => None,
-        }
-    }
-}
-
-fn compare(operator: &str, left: &str, right: &str) -> Option<bool> {
-    let numbers = || Some((left.trim().parse::<i64>().ok()?, right.trim().parse::<i64>().ok()?));
-    match operator {
-        "=" | "==" => matches(right, left),
-        "!=" => matches(right, left).map(|same| !same),
-        "-eq" => numbers().map(|(a, b)| a == b),
-        "-ne" => numbers().map(|(a, b)| a != b),
-        "-lt" => numbers().map(|(a, b)| a < b),
-        "-le" => numbers().map(|(a, b)| a <= b),
-        "-gt" => numbers().map(|(a, b)| a > b),
-        "-ge" => numbers().map(|(a, b)| a >= b),
-        _ => None,
-    }
-}
-
-fn both(a: Option<bool>, b: Option<bool>) -> Option<bool> {
-    if a == Some(false) || b == Some(false) { Some(false) } else { Some(a? && b?) }
-}
-
-fn either(a: Option<bool>, b: Option<bool>) -> Option<bool> {
-    if a == Some(true) || b == Some(true) { Some(true) } else { Some(a? || b?) }
-}
-
-/// Whether the shell pattern `pattern` matches `word`, for patterns without brackets and with at most one `*`.
-fn matches(pattern: &str, word: &str) -> Option<bool> {
-    let quoted = pattern.starts_with(['"', '\'']);
-    let pattern = pattern.trim_matches(['"', '\'']);
-    if quoted || !pattern.contains(['*', '?', '[', '$', '\\', '(']) {
-        return if quoted && pattern.contains('$') { None } else { Some(pattern == word) };
-    }
-    if pattern.contains(['?', '[', '$', '\\', '(']) {
-        return None;
-    }
-    let (start, end) = pattern.split_once('*')?;
-    if end.contains('*') {
-        return None;
-    }
-    Some(word.len() >= start.len() + end.len() && word.starts_with(start) && word.ends_with(end))
 }
 
 fn named<'t>(nodes: &[Node<'t>]) -> Vec<Node<'t>> {
@@ -414,16 +308,6 @@ fn split(item: Node<'_>) -> (Vec<Node<'_>>, Vec<Node<'_>>) {
     let mut cursor = item.walk();
     let body = item.named_children(&mut cursor).filter(|child| !patterns.contains(child)).collect();
     (patterns, body)
-}
-
-/// Whether `node` asks instead of doing.
-fn is_test(node: Node) -> bool {
-    match node.kind() {
-        "test_command" => true,
-        "negated_command" => node.named_child(0).is_some_and(is_test),
-        "list" => node.named_child(0).is_some_and(is_test) && node.named_child(1).is_some_and(is_test),
-        _ => false,
-    }
 }
 
 /// `exit 1`, `{ echo ...; exit 1; }`, `echo ...`: what follows `||` where a program fails.

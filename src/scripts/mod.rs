@@ -5,12 +5,14 @@
 //! text --shell--> [Invocation] (a training command, its words, their lines) --point--> [Point] --sweep_file--> TOML text
 //! ```
 
+mod assign;
 mod command;
 mod condition;
 mod flags;
 mod grid;
 mod point;
 mod program;
+mod question;
 mod shell;
 mod sweep_file;
 mod value;

@@ -56,6 +56,7 @@ pub fn read(script: &Script, given: &Given) -> Reading {
         true => first.array.iter().map(|task| follow(script, given, Some(task))).collect(),
         false => vec![first],
     };
+    let mut unsure = None;
     for trace in &traces {
         for invocation in &trace.invocations {
             command(script, invocation, &mut reading);
@@ -68,7 +69,14 @@ pub fn read(script: &Script, given: &Given) -> Reading {
                 "the script ends here as it is called (--set 1=VALUE gives its first argument)".to_owned();
             reading.unread.push(Remark { line, text });
         }
+        reading.unread.extend(trace.lost.iter().cloned());
+        if let Some(doubt) = trace.doubt.clone().filter(|_| hides(&script.text)) {
+            unsure = Some(Remark { line: 1, text: doubt });
+        }
         comments(trace, &mut reading);
+    }
+    if reading.points.is_empty() && reading.unread.is_empty() && reading.programs.is_empty() {
+        reading.unread.extend(unsure);
     }
     for point in &reading.points {
         reading.contradictions.extend(name_against_values(point, &script.name));
@@ -85,11 +93,13 @@ fn command(script: &Script, invocation: &Invocation, reading: &mut Reading) {
     let shown = shown(&invocation.words);
     let mut unread = |line: usize, text: String| reading.unread.push(Remark { line, text });
     let Some((program, start)) = program(&invocation.words) else {
-        let hides = |text: &str| {
-            ["python", ".py", ".sh", "torchrun", "accelerate"].iter().any(|part| text.contains(part))
-        };
         let unknown = invocation.words.first().is_none_or(|word| word.value.text().is_err());
-        if unknown || hides(&shown) || shown.starts_with("parallel") || shown.starts_with("xargs") {
+        if unknown
+            || hides(&shown)
+            || takes_more(&invocation.words)
+            || shown.starts_with("parallel")
+            || shown.starts_with("xargs")
+        {
             let why = invocation.words.first().and_then(|word| word.value.text().err());
             let why = why.map_or_else(String::new, |why| format!(": {why}"));
             unread(line, format!("`{}` is not followed{why}", short(&shown)));
@@ -133,6 +143,24 @@ fn command(script: &Script, invocation: &Invocation, reading: &mut Reading) {
             Err(problems) => problems.into_iter().for_each(|problem| unread(problem.line, problem.text)),
         }
     }
+}
+
+/// Whether a text may start a program that trains.
+fn hides(text: &str) -> bool {
+    ["python", ".py", ".sh", "torchrun", "accelerate"].iter().any(|part| text.contains(part))
+}
+
+/// Whether a program that is none of Python's is a shell, which may be fed with commands, or takes a key of a sweep.
+fn takes_more(words: &[Word]) -> bool {
+    let texts = words.iter().filter_map(|word| word.value.text().ok());
+    texts.enumerate().any(|(at, text)| {
+        let base = text.rsplit('/').next().unwrap_or_default();
+        let name =
+            text.trim_start_matches(['-', '+']).split('=').next().unwrap_or_default().replace('-', "_");
+        let flag = at > 0 && (text.starts_with("--") || text.contains('='));
+        ["bash", "sh", "zsh", "dash", "ksh"].contains(&base)
+            || flag && spec::setting(&name, "1", |_| None).is_some()
+    })
 }
 
 /// Why more values come from where they cannot be read, if any may.

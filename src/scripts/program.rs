@@ -44,8 +44,17 @@ pub fn program(words: &[Word]) -> Option<(String, usize)> {
         Launcher::Python => loop {
             at += 1;
             match texts.get(at)?.as_deref()? {
-                "-m" => return Some((texts.get(at + 1)?.clone()?, at + 2)),
-                option if option.starts_with('-') => {}
+                option if option.starts_with("--") => {}
+                option if option.starts_with('-') => {
+                    // `-u -m x`, `-um x`, `-mx`, `-W ignore`.
+                    let Some(place) = option.find(['m', 'W', 'X', 'c']) else { continue };
+                    let inline = option.get(place + 1..).filter(|rest| !rest.is_empty()).map(str::to_owned);
+                    let next = if inline.is_some() { at + 1 } else { at + 2 };
+                    if option[place..].starts_with(['m', 'c']) {
+                        return Some((inline.or_else(|| texts.get(at + 1)?.clone())?, next));
+                    }
+                    at = next - 1;
+                }
                 file => return Some((file.to_owned(), at + 1)),
             }
         },

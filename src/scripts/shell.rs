@@ -11,6 +11,9 @@ use super::{Given, Remark, Script};
 /// Statements that are followed before a script is given up.
 const STEPS: usize = 20_000;
 
+/// Text of this length, parsed again, counts as a step.
+const BYTES: usize = 64;
+
 /// A program that the script starts.
 #[derive(Clone, Debug)]
 pub struct Invocation {
@@ -35,6 +38,10 @@ pub struct Trace {
     pub ended: Option<usize>,
     /// `SLURM_ARRAY_TASK_ID` takes these values.
     pub array: Vec<String>,
+    /// Where following it was given up.
+    pub lost: Vec<Remark>,
+    /// Why nothing is certain at its end.
+    pub doubt: Option<String>,
 }
 
 /// How a statement ends.
@@ -55,6 +62,12 @@ pub(super) struct State {
     pub functions: HashMap<String, Code>,
     pub directory: Option<Result<String, String>>,
     pub doubt: Option<String>,
+    /// In a function: the variables that are its own, and what they are outside of it.
+    pub locals: Option<Vec<(String, Option<Content>)>>,
+    /// Names that do not simply take what is assigned to them: numbers, constants.
+    pub special: Vec<String>,
+    /// `set -e`: it ends where something fails.
+    pub strict: bool,
 }
 
 pub(super) struct Shell<'s> {
@@ -87,6 +100,7 @@ pub fn follow(script: &Script, given: &Given, task: Option<&str>) -> Trace {
     let code = Code::file(&script.text);
     shell.trace.array = array(&code.text);
     shell.run(&code, 0);
+    shell.trace.doubt = shell.state.doubt.take();
     shell.trace
 }
 
@@ -169,6 +183,12 @@ impl Shell<'_> {
         }
     }
 
+    /// Counts text that is parsed once more, and whether that was too much.
+    pub fn is_spent(&mut self, bytes: usize) -> bool {
+        self.steps += bytes / BYTES;
+        self.steps > STEPS
+    }
+
     /// The grammar's tree of `text`, with its byte positions.
     pub fn parse(&mut self, text: &str) -> Option<Tree> {
         // To the shell, what is not ASCII is letters; the grammar's scanner reads outside of its table of digits there.
@@ -179,6 +199,10 @@ impl Shell<'_> {
 
     /// Follows all statements of `code`.
     pub fn run(&mut self, code: &Code, depth: usize) -> Flow {
+        if depth > 0 && self.is_spent(code.text.len()) {
+            self.doubt("it has too many steps to follow");
+            return Flow::Next;
+        }
         let Some(tree) = self.parse(&code.text) else {
             self.doubt("it cannot be parsed");
             return Flow::Next;
@@ -203,6 +227,10 @@ impl Shell<'_> {
 
     pub fn each(&mut self, code: &Code, nodes: &[Node], depth: usize) -> Flow {
         for node in nodes {
+            if node.next_sibling().is_some_and(|next| next.kind() == "&") {
+                self.aside(|shell| shell.statement(code, *node, depth));
+                continue;
+            }
             let flow = self.statement(code, *node, depth);
             if flow != Flow::Next {
                 return flow;
@@ -215,6 +243,10 @@ impl Shell<'_> {
         self.steps += 1;
         if self.steps > STEPS || depth > DEPTH {
             self.doubt("it has too many steps to follow");
+            if self.trace.lost.is_empty() {
+                let text = "from here on it has too many steps to follow, or is nested too deeply".to_owned();
+                self.trace.lost.push(Remark { line: code.line(node.start_byte()), text });
+            }
             return Flow::Next;
         }
         let depth = depth + 1;
@@ -227,11 +259,7 @@ impl Shell<'_> {
             "variable_assignments" => return self.all(code, node, depth),
             "declaration_command" => self.declare(code, node, depth),
             "command" => return self.command(code, node, depth),
-            "redirected_statement" => {
-                if let Some(body) = node.child_by_field_name("body") {
-                    return self.statement(code, body, depth);
-                }
-            }
+            "redirected_statement" => return self.redirected(code, node, depth),
             "compound_statement" | "do_group" => return self.all(code, node, depth),
             "subshell" | "pipeline" => {
                 let before = self.state.clone();
@@ -249,7 +277,11 @@ impl Shell<'_> {
             "for_statement" => return self.for_each(code, node, depth),
             "while_statement" | "c_style_for_statement" => self.unknown_loop(code, node, depth),
             "function_definition" => self.define(code, node),
-            "unset_command" => self.unset(code, node),
+            "unset_command" => self.unset(code, node, depth),
+            "test_command" if self.state.strict && self.condition(code, node, depth) != Some(true) => {
+                let line = code.line(node.start_byte());
+                self.doubt(format!("`set -e` may end it in line {line}"));
+            }
             "test_command"
             | "heredoc_body"
             | "herestring_redirect"
@@ -263,75 +295,29 @@ impl Shell<'_> {
         Flow::Next
     }
 
-    /// `A=1`, `A+=1`, `A=(1 2)`.
-    pub fn assign(&mut self, code: &Code, node: Node, export: bool, depth: usize) {
-        let line = code.line(node.start_byte());
-        let Some(name) = node.child_by_field_name("name") else { return };
-        let target = text(code, name).to_owned();
-        if !is_name(&target) {
-            let list = target.split('[').next().unwrap_or_default().to_owned();
-            let why = format!("`{target}` (line {line}) is not followed");
-            self.state.vars.insert(list, Content::One(Value::unknown(why, line)));
-            return;
-        }
-        let adds = text(code, node).get(target.len()..).is_some_and(|rest| rest.starts_with("+="));
-        let content = match node.child_by_field_name("value") {
-            Some(value) if value.kind() == "array" => {
-                let mut cursor = value.walk();
-                let children: Vec<Node> = value.named_children(&mut cursor).collect();
-                let mut values = Vec::new();
-                for child in children.into_iter().filter(|child| child.kind() != "comment") {
-                    values.extend(self.words(code, child, depth).into_iter().map(|word| word.value));
-                }
-                Content::Many(values)
-            }
-            Some(value) => Content::One(self.value(code, value, depth)),
-            None => Content::One(Value::known("", line)),
-        };
-        let content = match (adds, self.state.vars.remove(&target), content) {
-            (true, Some(Content::Many(mut all)), Content::Many(more)) => {
-                all.extend(more);
-                Content::Many(all)
-            }
-            (true, Some(Content::One(mut all)), Content::One(more)) => {
-                all.0.extend(more.0);
-                Content::One(all)
-            }
-            (true, Some(_), _) => {
-                Content::One(Value::unknown(format!("`{target}` is list and text (line {line})"), line))
-            }
-            (_, _, content) => content,
-        };
-        if export && !self.state.exported.contains(&target) {
-            self.state.exported.push(target.clone());
-        }
-        self.state.vars.insert(target, content);
-    }
-
-    /// `export A=1 B`, `local`, `declare`, `readonly`.
-    fn declare(&mut self, code: &Code, node: Node, depth: usize) {
-        let export = text(code, node).starts_with("export") || text(code, node).starts_with("declare -x");
+    /// A statement with `> file`, `<<EOF`.
+    fn redirected(&mut self, code: &Code, node: Node, depth: usize) -> Flow {
         let mut cursor = node.walk();
         let children: Vec<Node> = node.named_children(&mut cursor).collect();
-        for child in children {
-            match child.kind() {
-                "variable_assignment" => self.assign(code, child, export, depth),
-                "variable_name" if export => self.state.exported.push(text(code, child).to_owned()),
-                "word" if text(code, child).starts_with(['-', '+']) => {}
-                "variable_name" | "comment" => {}
-                _ => {
-                    let line = code.line(child.start_byte());
-                    self.doubt(format!("line {line} sets variables that are not followed"));
+        for child in children.into_iter().filter(|child| child.kind().ends_with("_redirect")) {
+            let mut cursor = child.walk();
+            let parts: Vec<Node> = child.named_children(&mut cursor).collect();
+            for part in parts {
+                match part.kind() {
+                    "heredoc_start" | "heredoc_body" | "heredoc_end" | "file_descriptor" | "comment" => {}
+                    _ if child.kind() != "heredoc_redirect" => drop(self.words(code, part, depth)),
+                    // `cat <<EOF | bash`: the grammar puts what follows on the line below the redirection.
+                    "pipeline" | "command" | "list" | "redirected_statement" => {
+                        self.aside(|shell| shell.statement(code, part, depth));
+                    }
+                    "file_redirect" => {}
+                    _ => self.doubt(format!("line {} is not followed", code.line(part.start_byte()))),
                 }
             }
         }
-    }
-
-    fn unset(&mut self, code: &Code, node: Node) {
-        let mut cursor = node.walk();
-        let names: Vec<Node> = node.named_children(&mut cursor).collect();
-        for name in names {
-            self.state.vars.remove(text(code, name));
+        match node.child_by_field_name("body") {
+            Some(body) => self.statement(code, body, depth),
+            None => Flow::Next,
         }
     }
 

@@ -5,6 +5,10 @@ use tree_sitter::Node;
 /// Nesting that is followed; scripts by people have less.
 pub const DEPTH: usize = 40;
 
+/// Bytes and pieces of a value that are followed.
+const LONGEST: usize = 16 << 10;
+const PIECES: usize = 1_000;
+
 /// A piece of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -35,6 +39,16 @@ impl Value {
     /// Why it is not known.
     pub fn text(&self) -> Result<String, String> {
         self.0.iter().map(|piece| piece.text.clone()).collect()
+    }
+
+    /// The value, or that it is too long: doubled a few times, text fills any memory.
+    pub fn bounded(self) -> Self {
+        let length = |piece: &Piece| piece.text.as_ref().map_or(0, String::len);
+        let line = self.line().unwrap_or_default();
+        match self.0.len() > PIECES || self.0.iter().map(length).sum::<usize>() > LONGEST {
+            true => Self::unknown("it is too long to follow", line),
+            false => self,
+        }
     }
 
     /// The line that decides: of the last piece that is not empty.

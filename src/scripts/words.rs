@@ -15,19 +15,43 @@ impl Shell<'_> {
     /// The value of `node` where the shell splits nothing: the right side of `=`, the word after `case`.
     pub fn value(&mut self, code: &Code, node: Node, depth: usize) -> Value {
         Value(self.parts(code, node, false, depth).into_iter().flat_map(|part| part.value.0).collect())
+            .bounded()
     }
 
     /// The words that `node`, an argument, becomes.
     pub fn words(&mut self, code: &Code, node: Node, depth: usize) -> Vec<Word> {
-        if let Some(words) = self.whole_list(code, node) {
-            return words;
-        }
         let line = code.line(node.start_byte());
+        if let Some(words) = self.whole_list(code, node) {
+            if text(code, node).starts_with('"') {
+                return words;
+            }
+            let split = |word: Word| match word.value.text() {
+                Ok(_) => self.split(vec![Part { value: word.value, splits: true }], line),
+                Err(_) => vec![word],
+            };
+            return words.into_iter().flat_map(split).collect();
+        }
         if node.kind() != "raw_string" && node.kind() != "string" && braces(text(code, node)) {
             let why = format!("`{}` is a list in braces", text(code, node));
             return vec![Word { value: Value::unknown(why, line), loose: true }];
         }
         let parts = self.parts(code, node, true, depth);
+        self.split(parts, line)
+    }
+
+    /// Parts as words: what is not between quotes is split at blanks.
+    fn split(&self, parts: Vec<Part>, line: usize) -> Vec<Word> {
+        if let Some(Content::One(separators)) = self.state.vars.get("IFS") {
+            let separators = separators.text().unwrap_or_default();
+            let apart = |letter: char| letter.is_ascii_whitespace() || separators.contains(letter);
+            if parts
+                .iter()
+                .any(|part| part.splits && part.value.text().is_ok_and(|text| text.contains(apart)))
+            {
+                let why = "it is split at `IFS`, which is not followed";
+                return vec![Word { value: Value::unknown(why, line), loose: true }];
+            }
+        }
         let loose = matches!(&parts[..], [part] if part.splits && part.value.text().is_err());
         let mut words: Vec<Value> = Vec::new();
         let mut open = false;
@@ -55,11 +79,24 @@ impl Shell<'_> {
         words.into_iter().map(|value| Word { value, loose }).collect()
     }
 
-    /// `"$@"`, `"${LIST[@]}"`: one word each.
+    /// `"$@"`, `"${LIST[@]}"`: one word each; `"$*"`, `"${LIST[*]}"`: one for all.
     fn whole_list(&mut self, code: &Code, node: Node) -> Option<Vec<Word>> {
+        let line = code.line(node.start_byte());
         let name = text(code, node).trim_matches('"');
-        if matches!(name, "$@" | "$*" | "${@}") {
-            let args = self.state.args.clone();
+        let whole = text(code, node).starts_with('"') && name.contains('*');
+        let joined = |values: Vec<Value>| match whole {
+            true if values.is_empty() => vec![Value::known("", line)],
+            true => {
+                let space = Value::known(" ", line);
+                let pieces = values.into_iter().enumerate();
+                let pieces = pieces
+                    .flat_map(|(n, value)| if n > 0 { [space.0.clone(), value.0].concat() } else { value.0 });
+                vec![Value(pieces.collect())]
+            }
+            false => values,
+        };
+        if matches!(name, "$@" | "$*" | "${@}" | "${*}") {
+            let args = joined(self.state.args.clone());
             return Some(args.into_iter().map(|value| Word { value, loose: false }).collect());
         }
         let name = name
@@ -69,7 +106,6 @@ impl Shell<'_> {
         if !is_name(name) {
             return None;
         }
-        let line = code.line(node.start_byte());
         let values = match self.state.vars.get(name) {
             Some(Content::Many(values)) => values.clone(),
             Some(Content::One(value)) => vec![value.clone()],
@@ -79,7 +115,7 @@ impl Shell<'_> {
             }
         };
         Some(
-            values
+            joined(values)
                 .into_iter()
                 .map(|value| {
                     let loose = value.text().is_err();
@@ -112,6 +148,14 @@ impl Shell<'_> {
                 let value = self.expansion(code, node, depth + 1);
                 one(value, splits)
             }
+            "process_substitution" => {
+                self.aside(|shell| shell.all(code, node, depth + 1));
+                one(Value::unknown(format!("`{}` is only known when it runs", short(raw)), line), splits)
+            }
+            "arithmetic_expansion" => {
+                self.arithmetic(raw, line);
+                one(Value::unknown(format!("`{}` is not followed", short(raw)), line), splits)
+            }
             "command_substitution" => one(self.substitution(code, node, depth + 1), splits),
             "word" | "number" | "variable_name" | "extglob_pattern" | "regex" => {
                 if raw.contains('`') || raw.contains("$(") || raw.starts_with('~') {
@@ -135,8 +179,17 @@ impl Shell<'_> {
         let mut pieces = Vec::new();
         let mut at = range.start;
         let mut cursor = node.walk();
-        let children: Vec<Node> = node
-            .named_children(&mut cursor)
+        let inside = |child: Node<'_>| child.start_byte() >= range.start && child.kind() == "concatenation";
+        // The grammar calls `--flag "$A"` in a default one word; the blank between the two is part of it.
+        let (joined, mut parts): (Vec<Node>, Vec<Node>) =
+            node.named_children(&mut cursor).partition(|c| inside(*c));
+        for one in joined {
+            let mut cursor = one.walk();
+            parts.extend(one.named_children(&mut cursor));
+        }
+        parts.sort_by_key(Node::start_byte);
+        let children: Vec<Node> = parts
+            .into_iter()
             .filter(|child| {
                 child.start_byte() >= range.start
                     && child.end_byte() <= range.end
@@ -152,6 +205,7 @@ impl Shell<'_> {
                 pieces.push(plain(at, child.start_byte()));
             }
             pieces.extend(self.value(code, child, depth).0);
+            pieces = Value(pieces).bounded().0;
             at = child.end_byte();
         }
         if at < range.end || pieces.is_empty() {
@@ -195,6 +249,9 @@ impl Shell<'_> {
         };
         let from = node.start_byte() + 2 + name.len() + operator.len();
         let range = from..node.end_byte().saturating_sub(1);
+        if rest.contains('\'') && node.parent().is_some_and(|parent| parent.kind() == "string") {
+            return Value::unknown(format!("`{raw}` keeps its quotes between quotes"), line);
+        }
         let set = self.is_set(name);
         let current = if set { self.lookup(name, line) } else { Value::known("", line) };
         let Ok(now) = current.text() else { return current };

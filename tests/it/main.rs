@@ -26,6 +26,7 @@ mod sandbox;
 mod schema;
 mod screen;
 mod scripts;
+mod scripts_bash;
 mod slurm;
 mod small_models;
 mod sweeps;
