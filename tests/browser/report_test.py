@@ -12,12 +12,16 @@ import base64
 import json
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 
-PORT = 9583
+# Whichever is free: another test may be at work on this machine.
+with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    PORT = probe.getsockname()[1]
 
 
 class Browser:
