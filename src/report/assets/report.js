@@ -74,7 +74,7 @@ const drawFilters = () => {
     for (const box of pick.querySelectorAll("input")) box.checked = chosen?.has(box.value) ?? false;
   }
   const left = passing.filter(Boolean).length;
-  byId("passing").textContent = isFiltered() ? `${left} of ${plural(all.length, data.what)}; headline and findings are of all` : "";
+  byId("passing").textContent = isFiltered() ? `${left.toLocaleString("en")} of ${plural(all.length, data.what)}; headline and findings are of all` : "";
   byId("clear").hidden = !isFiltered();
   document.body.classList.toggle("filtered", isFiltered());
 };

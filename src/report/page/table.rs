@@ -284,11 +284,11 @@ pub struct Column {
     pub kind: Kind,
 }
 
-fn head<'a>(id: &str, points: bool, columns: impl Iterator<Item = &'a Column>) -> String {
+fn head<'a>(id: &str, curves: bool, columns: impl Iterator<Item = &'a Column>) -> String {
     let mut text = format!(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{id}\"><table id=\"{id}\" class=\"results\"><thead><tr>{}<th scope=\"col\"><button type=\"button\">{}</button></th>",
-        if points { "<th scope=\"col\">curve</th>" } else { "" },
-        if points { "point" } else { "configuration" }
+        if curves { "<th scope=\"col\">curve</th>" } else { "" },
+        if id == "points" { "point" } else { "configuration" }
     );
     for Column { title, kind } in columns {
         let class = if *kind == Kind::Words { "" } else { " class=\"n\"" };
