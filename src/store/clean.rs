@@ -206,7 +206,6 @@ impl Survey {
             }
         }
         let finished = ends.len() == resolved.points.len();
-        let live = ancestors(&records, ends);
         let weights = options.weights.unwrap_or(resolved.keep.weights);
         let best = match weights {
             KeepWeights::Best(count) => Some(best_checkpoints(dir, count)?),
@@ -214,6 +213,12 @@ impl Survey {
         };
         let mut in_use = in_use_ever(dir).unwrap_or_default();
         in_use.extend(starts_of_others(dir));
+        let held = records
+            .iter()
+            .filter(|(key, record)| record.kept().any(|epoch| in_use.contains(&path_of(key, record, epoch))));
+        // What a stage in use went on from stays as well: it may hold a part of its parameters.
+        ends.extend(held.map(|(key, _)| key.clone()));
+        let live = ancestors(&records, ends);
         Ok(Self {
             dir: sweep,
             options,
@@ -231,13 +236,12 @@ impl Survey {
 
     fn stage(&self, key: &str, record: &StageRecord, cleaning: &mut Cleaning) -> Result<(), StoreError> {
         let place = self.dir.stage(&StageKey(key.to_owned()));
-        if self.is_unused(key, record) {
+        if self.is_unused(key) {
             return Ok(());
         }
         let last = record.epochs.len() as u32;
         let name = |epoch: u32| stage_file::checkpoint(record.kind.phase(), epoch);
-        let path =
-            |epoch: u32| StageStore::checkpoint_path(&StageKey(key.to_owned()), record.kind.phase(), epoch);
+        let path = |epoch: u32| path_of(key, record, epoch);
         let keep = self.resolved.keep;
         let mut what = StageCleaning::default();
         for epoch in record.kept().filter(|epoch| *epoch > 0 && !self.in_use.contains(&path(*epoch))) {
@@ -295,21 +299,14 @@ impl Survey {
         Ok(Some(bytes).filter(|bytes| *bytes > 0))
     }
 
-    fn is_unused(&self, key: &str, record: &StageRecord) -> bool {
-        let holds_in_use = record.kept().any(|epoch| {
-            self.in_use.contains(&StageStore::checkpoint_path(
-                &StageKey(key.to_owned()),
-                record.kind.phase(),
-                epoch,
-            ))
-        });
-        self.finished && !self.live.contains(key) && !holds_in_use
+    fn is_unused(&self, key: &str) -> bool {
+        self.finished && !self.live.contains(key)
     }
 
     /// Whole directories that could go.
     fn directories(&self, cleaning: &mut Cleaning) -> Result<(), StoreError> {
-        let unused = self.records.iter().filter(|(key, record)| self.is_unused(key, record));
-        let stages = unused.map(|(key, _)| self.dir.stage(&StageKey(key.clone())));
+        let unused = self.records.keys().filter(|key| self.is_unused(key));
+        let stages = unused.map(|key| self.dir.stage(&StageKey(key.clone())));
         // A point refers to its stage and goes with it.
         let points = self.leftover.iter().filter(|_| self.finished).cloned();
         for place in points.chain(stages) {
@@ -323,6 +320,11 @@ impl Survey {
         }
         Ok(())
     }
+}
+
+/// The checkpoint of the stage `key` after `epoch`, relative to the directory.
+fn path_of(key: &str, record: &StageRecord, epoch: u32) -> PathBuf {
+    StageStore::checkpoint_path(&StageKey(key.to_owned()), record.kind.phase(), epoch)
 }
 
 /// Whether no run goes on from the last epoch of `record`.
