@@ -1,13 +1,13 @@
 //! `sweep clean`: what could go of a results directory, what that costs, and letting it go.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::output;
 use crate::spec::{KeepOptimizer, KeepWeights};
 use crate::store::{CleanOptions, Cleaning, Dispensable, Group, clean, survey, usage};
-use crate::text::{plural, quoted, size};
+use crate::text::{plural, size};
 
 /// Say what could go of results directories, and what that costs; let it go with --yes
 ///
@@ -70,7 +70,7 @@ pub fn run(args: &CleanArgs) -> anyhow::Result<u8> {
                 format!("{object}\n")
             }
             false => {
-                format!("{}: {}\n{}", dir.display(), size(before.total()), text(dir, &cleaning, args.yes))
+                format!("{}: {}\n{}", dir.display(), size(before.total()), text(&cleaning, args.yes))
             }
         };
         output::result(&text);
@@ -78,7 +78,7 @@ pub fn run(args: &CleanArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn text(dir: &Path, cleaning: &Cleaning, done: bool) -> String {
+fn text(cleaning: &Cleaning, done: bool) -> String {
     let mut text = String::new();
     for group in &cleaning.groups {
         let state = match (group.goes, done) {
@@ -98,10 +98,7 @@ fn text(dir: &Path, cleaning: &Cleaning, done: bool) -> String {
     text + &match (cleaning.freed(), done) {
         (0, _) => "nothing goes\n".to_owned(),
         (_, true) => format!("{freed} freed\n"),
-        (_, false) => format!(
-            "nothing was removed; `sweep clean {} --yes` (and the flags above) frees {freed}\n",
-            quoted(&dir.display().to_string())
-        ),
+        (_, false) => format!("nothing was removed; the same command with --yes frees {freed}\n"),
     }
 }
 

@@ -274,22 +274,14 @@ fn killed_with_a_clean_between_the_kills() {
     assert_same(&place.results("small"), &expected);
 }
 
-/// A copy of the finished directory that a program of format 1 wrote, under the name `quick`.
-fn old(place: &Place) -> PathBuf {
-    std::fs::create_dir_all(place.out()).expect("made");
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(repository("tests/fixtures/results-1/quick"))
-        .arg(place.out())
-        .status();
-    assert!(copied.expect("cp").success());
-    place.results("quick")
-}
-
 #[test]
 fn clean_shows_first_and_removes_only_what_nobody_refers_to() {
-    let place = Place::new();
-    let results = old(&place);
+    // What a program of format 1 wrote has all that could go.
+    let (root, results) = crate::old_results::finished(1);
+    std::fs::create_dir(root.path().join("results")).expect("made");
+    std::fs::rename(&results, root.path().join("results/quick")).expect("moved");
+    let (place, results) = (Place { dir: root }, PathBuf::from("results/quick"));
+    let results = place.dir.path().join(results);
     let before = facts(&results);
     let shown = fine(&place, &["clean", "results/quick"]);
     assert!(shown.contains("costs nothing") && shown.contains("nothing was removed"), "{shown}");
