@@ -319,9 +319,15 @@ fn fill_intervals(
         rows[*index].delta_interval = Some(interval);
         rows[*index].p_value = Some(sign_flip(column));
     }
-    let p_values: Vec<f64> = compared.iter().filter_map(|(index, _)| rows[*index].p_value).collect();
-    for ((index, _), corrected) in compared.iter().zip(holm(&p_values)) {
-        rows[*index].p_holm = Some(corrected);
+    // What chooses as before is no comparison that luck could win.
+    let differ: Vec<usize> = compared
+        .iter()
+        .map(|(index, _)| *index)
+        .filter(|&index| rows[index].changed_share != Some(0.0))
+        .collect();
+    let p_values: Vec<f64> = differ.iter().filter_map(|&index| rows[index].p_value).collect();
+    for (index, corrected) in differ.into_iter().zip(holm(&p_values)) {
+        rows[index].p_holm = Some(corrected);
     }
     let all: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
     let middle = mean_row(&all)?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::table::{Cell, Cells, Column, Grid, Kind};
 use super::{FILTERS, close, data, open};
-use crate::report::compare::Compared;
+use crate::report::compare::{Before, Compared};
 use crate::report::forest::forest;
 use crate::report::layout::{self, Line, Table, percent, signed, verdict_text};
 use crate::report::matrix::Row;
@@ -60,7 +60,9 @@ impl Comparison<'_> {
                 escape(&only.join(", "))
             );
         }
-        page += "</section>\n</div>\n<section id=\"matrix\"><h2>Points in both</h2>\n<p class=\"control\"><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"parts of names, values\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span></p>\n";
+        let hidden = if matrix.points.is_empty() { " hidden" } else { "" };
+        let _ = write!(page, "</section>\n</div>\n<section id=\"matrix\"{hidden}>");
+        page += "<h2>Points in both</h2>\n<p class=\"control\"><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"parts of names, values\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span></p>\n";
         let grid = self.grid();
         page += &grid.html();
         page += "</section>\n";
@@ -71,7 +73,7 @@ impl Comparison<'_> {
         let compared = self.compared;
         let rows = &compared.matrix.points;
         let mut known = data::of_rows(&compared.matrix);
-        let commands = |(row, before): (&Row, &crate::report::compare::Before)| -> Vec<String> {
+        let commands = |(row, before): (&Row, &Before)| -> Vec<String> {
             let names = [&before.name, &row.name];
             let both = self.commands.iter().zip(names);
             both.filter_map(|(command, name)| Some(format!("{} --point {name}", command.as_ref()?))).collect()
@@ -182,6 +184,12 @@ fn sentences(compared: &Compared) -> Vec<String> {
             "{same} of {} choose exactly as before.",
             plural(compared.matrix.points.len(), "point")
         ));
+    }
+    let rows = compared.matrix.points.iter().zip(&compared.before);
+    let is_bare = |(row, before): &(&Row, &Before)| row.average.is_some() != before.average.is_some();
+    match rows.filter(is_bare).count() {
+        0 => {}
+        bare => found.push(format!("{} in both have been evaluated in one only.", plural(bare, "point"))),
     }
     for (name, only) in compared.names.iter().zip(&compared.only).filter(|(_, only)| !only.is_empty()) {
         let names: Vec<&str> = only.iter().map(String::as_str).collect();
