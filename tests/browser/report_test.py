@@ -5,6 +5,8 @@ pictures, copies the address, walks through with the Tab key, looks at it withou
 error, failed assertion or request to the network. With --why, what a cell opens is held against what that command
 prints. With --time it only says how soon the page can be used.
 
+The page of `sweep compare` will do as well.
+
     tests/browser/report_test.py REPORT.html [--screenshots DIR] [--why "sweep why DIR"] [--time]
 
 Needs chromium and chromedriver (Debian: chromium, chromium-driver); without them it says so and exits 0.
@@ -331,7 +333,7 @@ def filters_everything(browser):
         check(browser.js("return [...document.querySelectorAll(arguments[0] + ' svg text')].every(t => !/NaN|undefined|Infinity/.test(t.textContent))", figure), f"{figure} has no numbers")
     # Everything that can be kept, in one address.
     browser.js("document.querySelector('#filters summary').click()")
-    browser.js(CLICK, browser.js(HEAD, "val_loss"))
+    browser.js(CLICK, max(browser.js(HEAD, title) for title in ("val_loss", "moved")))
     if browser.js("return !!document.querySelector('tbody.group .open')"):
         browser.js("document.querySelector('tbody.group .open').click()")
     browser.js("document.querySelector('#points tbody tr:not(.group) th').click()")
@@ -398,6 +400,37 @@ def load(browser, page, width, screenshot, why):
     browser.post("/url", {"url": page.resolve().as_uri()})
     started = time.monotonic()
     fits(browser)
+    if browser.js("return !document.getElementById('provenance')"):
+        compared(browser)
+    else:
+        report(browser, why)
+    check(time.monotonic() - started < 60, "the page is slow")
+    if screenshot:
+        shot = browser.post("/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": {"captureBeyondViewport": True}})
+        screenshot.write_bytes(base64.b64decode(shot["data"]))
+    requests = browser.js("return performance.getEntriesByType('resource').map(e => e.name)")
+    check(not [name for name in requests if not name.startswith("data:")], f"requests: {requests}")
+    errors = [entry for entry in browser.post("/se/log", {"type": "browser"}) if entry["level"] in ("SEVERE", "WARNING")]
+    check(not errors, f"console: {errors}")
+
+
+def compared(browser):
+    """The page of `sweep compare`: what it shares with a report, and the commands behind a row."""
+    sorts(browser, "moved")
+    browser.js("history.replaceState(null, '', location.href.split('#')[0]); location.reload()")
+    settle(browser, "return document.readyState === 'complete' && !!document.getElementById('tip')", "it does not load again")
+    filters(browser)
+    points_at_marks(browser)
+    browser.js("document.querySelector('#points tbody th').click()")
+    commands = browser.js("return document.querySelector('#look .command').textContent.split('\\n')")
+    check(all(one.startswith("sweep why ") for one in commands), f"a row opens {commands}")
+    browser.js("document.getElementById('look').close()")
+    settle(browser, "return location.hash === ''", "the address keeps what is closed")
+    filters_everything(browser)
+
+
+def report(browser, why):
+    """The page of `sweep report`."""
     pictures(browser)
     if browser.js("return !!document.querySelector('#points tbody tr td.v')"):
         sorts(browser, "average")
@@ -412,14 +445,6 @@ def load(browser, page, width, screenshot, why):
     answers(browser, why)
     chooses_axes(browser)
     filters_everything(browser)
-    check(time.monotonic() - started < 60, "the page is slow")
-    if screenshot:
-        shot = browser.post("/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": {"captureBeyondViewport": True}})
-        screenshot.write_bytes(base64.b64decode(shot["data"]))
-    requests = browser.js("return performance.getEntriesByType('resource').map(e => e.name)")
-    check(not [name for name in requests if not name.startswith("data:")], f"requests: {requests}")
-    errors = [entry for entry in browser.post("/se/log", {"type": "browser"}) if entry["level"] in ("SEVERE", "WARNING")]
-    check(not errors, f"console: {errors}")
 
 
 def main():

@@ -116,6 +116,7 @@ fn queries_that_only_one_has_do_not_count() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "says why it is skipped")]
 fn a_state_in_git_that_keeps_only_the_matrix_is_compared_by_name() {
     let root = tempfile::tempdir().expect("a directory");
     let git = |arguments: &[&str]| {

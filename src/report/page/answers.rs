@@ -14,12 +14,15 @@ const ROOM: usize = 1_500_000;
 /// The letter of a query's first choice; a space stands for a missing answer.
 const FIRST: u32 = '0' as u32;
 
+/// Demonstrations in order, and what the answer with them scored.
+type Choice = (Vec<u32>, f64);
+
 /// The answers that a page holds.
 pub struct Answers {
     /// Per shot count, the queries in the order of the evaluation file.
     queries: Vec<Vec<u64>>,
     /// Per shot count and query, what was chosen by anyone, and what it scored.
-    choices: Vec<Vec<Vec<(Vec<u32>, f64)>>>,
+    choices: Vec<Vec<Vec<Choice>>>,
     results: Vec<String>,
     /// Per point, its place among the results; `None` where there was no room.
     of: Vec<Option<usize>>,
@@ -79,8 +82,7 @@ impl Answers {
                 };
                 let choices = &mut choices[place];
                 let score = line.score.get();
-                let is_same =
-                    |(selection, other): &(Vec<u32>, f64)| *selection == line.selection && *other == score;
+                let is_same = |(selection, other): &Choice| *selection == line.selection && *other == score;
                 let code = choices.iter().position(is_same).unwrap_or_else(|| {
                     choices.push((line.selection.clone(), score));
                     choices.len() - 1
