@@ -1,7 +1,7 @@
 //! What `sweep report` and `sweep table` cost on large sweeps: directories as a run leaves them, made without training.
 //!
 //! `cargo bench --bench report [-- --points 216,2016] [-- --keep DIR] [-- --save]`. With `--keep` the directories and
-//! pages stay, for a look in a browser: `benches/page.py DIR/grid2016/report.html` says how soon a page can be used.
+//! pages stay: `tests/browser/report_test.py DIR/grid2016/report.html --time` says how soon a page can be used.
 
 mod common;
 #[allow(dead_code, reason = "the tests use all of it")]
@@ -23,11 +23,11 @@ const PER_SEED: u64 = 72;
 /// Times that a command is run; the quickest counts.
 const TIMES: usize = 3;
 
-/// Seconds and MB of the quickest of some runs of `sweep`.
-fn timed(arguments: &[&str], root: &Path) -> std::io::Result<(f64, f64)> {
-    let mut best = (f64::INFINITY, 0.0);
+/// Seconds of wall and of processor time, and MB, of the quickest of some runs of `sweep`.
+fn timed(arguments: &[&str], root: &Path) -> std::io::Result<[f64; 3]> {
+    let mut best = [f64::INFINITY, 0.0, 0.0];
     for _ in 0..TIMES {
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), common::children_cpu());
         let mut child = Command::new(env!("CARGO_BIN_EXE_sweep"))
             .current_dir(root)
             .args(arguments)
@@ -45,8 +45,8 @@ fn timed(arguments: &[&str], root: &Path) -> std::io::Result<(f64, f64)> {
             return Err(std::io::Error::other(format!("sweep {arguments:?}: {status}")));
         }
         let wall = began.elapsed().as_secs_f64();
-        if wall < best.0 {
-            best = (wall, memory);
+        if wall < best[0] {
+            best = [wall, common::children_cpu() - before, memory];
         }
     }
     Ok(best)
@@ -71,7 +71,7 @@ fn main() -> std::io::Result<()> {
     let root = common::option("--keep").map_or_else(|| room.path().to_owned(), PathBuf::from);
     let asked = common::option("--points").unwrap_or_else(|| "216,2016,10008".to_owned());
     let mut text = format!(
-        "# `sweep report` and `sweep table` on large sweeps\n\n{}\n{QUERIES} queries at four shot counts; the quickest of {TIMES} runs. `table` reads the stored matrix, `table` anew every selection.\n\n| points | command | seconds | memory, MB | page, MB |\n| ---: | --- | ---: | ---: | ---: |\n",
+        "# `sweep report` and `sweep table` on large sweeps\n\n{}\n{QUERIES} queries at four shot counts; the quickest of {TIMES} runs. `report` and `table` read the stored matrix, `anew` every figure is computed.\n\n| points | command | seconds | processor, s | memory, MB | page, MB |\n| ---: | --- | ---: | ---: | ---: | ---: |\n",
         common::machine()
     );
     for points in asked.split(',').filter_map(|text| text.trim().parse().ok()) {
@@ -85,7 +85,7 @@ fn main() -> std::io::Result<()> {
             ),
         ];
         for (command, arguments) in commands {
-            let (seconds, memory) = timed(&arguments, &root)?;
+            let [seconds, cpu, memory] = timed(&arguments, &root)?;
             let page = match command {
                 "report" => {
                     let bytes = std::fs::metadata(root.join(&name).join("report.html"))?.len();
@@ -93,7 +93,8 @@ fn main() -> std::io::Result<()> {
                 }
                 _ => String::new(),
             };
-            let _ = writeln!(text, "| {points} | {command} | {seconds:.2} | {memory:.0} | {page} |");
+            let _ =
+                writeln!(text, "| {points} | {command} | {seconds:.2} | {cpu:.2} | {memory:.0} | {page} |");
         }
     }
     common::report("report", &text);

@@ -120,6 +120,8 @@ impl Compared {
                 .collect();
             row.changed_share =
                 point(first, at).zip(point(second, to)).and_then(|(a, b)| groups::changed_share(b, a));
+            // What chooses as before is one result: nothing moved.
+            row.identical = row.changed_share.filter(|share| *share == 0.0).map(|_| "same".to_owned());
             before.push(Before {
                 name: left.name.clone(),
                 average: row.average.zip(row.delta).map(|(average, delta)| average - delta).or(left.average),

@@ -62,7 +62,9 @@ const arrive = () => {
   if (location.hash && !location.hash.includes("=")) return;
   readAddress();
   draw();
-  if (state.at) byId(state.at)?.scrollIntoView();
+  // A page that is loaded again stays where it was.
+  const isAgain = performance.getEntriesByType("navigation")[0]?.type === "reload";
+  if (state.at && !isAgain) byId(state.at)?.scrollIntoView();
 };
 addEventListener("hashchange", arrive);
 makeFilters();

@@ -37,7 +37,7 @@ impl Comparison<'_> {
             escape(&headline(self.compared)),
             escape(&sides(names))
         );
-        page += "<div id=\"picture\">\n";
+        page += "<div id=\"picture\" class=\"two\">\n";
         let figure = forest(matrix);
         if let Some(figure) = &figure {
             let svg = figure.svg.replace("Average against the baseline, points", TITLE);
