@@ -1,11 +1,10 @@
 //! The pictures that the report begins with: every result against the baseline, and what each axis does.
 
-use super::alike::groups;
+use super::alike::{Group, groups};
 use super::dots::{Dot, Dots, Kind, Look, Panel, to_points, to_row};
 use super::effects::{Effect, PointScores, average, extremes};
 use super::layout::signed;
 use super::matrix::{Matrix, Row, Verdict};
-use super::select::Metric;
 use super::stats::{Bootstrap, Interval, mean};
 use super::svg::Figure;
 use crate::store::SweepResults;
@@ -120,10 +119,13 @@ pub fn columns_of(matrix: &Matrix) -> serde_json::Value {
 pub fn forest(matrix: &Matrix) -> Option<Figure> {
     let rows = matrix.main_rows();
     let shown = Shown::of(matrix);
-    let metric = Metric::default_of(matrix);
     let mut found = groups(matrix, rows);
     found.retain(|group| shown.figures(&rows[group.first]).is_some());
-    found.sort_by(|a, b| metric.order(&rows[a.first], &rows[b.first]));
+    let falling = shown != Shown::ValLoss;
+    let value = |group: &Group| shown.figures(&rows[group.first]).map_or(f64::NAN, |(value, _, _)| value);
+    // Ties stay in order.
+    let order = |a: f64, b: f64| if falling { b.total_cmp(&a) } else { a.total_cmp(&b) };
+    found.sort_by(|a, b| order(value(a), value(b)));
     let all = found.len();
     let mut place = 0;
     found.retain(|group| {
@@ -139,9 +141,7 @@ pub fn forest(matrix: &Matrix) -> Option<Figure> {
     let references =
         matrix.references.iter().filter_map(|row| shown.dot(row, row.name.clone(), Kind::Reference));
     let mut dots: Vec<Dot> = trained.chain(references).collect();
-    // Ties stay in order.
-    let falling = shown != Shown::ValLoss;
-    dots.sort_by(|a, b| if falling { b.value.total_cmp(&a.value) } else { a.value.total_cmp(&b.value) });
+    dots.sort_by(|a, b| order(a.value, b.value));
     let which = match all - found.len() {
         0 => plural(all, "result"),
         _ => format!("the best and the worst of {}", plural(all, "result")),

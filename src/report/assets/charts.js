@@ -30,6 +30,11 @@ const redraw = (figure, svg) => {
   figure.innerHTML = svg;
   prepare(figure);
 };
+// Without a filter a figure is as it was written.
+const isRestored = (figure) => {
+  if (figure && !isFiltered()) redraw(figure, written.get(figure));
+  return !figure || !isFiltered();
+};
 
 // Rows of dots with intervals: [{ title, dots: [{ label, value, interval, text, about, kind, look, attributes }] }].
 const drawDots = (figure, title, under, panels, isAbove, around) => {
@@ -86,7 +91,7 @@ const drawDots = (figure, title, under, panels, isAbove, around) => {
 // The best and the worst of the rows that are looked at, and the baseline.
 const drawForest = () => {
   const figure = byId("fig-forest");
-  if (!figure || !data.forest) return;
+  if (isRestored(figure)) return;
   const { table: id, value, interval, title, falling, zero } = data.forest;
   const table = tables.find((one) => one.id === id);
   const [middle, ends, verdict] = [value, interval, "verdict"].map((name) => table.column(name) + 1);
@@ -112,7 +117,7 @@ const drawForest = () => {
   const shown = found.filter((dot, index) => index < BEST || index >= found.length - WORST || dot.kind === "baseline");
   const references = table.references.map((cells) => ({ ...rowOf(cells), label: cells[0], about: data.forest.about, kind: "reference", attributes: "" })).filter((dot) => dot.value !== null);
   const dots = [...shown, ...references].sort((a, b) => sign * (a.value - b.value));
-  const results = isFiltered() ? `${found.length.toLocaleString("en")} that pass` : plural(found.length, "result");
+  const results = `${found.length.toLocaleString("en")} that pass`;
   const which = shown.length < found.length ? `the best and the worst of ${results}` : results;
   drawDots(figure, title, which, [{ title: "", dots }], true, zero);
 };
@@ -122,7 +127,7 @@ const average = (values) => values.reduce((sum, value) => sum + value, 0) / valu
 // What the values of each axis do among the points that are looked at; intervals where the page has the answers.
 const drawAxes = () => {
   const figure = byId("fig-axes");
-  if (!figure) return;
+  if (isRestored(figure)) return;
   const points = all.filter((point) => passing[point] && data.mapped[point] !== null);
   const scores = data.isLoss ? null : points.map(scoresOf);
   const hasAll = scores?.every(Boolean) && points.length > 0;
@@ -289,7 +294,7 @@ const ranking = () => {
 const LISTED = 40;
 const drawMovement = () => {
   const figure = byId("fig-movement");
-  if (!figure) return;
+  if (isRestored(figure)) return;
   const points = ranking().filter((point) => data.movement[point]);
   const shown = points.slice(0, LISTED);
   const which = shown.length < points.length ? ` (the best ${LISTED} of ${plural(points.length, "point")})` : "";
@@ -306,7 +311,7 @@ const drawMovement = () => {
 // The baseline and the best, one per group of those that choose alike.
 const drawOverlap = () => {
   const figure = byId("fig-overlap");
-  if (!figure || !data.answers) return;
+  if (isRestored(figure) || !data.answers) return;
   const { of, results } = data.answers;
   const taken = new Set();
   const shown = [];
@@ -336,6 +341,8 @@ const drawOverlap = () => {
 const maps = [...document.querySelectorAll("figure[data-down]")];
 const drawMaps = () => {
   for (const map of maps) {
+    map.classList.remove("empty");
+    if (isRestored(map)) continue;
     for (const mark of map.querySelectorAll("[data-only]")) {
       const only = JSON.parse(mark.dataset.only);
       const wanted = [...only, ...(map.dataset.setting === undefined ? [] : [["freeze", map.dataset.setting]])];

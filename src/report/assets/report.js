@@ -173,7 +173,10 @@ const follow = (mark) => {
     changed();
   }
 };
+// Figures as they were written: what they are without a filter.
+const written = new Map();
 for (const figure of document.querySelectorAll("figure")) {
+  written.set(figure, figure.innerHTML);
   prepare(figure);
   figure.addEventListener("click", (event) => markOf(event) && follow(markOf(event)));
   figure.addEventListener("keydown", (event) => {
