@@ -47,9 +47,9 @@ fn what_moved_is_told_with_paired_intervals() {
     | point | first | second | moved | its interval | p (Holm) | verdict | changed % | val_loss, first | val_loss, second |
     | --- | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: |
     | renamed (kl0.15) | 50.00 | 65.00 | +15.00 | +10.5 to +20.0 | 0.000 | better | 100.0 | 7.4000 | 7.4000 |
-    | kl0.1 | 50.00 | 50.00 | 0.00 | 0.0 to 0.0 | 1.000 | identical | 0.0 | 7.4000 | 7.4000 |
-    | kl0.12 | 50.00 | 50.00 | 0.00 | 0.0 to 0.0 | 1.000 | identical | 0.0 | 7.4000 | 7.4000 |
-    | kl0.18 | 50.00 | 50.00 | 0.00 | 0.0 to 0.0 | 1.000 | identical | 0.0 | 7.4000 | 7.4000 |
+    | kl0.1 | 50.00 | 50.00 | 0.00 | 0.0 to 0.0 |  | identical | 0.0 | 7.4000 | 7.4000 |
+    | kl0.12 | 50.00 | 50.00 | 0.00 | 0.0 to 0.0 |  | identical | 0.0 | 7.4000 | 7.4000 |
+    | kl0.18 | 50.00 | 50.00 | 0.00 | 0.0 to 0.0 |  | identical | 0.0 | 7.4000 | 7.4000 |
 
     - Of 4 points in both 1 got better and 0 worse.
     - First: old. Second: new.
