@@ -135,7 +135,7 @@ fn trajectory(first: usize, other: usize) -> Trajectory {
 }
 
 /// Floating-point operations of one member's step in a cohort of `members` that walk together: the table in
-/// `src/learn/host/mod.rs`.
+/// `benches/engine.md`.
 fn operations(frozen: bool, members: usize, layout: &Layout) -> f64 {
     let (k, d, h) = (POOL as f64, DIM as f64, layout.shape.hidden as f64);
     let every = 24.0 * h * h + 10.0 * k * h;
