@@ -471,6 +471,68 @@ fn evaluation_agrees_over_pools_of_different_sizes() {
     }
 }
 
+/// Numbers of one magnitude that differ beyond the 11 bits that TF32 keeps, so that rounded embeddings are all alike.
+fn fine_world() -> World {
+    let model = ModelParams { dropout: 0.0, attn_dropout: 0.0, ..model(1, 2) };
+    let mut world = World::new(12, model, &[], 3);
+    let mut numbers = Numbers(11);
+    for (i, value) in world.embeddings.values.iter_mut().enumerate() {
+        let sign = if (i % 12).is_multiple_of(3) { -1.0 } else { 1.0 };
+        *value = sign * (1.0 + numbers.below(32) as f32 / 131_072.0);
+    }
+    world
+}
+
+/// The same with embeddings as a matrix product in TF32 reads them.
+fn rounded(mut world: World) -> World {
+    for value in &mut world.embeddings.values {
+        // 10 bits of the fraction are kept, to the nearest.
+        *value = f32::from_bits((value.to_bits() + 0x1000) & !0x1fff);
+    }
+    world
+}
+
+fn spread(values: &[f32]) -> f32 {
+    let (least, most) =
+        values.iter().fold((f32::MAX, f32::MIN), |(a, b), &value| (a.min(value), b.max(value)));
+    most - least
+}
+
+/// With products that lose bits of f32 all candidates would be alike: neither their scores would differ, nor would there
+/// be a gradient with respect to what projects them.
+#[test]
+fn products_keep_the_bits_of_f32() {
+    let (fine, rough) = (fine_world(), rounded(fine_world()));
+    let flat = fine.weights(3);
+    let queries: Vec<Query> = fine.train.iter().map(Query::of_group).collect();
+    let scores =
+        |world: &World, device| scores_of(device, &world.layout, &flat, &world.embeddings, &queries, 0.1);
+    let want = scores(&fine, Device::Cpu);
+    for device in [Device::Flex, *PROGRAM] {
+        for (want, got) in want.iter().zip(scores(&fine, device)) {
+            let difference = want.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(difference < 0.1 * spread(want), "{device}: {got:?} instead of {want:?}");
+        }
+        for (want, got) in want.iter().zip(scores(&rough, device)) {
+            assert!(spread(&got) < 0.1 * spread(want), "rounding cannot be seen: {got:?} and {want:?}");
+        }
+    }
+    let gradients = |world: &World, device| {
+        let jobs = [world.grpo(0, &flat, |_| ())].map(|job| MemberJob { last_epoch: 1, ..job });
+        let outcome = world.run(device, &jobs).remove(&0).unwrap();
+        let own = world.layout.segments.iter().filter(|one| one.name == "cand_proj.weight");
+        let own: Vec<_> = own.map(|one| one.offset..one.offset + one.len()).collect();
+        outcome.progress.unwrap().state.first[own[0].clone()].to_vec()
+    };
+    let (want, none) = (gradients(&fine, Device::Cpu), gradients(&rough, Device::Cpu));
+    assert!(spread(&none) < 0.1 * spread(&want), "rounding cannot be seen: {none:?} and {want:?}");
+    for device in [Device::Flex, *PROGRAM] {
+        let got = gradients(&fine, device);
+        let difference = want.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference < 0.1 * spread(&want), "{device}: {got:?} instead of {want:?}");
+    }
+}
+
 #[test]
 fn everything_frozen_leaves_every_parameter() {
     let world = World::usual(&[&BACKBONE as &[ParamGroup], &HEAD].concat(), 4);
@@ -478,5 +540,27 @@ fn everything_frozen_leaves_every_parameter() {
     for device in [Device::Cpu, *PROGRAM] {
         let outcome = world.run(device, &[world.grpo(0, &start, |_| ())]);
         assert_eq!(outcome[&0].parameters, *start);
+    }
+}
+
+#[test]
+fn zz_conditioning() {
+    let model = ModelParams { dropout: 0.0, attn_dropout: 0.0, ..model(1, 2) };
+    let world = World::new(8, model.clone(), &[], 6);
+    let start = world.weights(4);
+    let queries: Vec<Query> = world.train.iter().map(Query::of_group).collect();
+    let on = |device| scores_of(device, &world.layout, &start, &world.embeddings, &queries, 0.1);
+    for (a, b) in on(Device::Cpu).iter().zip(on(*PROGRAM)) {
+        println!("{:?}", a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max));
+    }
+    let grad = |perturb: f32| {
+        let mut job = world.grpo(0, &start, |_| ());
+        job.reference = Arc::new(start.iter().map(|x| x * (1.0 + perturb)).collect());
+        let out = world.run(Device::Cpu, &[job]);
+        out[&0].steps.iter().map(|s| s.grad_norm).collect::<Vec<_>>()
+    };
+    let base = grad(0.0);
+    for p in [1e-7f32, -1e-7, 3e-7, 1e-6] {
+        println!("{p}: {:?}", grad(p).iter().zip(&base).map(|(a, b)| (a - b) / b).collect::<Vec<_>>());
     }
 }
