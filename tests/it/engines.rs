@@ -206,8 +206,8 @@ impl World {
         assert_eq!(want.diverged, got.diverged, "member {id}");
         assert_eq!(want.steps.len(), got.steps.len(), "member {id}");
         for (i, (want, got)) in want.steps.iter().zip(&got.steps).enumerate() {
-            for (name, field) in FIGURES {
-                near(&format!("member {id} step {i} {name}"), field(got), field(want), 2e-5);
+            for (name, field, limit) in FIGURES {
+                near(&format!("member {id} step {i} {name}"), field(got), field(want), limit);
             }
         }
         for (want, got) in want.metrics.iter().zip(&got.metrics) {
@@ -244,14 +244,16 @@ impl World {
     }
 }
 
-type Figure = (&'static str, fn(&StepRecord) -> f64);
+/// A step's figures, and how far the engines may be apart. Of the norm a rounding error in the reference's scores makes
+/// 1e-5 after ten steps, on one engine alone.
+type Figure = (&'static str, fn(&StepRecord) -> f64, f64);
 const FIGURES: [Figure; 6] = [
-    ("loss", |s| s.loss),
-    ("ppo", |s| s.ppo),
-    ("kl", |s| s.kl),
-    ("mean_ratio", |s| s.mean_ratio),
-    ("beta", |s| s.beta),
-    ("grad_norm", |s| s.grad_norm),
+    ("loss", |s| s.loss, 2e-5),
+    ("ppo", |s| s.ppo, 2e-5),
+    ("kl", |s| s.kl, 2e-5),
+    ("mean_ratio", |s| s.mean_ratio, 2e-5),
+    ("beta", |s| s.beta, 2e-5),
+    ("grad_norm", |s| s.grad_norm, 5e-5),
 ];
 
 /// What one member reported.
@@ -540,27 +542,5 @@ fn everything_frozen_leaves_every_parameter() {
     for device in [Device::Cpu, *PROGRAM] {
         let outcome = world.run(device, &[world.grpo(0, &start, |_| ())]);
         assert_eq!(outcome[&0].parameters, *start);
-    }
-}
-
-#[test]
-fn zz_conditioning() {
-    let model = ModelParams { dropout: 0.0, attn_dropout: 0.0, ..model(1, 2) };
-    let world = World::new(8, model.clone(), &[], 6);
-    let start = world.weights(4);
-    let queries: Vec<Query> = world.train.iter().map(Query::of_group).collect();
-    let on = |device| scores_of(device, &world.layout, &start, &world.embeddings, &queries, 0.1);
-    for (a, b) in on(Device::Cpu).iter().zip(on(*PROGRAM)) {
-        println!("{:?}", a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max));
-    }
-    let grad = |perturb: f32| {
-        let mut job = world.grpo(0, &start, |_| ());
-        job.reference = Arc::new(start.iter().map(|x| x * (1.0 + perturb)).collect());
-        let out = world.run(Device::Cpu, &[job]);
-        out[&0].steps.iter().map(|s| s.grad_norm).collect::<Vec<_>>()
-    };
-    let base = grad(0.0);
-    for p in [1e-7f32, -1e-7, 3e-7, 1e-6] {
-        println!("{p}: {:?}", grad(p).iter().zip(&base).map(|(a, b)| (a - b) / b).collect::<Vec<_>>());
     }
 }

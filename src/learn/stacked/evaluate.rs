@@ -10,8 +10,8 @@ use crate::data::Embeddings;
 use crate::learn::{Device, Layout, Query};
 use crate::spec::FreezeSet;
 
-/// Device memory of one batch of queries.
-const BATCH_BYTES: usize = 256 << 20;
+/// Device memory of one batch of queries: a single buffer of it stays below what Vulkan guarantees.
+pub const BATCH_BYTES: usize = 128 << 20;
 
 /// Queries with their pools padded to the longest one, K, on the device.
 struct Batch {

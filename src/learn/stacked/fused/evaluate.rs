@@ -2,15 +2,13 @@
 
 use cubecl::prelude::*;
 
+use super::super::evaluate::BATCH_BYTES;
 use super::device::{Accelerator, Buffer, View, cube};
 use super::forward::{Dropout, Forward, Source};
 use super::head;
 use super::kernels::{Finish, Place};
 use super::places::Places;
 use crate::learn::{Layout, Query};
-
-/// Device memory of one batch of queries: a single buffer of it stays below what Vulkan guarantees.
-const BATCH_BYTES: usize = 128 << 20;
 
 /// A model on the device.
 struct Model<'a> {

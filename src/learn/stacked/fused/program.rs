@@ -186,7 +186,7 @@ impl<R: Runtime> Fused<R> {
     }
 
     /// Puts `members` on the device.
-    fn load(&mut self, cohort: &StackedCohort, members: &[usize], states: &[State]) {
+    pub fn load(&mut self, cohort: &StackedCohort, members: &[usize], states: &[State]) {
         // The old rows are given back first: there may not be room for both.
         self.loaded = None;
         let (shape, g) = (cohort.layout.shape, members.len());

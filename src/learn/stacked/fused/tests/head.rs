@@ -66,7 +66,7 @@ impl Scene {
 
     /// `[T * S]` of a lane.
     fn labels(lane: usize) -> [u32; T * S] {
-        [[0, 2, 1, 3, 2, 1], [1, 0, 3, 2, 0, 3]][lane]
+        [[0, 2, 1, 3, 2, 1], [1, 0, 0, 2, 2, 1]][lane]
     }
 
     fn keys(&self, member: usize, by_lane: bool) -> &[f32] {

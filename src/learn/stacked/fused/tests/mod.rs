@@ -3,6 +3,7 @@
 
 mod attention;
 mod head;
+mod memory;
 mod update;
 
 use burn::tensor::{Tensor, TensorData};
