@@ -72,10 +72,14 @@ fn values<const D: usize>(tensor: Tensor<Dispatch, D>) -> Vec<f32> {
 
 /// Equal but for rounding, relative to the largest of them.
 fn near(what: &str, got: &[f32], want: &[f32]) {
+    within(what, got, want, 2e-5);
+}
+
+fn within(what: &str, got: &[f32], want: &[f32], limit: f32) {
     assert_eq!(got.len(), want.len(), "{what}");
     let scale = want.iter().fold(0.0f32, |most, value| most.max(value.abs())).max(1e-6);
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        assert!((got - want).abs() <= 2e-5 * scale, "{what}[{i}]: {got} instead of {want}");
+        assert!((got - want).abs() <= limit * scale, "{what}[{i}]: {got} instead of {want}");
     }
 }
 
