@@ -31,6 +31,8 @@ pub struct RunOptions {
     pub retry_infeasible: bool,
     /// Stop after so many points have failed.
     pub max_failures: Option<usize>,
+    /// Begin although the disk is too full for what is estimated.
+    pub ignore_space: bool,
     /// Facts about this launch for `resolved.json`.
     pub provenance: std::collections::BTreeMap<String, String>,
 }

@@ -104,6 +104,17 @@ impl PointTable {
         Self { ended: session.spec.points.par_iter().map(status).collect(), new_failures: 0 }
     }
 
+    /// Per stage, the epochs at which points end that have no results yet.
+    pub fn open_epochs(&self, session: &Session) -> Vec<Vec<u32>> {
+        let mut open = vec![Vec::new(); session.plan.stages.len()];
+        for (point, ended) in session.plan.points.iter().zip(&self.ended) {
+            if *ended != Some(PointStatus::Done) {
+                open[point.stage].push(point.epoch);
+            }
+        }
+        open
+    }
+
     /// Points that ended without results in this run.
     pub fn new_failures(&self) -> usize {
         self.new_failures
@@ -165,7 +176,7 @@ impl PointTable {
                 Err(cause) => return Ok(Err((PointStatus::Infeasible, format!("evaluation: {cause}")))),
             };
             // Before the point counts as finished: an interrupted export is made again with it.
-            export(session, store, session.plan.points[index].stage, epoch)?;
+            export(session, store, stages, (session.plan.points[index].stage, epoch))?;
             write(session, store, &record, &scores, &metrics)?;
             let average = average(session, &scores);
             let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
@@ -209,7 +220,7 @@ impl PointTable {
         let points = session.plan.points.par_iter().zip(&self.ended);
         let done = points.filter(|(_, ended)| **ended == Some(PointStatus::Done));
         done.try_for_each(|(point, _)| match reached(session, stages, point.stage, point.epoch) {
-            Reach::Epoch(epoch) => export(session, store, point.stage, epoch),
+            Reach::Epoch(epoch) => export(session, store, stages, (point.stage, epoch)),
             Reach::Never(_) | Reach::Failed(_) | Reach::NotYet => Ok(()),
         })
     }
@@ -372,9 +383,17 @@ fn write(
 }
 
 /// Writes a stage's checkpoint in the formats of `[export]`.
-fn export(session: &Session, store: &Store, stage: usize, epoch: u32) -> Result<(), RunError> {
+fn export(
+    session: &Session,
+    store: &Store,
+    stages: &StageTable,
+    (stage, epoch): (usize, u32),
+) -> Result<(), RunError> {
     let formats = &session.spec.export;
     if formats.is_empty() {
+        return Ok(());
+    }
+    if !stages.record(stage).keeps(epoch) {
         return Ok(());
     }
     let stage = &session.plan.stages[stage];

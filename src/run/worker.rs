@@ -112,6 +112,7 @@ fn run_options(options: &WorkerOptions) -> RunOptions {
         deadline: options.deadline,
         retries: options.retries,
         retry_infeasible: false,
+        ignore_space: true,
         max_failures: options.max_failures,
         provenance: BTreeMap::new(),
     }
@@ -128,6 +129,7 @@ pub fn spec_of(resolved: ResolvedRecord, dir: &Path) -> SweepSpec {
         baseline: resolved.baseline,
         eval: resolved.eval,
         export: resolved.export,
+        keep: resolved.keep,
         slurm: None,
         warnings: Vec::new(),
     }

@@ -41,6 +41,7 @@ pub(super) fn compose(
         baseline,
         eval: draft.uses(Table::Eval).then(|| draft.settings.eval.clone()),
         export: draft.settings.export.formats.clone(),
+        keep: draft.settings.keep,
         slurm: draft.uses(Table::Slurm).then(|| draft.settings.slurm.clone()),
     };
     if !options.filter.is_empty() {

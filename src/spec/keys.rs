@@ -5,7 +5,9 @@ use std::fmt;
 
 use super::settings::Settings;
 use super::value::{FREEZE_NAMES, Field};
-use super::{ExportFormat, Normalize, Quality, Reference, RewardForm, RewardMode, ScoreField, Value};
+use super::{
+    ExportFormat, KeepOptimizer, Normalize, Quality, Reference, RewardForm, RewardMode, ScoreField, Value,
+};
 
 /// A table of the sweep file that holds plain keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,12 +20,13 @@ pub enum Table {
     Train,
     Eval,
     Export,
+    Keep,
     Slurm,
 }
 
 impl Table {
     /// All tables, in the order in which they are documented.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Top,
         Self::Data,
         Self::Reward,
@@ -31,6 +34,7 @@ impl Table {
         Self::Train,
         Self::Eval,
         Self::Export,
+        Self::Keep,
         Self::Slurm,
     ];
 
@@ -44,6 +48,7 @@ impl Table {
             Self::Train => "train",
             Self::Eval => "eval",
             Self::Export => "export",
+            Self::Keep => "keep",
             Self::Slurm => "slurm",
         }
     }
@@ -68,6 +73,7 @@ impl Table {
             Self::Train => "initialisation, RCE (phase 1) and GRPO (phase 2)",
             Self::Eval => "how points are scored; without it the matrix has no shot columns",
             Self::Export => "checkpoints in foreign formats",
+            Self::Keep => "what stays on disk of what a run computes",
             Self::Slurm => "how jobs are submitted to a cluster",
         }
     }
@@ -143,6 +149,8 @@ pub enum Kind {
     Shots,
     /// A number of queries, -1 for all, or a list of such numbers.
     Samples,
+    /// Which weights stay on disk.
+    KeptWeights,
     /// A list of the names.
     Choices(&'static [&'static str]),
     /// A name that can be a directory.
@@ -190,6 +198,7 @@ impl fmt::Display for Kind {
             Self::Path => f.write_str("a path in quotes"),
             Self::OptionalPath => f.write_str("a path in quotes, or \"none\""),
             Self::Patience => f.write_str("a whole number of epochs, 1 or more, or \"off\""),
+            Self::KeptWeights => f.write_str("\"all\", \"points\" or \"best N\" with a number N of points"),
             Self::Shots => f.write_str("a list of different whole numbers, 1 or more"),
             Self::Samples => {
                 f.write_str("a whole number, 1 or more, or -1 for all, or a list of such numbers")
@@ -419,6 +428,11 @@ pub static KEYS: &[Key] = &[
 
     key!(Export export.formats => formats, "", Kind::Choices(ExportFormat::NAMES), "", [],
         "Formats in which `run` also writes every point's checkpoint: \"v2\" (Lightning-like .ckpt), \"pt\" (training checkpoint), \"safetensors\" (weights alone, .plain.safetensors)."),
+
+    key!(Keep keep.weights => weights, "", Kind::KeptWeights, "", [],
+        "Which weights stay on disk: \"all\" epochs, those that \"points\" refer to, or those of the \"best N\" points and the baseline. What another stage starts from always stays."),
+    key!(Keep keep.optimizer => optimizer, "", Kind::Choice(KeepOptimizer::NAMES), "", [],
+        "Which optimizer states stay on disk: \"all\" that a longer run could go on from, or only those of \"unfinished\" stages."),
 
     key!(Slurm slurm.partition => partition, "", Kind::OptionalText, "", [],
         "Partition to submit to; the cluster's default when absent."),

@@ -14,6 +14,7 @@ mod config;
 mod document;
 mod error;
 mod grid;
+mod keep;
 mod keys;
 mod names;
 mod overrides;
@@ -39,6 +40,7 @@ pub use config::{
 };
 pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
+pub use keep::{KeepOptimizer, KeepParams, KeepWeights};
 pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};
 pub use names::{NAME_LIMIT, freeze_word};
 pub use overrides::{condition, setting, split_conditions};
@@ -66,6 +68,8 @@ pub struct SweepSpec {
     pub eval: Option<EvalParams>,
     /// `[export] formats`.
     pub export: Vec<ExportFormat>,
+    /// `[keep]`.
+    pub keep: KeepParams,
     /// `[slurm]`, if present.
     pub slurm: Option<SlurmParams>,
     /// What is allowed and probably not meant, one sentence each, for the user.

@@ -1,6 +1,6 @@
 //! All that the plain keys of a sweep file set: what one point is, and what holds for the whole sweep.
 
-use super::{EvalParams, ExportFormat, PointConfig, SlurmParams};
+use super::{EvalParams, ExportFormat, KeepParams, PointConfig, SlurmParams};
 
 /// The target of every key in [`super::KEYS`]. Its default holds the defaults.
 #[derive(Clone, Debug, Default)]
@@ -10,6 +10,7 @@ pub(super) struct Settings {
     pub point: PointConfig,
     pub eval: EvalParams,
     pub export: ExportParams,
+    pub keep: KeepParams,
     pub slurm: SlurmParams,
 }
 

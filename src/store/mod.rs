@@ -2,6 +2,7 @@
 
 mod audit;
 mod claim;
+mod clean;
 mod current;
 mod error;
 mod events;
@@ -14,11 +15,13 @@ mod rows;
 mod speed;
 mod stage;
 mod status;
+mod usage;
 mod writer;
 
 pub use crate::record::{EpochMetrics, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth};
 pub use audit::audit;
-pub use current::{InUse, UseError, back, in_use, use_baseline, use_point};
+pub use clean::{CleanOptions, Cleaning, Dispensable, Group, clean, survey};
+pub use current::{InUse, UseError, back, in_use, in_use_ever, use_baseline, use_point};
 pub use error::StoreError;
 pub use events::{LoggedEvent, read_events};
 pub use inventory::{Held, Inventory};
@@ -30,4 +33,5 @@ pub use rows::{MeanScore, mean_scores, metrics_csv, scores_csv, selections_jsonl
 pub use speed::{SpeedSample, StepKind, speed_samples};
 pub use stage::{Continuation, EpochRecord, StageRecord, StageStore};
 pub use status::{RunningStage, Status, Training, status};
+pub use usage::{Usage, usage};
 pub use writer::{PointFiles, Store, read_job, write_job};

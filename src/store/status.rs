@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::events::{LoggedCohort, LoggedEvent, cohorts, read_events};
-use super::{FORMAT, PointStatus, StoreError, SweepDir, lock};
+use super::{FORMAT, PointStatus, StoreError, SweepDir, Usage, lock, usage};
 use crate::event::Event;
 use crate::finite::Finite;
 
@@ -29,6 +29,8 @@ pub struct Status {
     pub eta_seconds: Option<f64>,
     /// What trains now, a cohort per worker, and the last figures of each stage of it.
     pub training: Vec<Training>,
+    /// What the directory takes on the disk.
+    pub usage: Usage,
     /// What somebody should look at.
     pub warnings: Vec<String>,
     /// Seconds since 1970 of the last event.
@@ -110,6 +112,7 @@ pub fn status(dir: &Path, now: f64) -> Result<Status, StoreError> {
         pending: left - running,
         eta_seconds: holder.is_some().then(|| eta(&events, now)).flatten(),
         training,
+        usage: usage(dir),
         warnings: warnings(&events, &names),
         last_event: events.last().map(|event| event.time),
         holder,

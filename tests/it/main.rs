@@ -14,6 +14,7 @@ mod golden;
 mod grammar;
 mod house;
 mod invariants;
+mod keep;
 mod kill;
 mod leaks;
 mod matrix;
