@@ -1,11 +1,11 @@
 //! The steps of a cohort as hand-written kernels, for every device of CubeCL (CUDA, and with wgpu Vulkan, Metal and
 //! DirectX 12): about 20 launches with a frozen backbone and 30 without, whatever the width, where burn's autodiff
-//! needs hundreds.
+//! needs hundreds (`benches/results/counts-wgpu.md`).
 //!
 //! The gradients are derived by hand as in the CPU engine. With one query nearly every weight gradient is an outer
 //! product, which is never stored: the optimizer's kernel reads its two factors, so that it moves 24 bytes per
 //! parameter. The two projections that see all candidates have stored gradients (36 bytes) by matrix products of
-//! `cubek`, burn's own, in f32.
+//! `cubek`, burn's own, in f32 or, where `--precision tf32` asks for it, in TF32.
 //!
 //! All vectors of a member are in its row of one buffer ([`places`]); the rows of the members on the device are those
 //! that take part in the epoch.
