@@ -3,10 +3,12 @@
 
 mod ckpt;
 mod clean;
+mod compare;
 mod completions;
 mod data;
 mod data_report;
 mod deliver;
+mod follow;
 mod import_scripts;
 mod init;
 mod launch;
@@ -57,6 +59,7 @@ pub(crate) struct Cli {
 enum Command {
     Ckpt(ckpt::CkptArgs),
     Clean(clean::CleanArgs),
+    Compare(compare::CompareArgs),
     Completions(completions::CompletionsArgs),
     Data(data::DataArgs),
     ImportScripts(import_scripts::ImportArgs),
@@ -99,11 +102,13 @@ fn command() -> u8 {
     let outcome: anyhow::Result<u8> = match cli.command {
         Command::Ckpt(args) => ckpt::run(&args),
         Command::Clean(args) => clean::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Data(args) => data::run(&args),
         Command::ImportScripts(args) => import_scripts::run(&args),
         Command::Init(args) => init::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Report(args) if args.follow => follow::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Schema(args) => schema::run(&args),

@@ -3,8 +3,10 @@
 mod ckpt;
 mod ckpt_files;
 mod ckpt_runs;
+mod compare;
 mod coverage;
 mod data;
+mod differential;
 mod engines;
 mod exports;
 mod faults;
@@ -34,3 +36,4 @@ mod sweeps;
 mod table;
 mod tools;
 mod workers;
+mod zeroed;
