@@ -2,36 +2,42 @@
 # What a GPU says of this build, on one Markdown page: at most five minutes of device time. Every part is on disk before
 # the next begins, so that a machine that is taken away leaves what was found until then.
 #
-#   benches/gpu.sh build [cuda|wgpu]         builds; needs Rust, no GPU
-#   benches/gpu.sh pack                      one archive of stripped programs for a machine without Rust
+#   benches/gpu.sh build [cuda|wgpu]         builds stripped programs; needs Rust, no GPU
+#   benches/gpu.sh pack                      the program for a machine without Rust: compressed, at most 12 MB or an error
 #   benches/gpu.sh run [cuda|wgpu] [PAGE]    measures; needs the GPU, no Rust
+#   benches/gpu.sh counts [cuda|wgpu]        launches, bytes, operations and time of a step, kernels against burn's operators
 #
 # PROGRAMS (default: benches/gpu) is the folder of the programs, PARTS (default: a new folder) that of the parts.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 programs=${PROGRAMS:-benches/gpu}
 
-# The newest executable of this name that cargo has made.
-built() { find "${CARGO_TARGET_DIR:-target}/release/deps" -maxdepth 1 -name "$1-*" -type f -executable -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2-; }
-
-build() {
-    cargo build --release --features "$1" --bin sweep --bench step --test it || exit 1
-    # The data of the race.
-    [ -d sweeps/data/race ] || cargo run --release --features "$1" --example make_race || exit 1
-    mkdir -p "$programs"
-    cp "${CARGO_TARGET_DIR:-target}/release/sweep" "$programs/sweep"
-    cp "$(built step)" "$programs/step"
-    cp "$(built it)" "$programs/it"
-    strip "$programs"/{sweep,step,it}
-    ls -l "$programs"
+# Builds what the remaining arguments name and keeps it, stripped, as program $1.
+build_one() {
+    local name=$1 made
+    shift
+    made=$(cargo "$@" --message-format=json-render-diagnostics | grep -o '"executable":"[^"]*"' | tail -1 | cut -d'"' -f4)
+    [ -n "$made" ] && cp "$made" "$programs/$name" && strip "$programs/$name" && ls -l "$programs/$name"
 }
 
-# Only `sweep` has to travel to train; `step` and `it` come along if there is room for them.
+# Only `sweep` has to travel to train; the others are for `run`: kernels one by one, whole runs, time.
+build() {
+    mkdir -p "$programs"
+    build_one sweep build --release --features "$1" --bin sweep || exit 1
+    [ "${ONLY:-}" = sweep ] && return
+    build_one units test --release --features "$1" --lib --no-run || exit 1
+    build_one it test --release --features "$1" --test it --no-run || exit 1
+    build_one step bench --features "$1" --bench step --no-run || exit 1
+    # The data of the race, which only runs on CUDA.
+    [ "$1" != cuda ] || [ -d sweeps/data/race ] || cargo run --release --features "$1" --example make_race || exit 1
+}
+
 pack() {
-    xz -9e -T1 -k -f "$programs/sweep" && ls -l "$programs/sweep.xz"
+    xz -9e -T1 -k -f "$programs/sweep" || exit 1
     local bytes
     bytes=$(stat -c %s "$programs/sweep.xz")
-    [ "$bytes" -le 12582912 ] || echo "more than 12 MB: $bytes bytes"
+    echo "$programs/sweep.xz: $bytes bytes, unpacked $(stat -c %s "$programs/sweep")"
+    [ "$bytes" -le 12582912 ] || { echo "error: more than 12 MB"; exit 1; }
 }
 
 # Writes what the rest of the line prints as part $1 of the page, with $2 as its heading and at most $3 seconds.
@@ -41,7 +47,7 @@ part() {
     {
         echo "## $heading"
         echo
-        timeout "$limit" bash -c '"$@"' part "$@" 2>"$parts/$name.err"
+        timeout $((limit * patience)) bash -c '"$@"' part "$@" 2>"$parts/$name.err"
         local end=$?
         [ $end = 0 ] || { echo; echo "ended with $end: $(grep -v XDG_RUNTIME_DIR "$parts/$name.err" | head -1)"; }
         echo
@@ -53,7 +59,15 @@ part() {
 # The page from the parts there are.
 page() { cat "$parts"/*.md >"$out.new" && mv "$out.new" "$out"; }
 
-tests() { SWEEP_TEST_DEVICE=$device "$programs/it" engines:: golden:: 2>&1 | grep -E '^test |^test result' | sed 's/^/    /'; return "${PIPESTATUS[0]}"; }
+# The kernels one by one, then whole runs on them.
+tests() {
+    local end=0
+    results "$programs/units" fused:: || end=1
+    SWEEP_TEST_DEVICE=$device results "$programs/it" engines:: golden:: || end=1
+    return $end
+}
+
+results() { "$@" 2>&1 | grep -E '^test |^test result' | sed 's/^/    /'; return "${PIPESTATUS[0]}"; }
 
 # Seconds of a sweep on a device, with its results in folder $2.
 sweep_on() {
@@ -96,7 +110,9 @@ two_workers() {
 }
 
 torch() {
-    python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null || { echo "no PyTorch with CUDA"; return; }
+    [ "$device" = cuda ] || { echo "no CUDA device"; return; }
+    python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null ||
+        { echo "skipped: python3 here has no PyTorch that sees the card"; return; }
     python3 benches/compare/step_torch.py --device cuda
 }
 
@@ -115,27 +131,32 @@ run() {
     printf '# %s\n\n- %s; %s\n- programs: sweep %s bytes\n\n' "$card" "$(uname -sr)" "$(date -u +%F)" "$(stat -c %s "$programs/sweep")" >"$parts/0.md"
     # Software Vulkan takes a minute for what a GPU does in a second.
     local widths=1,8,64,256 grid=sweeps/kl_grid.toml
-    [ "$device" = wgpu ] && widths=${WIDTHS:-1,8} grid=${GRID:-sweeps/quick.toml}
-    part 1-tests "Golden and engine tests on $device" 90 tests
+    [ "$device" = wgpu ] && widths=${WIDTHS:-1,8} grid=${GRID:-sweeps/quick.toml} patience=10
+    # The seconds are five minutes together.
+    part 1-tests "Kernels, golden runs and engines on $device" 60 tests
     part 2-step "One training step" 60 "$programs/step" --device "$device" --widths "$widths"
     if [ -d sweeps/data/race ] && [ "$device" = cuda ]; then
-        part 3-race "The race" 60 race
+        part 3-race "The race" 30 race
+    elif [ "$device" = cuda ]; then
+        part 3-race "The race" 1 echo "no data: \`cargo run --release --example make_race\`"
     else
-        part 3-race "The race" 1 echo "no CUDA device, or no data (\`cargo run --release --example make_race\`)"
+        part 3-race "The race" 1 echo "no CUDA device"
     fi
-    part 4-grid "$(basename "$grid") on $device and on the CPU" 60 grid "$grid"
-    part 5-two "Two worker processes on one card" 60 two_workers
-    part 6-torch "PyTorch on the same card" 120 torch
+    part 4-grid "$(basename "$grid") on $device and on the CPU" 45 grid "$grid"
+    part 5-two "Two worker processes on one card" 30 two_workers
+    part 6-torch "PyTorch on the same card" 75 torch
     echo "$out"
 }
 
 # For the shells that `timeout` starts.
-export -f tests sweep_on race grid two_workers torch
+export -f tests results sweep_on race grid two_workers torch
 export programs device parts
+patience=1
 
 case ${1:-} in
 build) build "${2:-cuda}" ;;
 pack) pack ;;
 run) run "${2:-cuda}" "${3:-}" ;;
-*) sed -n '2,11p' "$0" && exit 2 ;;
+counts) exec "$programs/step" --counts --device "${2:-cuda}" "${@:3}" ;;
+*) sed -n '2,12p' "$0" && exit 2 ;;
 esac

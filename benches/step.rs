@@ -1,10 +1,13 @@
 //! Time per member and training step against the width of the cohort, frozen and unfrozen, beside the machine's
 //! matrix-multiplication peak measured in the same run.
 //!
-//! `cargo bench --bench step -- [--device cpu|flex|cuda:N|wgpu] [--widths 1,8,64] [--epochs N] [--save]`; data of the
-//! race's size are made in memory.
+//! `cargo bench --bench step -- [--device cpu|flex|cuda:N|wgpu] [--widths 1,8,64] [--epochs N] [--groups N] [--save]`; data
+//! of the race's size are made in memory. `--counts` instead counts on a GPU what a step costs with this program's kernels
+//! and with burn's operators: launches, bytes, operations, time.
 
 mod common;
+#[path = "common/counts.rs"]
+mod counts;
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -38,6 +41,7 @@ const COPIED: usize = 24 << 20;
 struct World {
     device: Device,
     epochs: u32,
+    groups: usize,
     embeddings: Embeddings,
     train: Vec<Group>,
     labels: Vec<Vec<u32>>,
@@ -48,11 +52,12 @@ struct World {
 }
 
 impl World {
-    fn new(device: Device, epochs: u32) -> Self {
+    /// `epochs` epochs of `groups` steps.
+    fn new(device: Device, epochs: u32, groups: usize) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut below = |count: usize| (random.next_u64() % count as u64) as usize;
         let values = (0..ROWS * DIM).map(|_| (below(2001) as f32 - 1000.0) / 13_000.0).collect();
-        let train: Vec<Group> = (0..GROUPS)
+        let train: Vec<Group> = (0..groups)
             .map(|query| Group {
                 query_id: query as u64,
                 pool: (0..POOL).map(|_| below(ROWS) as u32).collect(),
@@ -70,6 +75,7 @@ impl World {
         Self {
             device,
             epochs,
+            groups,
             embeddings: Embeddings { rows: ROWS, dim: DIM, values },
             labels: labels.collect(),
             rewards: Arc::new(RewardTable { raw, normalized, validation: Vec::new() }),
@@ -82,6 +88,13 @@ impl World {
 
     /// Seconds per member and step: the best epoch.
     fn time(&self, freeze: &FreezeSet, members: usize) -> f64 {
+        let mut best = f64::INFINITY;
+        self.train(freeze, members, &mut |seconds| best = best.min(seconds));
+        best / (self.groups * members) as f64
+    }
+
+    /// Trains; `epoch` gets the seconds of every epoch.
+    fn train(&self, freeze: &FreezeSet, members: usize, epoch: &mut dyn FnMut(f64)) {
         let params = EngineParams {
             shape: self.layout.shape,
             model: &self.model,
@@ -93,14 +106,13 @@ impl World {
             length: LENGTH,
         };
         let jobs: Vec<MemberJob> = (0..members).map(|member| self.job(freeze, member)).collect();
-        let mut best = f64::INFINITY;
+        // Members are reported a few at a time.
         train_cohort(params, self.device, &jobs, &Cancel::default(), &mut |events| {
-            if let Some(MemberEvent::Epoch { metrics, .. }) = events.first() {
-                best = best.min(*metrics.seconds);
+            if let Some(MemberEvent::Epoch { id: 0, metrics, .. }) = events.first() {
+                epoch(*metrics.seconds);
             }
             true
         });
-        best / (GROUPS * members) as f64
     }
 
     /// Members of a grid: one seed, other KL_BETA and learning rate.
@@ -135,7 +147,7 @@ fn trajectory(first: usize, other: usize) -> Trajectory {
 }
 
 /// Floating-point operations of one member's step in a cohort of `members` that walk together: the table in
-/// `src/learn/host/mod.rs`.
+/// `benches/engine.md`.
 fn operations(frozen: bool, members: usize, layout: &Layout) -> f64 {
     let (k, d, h) = (POOL as f64, DIM as f64, layout.shape.hidden as f64);
     let every = 24.0 * h * h + 10.0 * k * h;
@@ -213,9 +225,20 @@ fn matmul_speed(device: Device, m: usize, k: usize, n: usize) -> f64 {
 fn main() {
     let wanted = common::option("--device").unwrap_or_else(|| "cpu".to_owned());
     match wanted.parse::<DeviceRequest>().and_then(DeviceRequest::resolve) {
+        Ok(device) if common::flag("--epoch-lines") => counts::lines(device),
+        Ok(device) if common::flag("--counts") => counts::bench(device),
         Ok(device) => bench(device),
         Err(error) => eprintln!("error: {error}"),
     }
+}
+
+/// The number after `--name`.
+fn number<N: std::str::FromStr>(name: &str, usual: N) -> N {
+    common::option(name).and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+fn backbone() -> FreezeSet {
+    FreezeSet(ParamGroup::ALL.into_iter().filter(|group| group.is_backbone()).collect())
 }
 
 /// Widths to measure: `--widths`, or all; 256 members are for GPUs, on a CPU they only fill memory.
@@ -226,7 +249,7 @@ fn widths(device: Device) -> Vec<usize> {
 }
 
 fn bench(device: Device) {
-    let epochs = common::option("--epochs").and_then(|count| count.parse().ok()).unwrap_or(EPOCHS);
+    let (epochs, groups) = (number("--epochs", EPOCHS), number("--groups", GROUPS));
     let mut text = format!("# One training step on {device}\n\n{}", common::machine());
     let hidden = ModelParams::default().hidden;
     let peak = matmul_peak(device, 1024, 1024, 1024);
@@ -242,13 +265,12 @@ fn bench(device: Device) {
     }
     let _ = writeln!(
         text,
-        "GRPO, one seed, K = {POOL}, d = {DIM}, h = {hidden}, {TRAJECTORIES} trajectories of {LENGTH}; best of {epochs} epochs of {GROUPS} steps.\n"
+        "GRPO, one seed, K = {POOL}, d = {DIM}, h = {hidden}, {TRAJECTORIES} trajectories of {LENGTH}; best of {epochs} epochs of {groups} steps.\n"
     );
     text += "| frozen | members | us per member and step | of G = 1 | MFLOP | GFLOP/s | of the peak at 1024^3 | optimizer, MB | GB/s if it were all | peak memory so far, MB |\n";
     text += "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
-    let world = World::new(device, epochs);
-    let backbone = FreezeSet(ParamGroup::ALL.into_iter().filter(|group| group.is_backbone()).collect());
-    for (name, freeze) in [("backbone", backbone), ("nothing", FreezeSet::default())] {
+    let world = World::new(device, epochs, groups);
+    for (name, freeze) in [("backbone", backbone()), ("nothing", FreezeSet::default())] {
         let mut alone = None;
         for members in widths(device) {
             let seconds = world.time(&freeze, members);

@@ -11,7 +11,7 @@ use super::output;
 use super::progress::Progress;
 use super::report::write_event_files;
 use super::sweep_file::{SpecArgs, expand};
-use crate::learn::{Cancel, Device, DeviceRequest};
+use crate::learn::{Cancel, Device, DeviceRequest, Precision};
 use crate::run::{self, RunOptions, RunReport, Stop};
 use crate::spec::SweepSpec;
 use crate::store::SweepResults;
@@ -51,6 +51,10 @@ pub struct HowArgs {
     /// or cuda:all, get one worker process each
     #[arg(long, default_value = "auto", env = "SWEEP_DEVICE")]
     device: String,
+    /// f32, or tf32: matrix products of an NVIDIA GPU with operands rounded to 11 bits, which is faster and further from
+    /// what a CPU computes
+    #[arg(long, default_value = "f32", env = "SWEEP_PRECISION")]
+    precision: Precision,
     /// Train at most N runs together [default: by device]
     #[arg(long, value_name = "N", env = "SWEEP_COHORT")]
     cohort: Option<usize>,
@@ -70,16 +74,20 @@ impl HowArgs {
             "`--device {}`: each task of a cluster job has one device\nhint: `--tasks N` makes several, `[slurm] gres` asks for a GPU each",
             self.device
         );
-        self.device.parse::<DeviceRequest>()?;
-        let mut options = Self { device: Device::Cpu.to_string(), ..self.clone() }.options(file)?;
-        options.provenance.insert("device".to_owned(), format!("{} (cluster)", self.device));
+        let device = self.device()?;
+        let here = Self { device: Device::Cpu.to_string(), precision: Precision::F32, ..self.clone() };
+        let mut options = here.options(file)?;
+        options.provenance.insert("device".to_owned(), format!("{device} (cluster)"));
+        options.provenance.insert("precision".to_owned(), self.precision.to_string());
         // This machine trains nothing.
         options.provenance.remove("hardware");
         Ok(options)
     }
 
-    fn device(&self) -> &str {
-        &self.device
+    /// The device of a cluster's tasks, for their nodes to resolve.
+    fn device(&self) -> anyhow::Result<String> {
+        let request = self.device.parse::<DeviceRequest>()?.with(self.precision)?;
+        Ok(if self.precision == Precision::F32 { self.device.clone() } else { request.to_string() })
     }
 
     fn root(&self) -> &Path {
@@ -92,12 +100,13 @@ impl HowArgs {
     /// A flag that makes no sense.
     pub fn options(&self, file: &Path) -> anyhow::Result<RunOptions> {
         anyhow::ensure!(self.cohort != Some(0), "`--cohort 0`: a cohort has at least one member");
-        let mut workers = devices(&self.device)?;
+        let mut workers = devices(&self.device, self.precision)?;
         let device = workers.first().copied().unwrap_or(Device::Cpu);
         let names: Vec<String> = workers.iter().map(Device::to_string).collect();
         let mut hardware: Vec<String> = workers.iter().filter_map(|device| device.hardware()).collect();
         hardware.dedup();
         let mut provenance = provenance(file, &names.join(","));
+        provenance.insert("precision".to_owned(), device.precision().to_string());
         if !hardware.is_empty() {
             provenance.insert("hardware".to_owned(), hardware.join("; "));
         }
@@ -122,12 +131,14 @@ impl HowArgs {
 }
 
 /// `cuda:0,cuda:1`, `cuda:all`, or one device.
-fn devices(text: &str) -> anyhow::Result<Vec<Device>> {
+fn devices(text: &str, precision: Precision) -> anyhow::Result<Vec<Device>> {
     if text == "cuda:all" {
-        Device::Cuda(0).check()?;
-        return Ok((0..).map(Device::Cuda).take_while(|device| device.check().is_ok()).collect());
+        let device = |index| Device::Cuda(index, precision);
+        device(0).check()?;
+        return Ok((0..).map(device).take_while(|device| device.check().is_ok()).collect());
     }
-    text.split(',').map(|device| Ok(device.trim().parse::<DeviceRequest>()?.resolve()?)).collect()
+    let one = |device: &str| Ok(device.trim().parse::<DeviceRequest>()?.with(precision)?.resolve()?);
+    text.split(',').map(one).collect()
 }
 
 /// What determines no result but is good to know later.
@@ -258,7 +269,7 @@ fn start(
     if !args.launch.on_cluster()? {
         return run_here(spec, options, cancel, args.json).map(Some);
     }
-    match args.launch.submit(spec, (options, args.how.device()), cancel)? {
+    match args.launch.submit(spec, (options, &args.how.device()?), cancel)? {
         OnCluster::Sent => Ok(None),
         OnCluster::Ended(report) => {
             show(&report, args.json);

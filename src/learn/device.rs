@@ -16,10 +16,20 @@ pub enum Device {
     Cpu,
     /// The CPU, with burn's flex backend: the program that runs on a GPU, for comparison.
     Flex,
-    /// The NVIDIA GPU of this number.
-    Cuda(usize),
+    /// The NVIDIA GPU of this number, and what its matrix products compute in.
+    Cuda(usize, Precision),
     /// The GPU that Vulkan, Metal or DirectX 12 names first.
     Wgpu,
+}
+
+/// What matrix products with stored operands compute in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision everywhere.
+    #[default]
+    F32,
+    /// Operands rounded to 11 significant bits, for the tensor cores of NVIDIA GPUs since Ampere; sums in f32.
+    Tf32,
 }
 
 /// What `--device` asks for.
@@ -36,6 +46,12 @@ pub enum DeviceRequest {
 pub enum DeviceError {
     #[error("`{text}` is no device\nhint: auto, cpu, flex, cuda, cuda:N or wgpu")]
     Unknown { text: String },
+    #[error("`{text}` is no precision\nhint: f32 or tf32")]
+    UnknownPrecision { text: String },
+    #[error(
+        "{device} computes in f32 only\nhint: TF32 needs an NVIDIA GPU, compute capability 8.0 or higher; leave `--precision` out"
+    )]
+    OnlyF32 { device: String },
     #[error("this build has no {name}\nhint: cargo build --release --features {feature}")]
     NotBuilt { name: &'static str, feature: &'static str },
     #[error(
@@ -53,18 +69,19 @@ pub enum DeviceError {
 }
 
 impl Device {
-    /// `cpu`, `cuda` or `wgpu`: the kind of hardware.
+    /// `cpu`, `cuda` or `wgpu`: the kind of hardware, and whether its products are rounded.
     pub fn kind(self) -> &'static str {
         match self {
             Self::Cpu | Self::Flex => "cpu",
-            Self::Cuda(_) => "cuda",
+            Self::Cuda(_, Precision::F32) => "cuda",
+            Self::Cuda(_, Precision::Tf32) => "cuda (tf32)",
             Self::Wgpu => "wgpu",
         }
     }
 
     /// Whether it is a graphics processor.
     pub fn is_gpu(self) -> bool {
-        matches!(self, Self::Cuda(_) | Self::Wgpu)
+        matches!(self, Self::Cuda(..) | Self::Wgpu)
     }
 
     /// Whether the device can be used, found out without asking burn for it (which panics without a driver).
@@ -75,9 +92,17 @@ impl Device {
         match self {
             Self::Cpu | Self::Flex => Ok(()),
             Self::Wgpu => wgpu_adapter(),
-            Self::Cuda(index) => {
+            Self::Cuda(index, precision) => {
                 let count = cuda_devices()?;
-                if index < count { Ok(()) } else { Err(DeviceError::NoSuchDevice { index, count }) }
+                if index >= count {
+                    return Err(DeviceError::NoSuchDevice { index, count });
+                }
+                match precision {
+                    Precision::Tf32 if !cuda_has_tf32(index) => {
+                        Err(DeviceError::OnlyF32 { device: format!("cuda:{index}") })
+                    }
+                    _ => Ok(()),
+                }
             }
         }
     }
@@ -86,7 +111,7 @@ impl Device {
     pub fn hardware(self) -> Option<String> {
         match self {
             Self::Cpu | Self::Flex => cpu_name(),
-            Self::Cuda(index) => cuda_name(index),
+            Self::Cuda(index, _) => cuda_name(index),
             Self::Wgpu => wgpu_name(),
         }
     }
@@ -96,8 +121,16 @@ impl Device {
     pub fn free_memory(self) -> Option<u64> {
         static FREE: OnceLock<Option<u64>> = OnceLock::new();
         match self {
-            Self::Cuda(index) => *FREE.get_or_init(|| cuda_free_memory(index)),
+            Self::Cuda(index, _) => *FREE.get_or_init(|| cuda_free_memory(index)),
             Self::Cpu | Self::Flex | Self::Wgpu => None,
+        }
+    }
+
+    /// What its matrix products compute in.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::Cuda(_, precision) => precision,
+            Self::Cpu | Self::Flex | Self::Wgpu => Precision::F32,
         }
     }
 
@@ -115,9 +148,9 @@ impl Device {
             Self::Cpu => None,
             Self::Flex => Some(DispatchDevice::Flex(burn::backend::flex::FlexDevice)),
             #[cfg(feature = "cuda")]
-            Self::Cuda(index) => Some(DispatchDevice::Cuda(burn::backend::cuda::CudaDevice { index })),
+            Self::Cuda(index, _) => Some(DispatchDevice::Cuda(burn::backend::cuda::CudaDevice { index })),
             #[cfg(not(feature = "cuda"))]
-            Self::Cuda(_) => None,
+            Self::Cuda(..) => None,
             #[cfg(feature = "wgpu")]
             Self::Wgpu => Some(DispatchDevice::Wgpu(burn::backend::wgpu::WgpuDevice::DefaultDevice)),
             #[cfg(not(feature = "wgpu"))]
@@ -127,13 +160,33 @@ impl Device {
 }
 
 impl DeviceRequest {
+    /// The same request for a device that computes in `precision`; `auto` is then the first NVIDIA GPU or an error.
+    ///
+    /// # Errors
+    /// When a device was asked for that has no such precision.
+    pub fn with(self, precision: Precision) -> Result<Self, DeviceError> {
+        match (self, precision) {
+            (request, Precision::F32) => Ok(request),
+            (Self::Auto, Precision::Tf32) => Ok(Self::Exactly(Device::Cuda(0, precision))),
+            (Self::Exactly(Device::Cuda(index, _)), Precision::Tf32) => {
+                Ok(Self::Exactly(Device::Cuda(index, precision)))
+            }
+            (Self::Exactly(device), Precision::Tf32) => {
+                Err(DeviceError::OnlyF32 { device: device.to_string() })
+            }
+        }
+    }
+
     /// The device to use.
     ///
     /// # Errors
     /// As [`Device::check`], when a particular device was asked for.
     pub fn resolve(self) -> Result<Device, DeviceError> {
         match self {
-            Self::Auto => Ok(if Device::Cuda(0).check().is_ok() { Device::Cuda(0) } else { Device::Cpu }),
+            Self::Auto => {
+                let gpu = Device::Cuda(0, Precision::F32);
+                Ok(if gpu.check().is_ok() { gpu } else { Device::Cpu })
+            }
             Self::Exactly(device) => device.check().map(|()| device),
         }
     }
@@ -143,27 +196,54 @@ impl FromStr for DeviceRequest {
     type Err = DeviceError;
 
     fn from_str(text: &str) -> Result<Self, DeviceError> {
-        let exactly = match text {
+        let (name, precision) = match text.strip_suffix("+tf32") {
+            Some(name) if name.starts_with("cuda") => (name, Precision::Tf32),
+            _ => (text, Precision::F32),
+        };
+        let exactly = match name {
             "auto" => return Ok(Self::Auto),
             "cpu" => Device::Cpu,
             "flex" => Device::Flex,
-            "cuda" => Device::Cuda(0),
+            "cuda" => Device::Cuda(0, precision),
             "wgpu" => Device::Wgpu,
             _ => {
-                let index = text.strip_prefix("cuda:").and_then(|number| number.parse().ok());
-                Device::Cuda(index.ok_or_else(|| DeviceError::Unknown { text: text.to_owned() })?)
+                let index = name.strip_prefix("cuda:").and_then(|number| number.parse().ok());
+                Device::Cuda(index.ok_or_else(|| DeviceError::Unknown { text: text.to_owned() })?, precision)
             }
         };
         Ok(Self::Exactly(exactly))
     }
 }
 
+impl FromStr for Precision {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "tf32" => Ok(Self::Tf32),
+            _ => Err(DeviceError::UnknownPrecision { text: text.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str(match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+        })
+    }
+}
+
+/// As `--device` takes it: `cuda:0`, or `cuda:0+tf32` for rounded products.
 impl fmt::Display for Device {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Cpu => out.write_str("cpu"),
             Self::Flex => out.write_str("flex"),
-            Self::Cuda(index) => write!(out, "cuda:{index}"),
+            Self::Cuda(index, Precision::F32) => write!(out, "cuda:{index}"),
+            Self::Cuda(index, Precision::Tf32) => write!(out, "cuda:{index}+tf32"),
             Self::Wgpu => out.write_str("wgpu"),
         }
     }
@@ -205,6 +285,18 @@ fn cuda_name(_: usize) -> Option<String> {
 #[cfg(feature = "cuda")]
 fn cuda_name(index: usize) -> Option<String> {
     cudarc::driver::CudaContext::new(index).and_then(|context| context.name()).ok()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_has_tf32(_: usize) -> bool {
+    false
+}
+
+/// Whether the device has tensor cores that take TF32.
+#[cfg(feature = "cuda")]
+fn cuda_has_tf32(index: usize) -> bool {
+    let capability = cudarc::driver::CudaContext::new(index).and_then(|context| context.compute_capability());
+    capability.is_ok_and(|(major, _)| major >= 8)
 }
 
 /// Free bytes of a CUDA device.
@@ -275,18 +367,34 @@ mod tests {
 
     #[test]
     fn requests_read_back_as_they_are_written() {
-        for text in ["auto", "cpu", "flex", "cuda:0", "cuda:7", "wgpu"] {
+        for text in ["auto", "cpu", "flex", "cuda:0", "cuda:7", "cuda:7+tf32", "wgpu"] {
             assert_eq!(text.parse::<DeviceRequest>().unwrap().to_string(), text);
         }
-        assert_eq!("cuda".parse(), Ok(DeviceRequest::Exactly(Device::Cuda(0))));
+        assert_eq!("cuda".parse(), Ok(DeviceRequest::Exactly(Device::Cuda(0, Precision::F32))));
     }
 
     #[test]
     fn other_words_are_refused() {
-        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "CPU"] {
+        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "CPU", "cpu+tf32", "cuda:0+f16"] {
             let error = text.parse::<DeviceRequest>().unwrap_err();
             assert!(error.to_string().contains("auto, cpu, flex, cuda, cuda:N or wgpu"), "{error}");
         }
+    }
+
+    #[test]
+    fn only_nvidia_gpus_round_and_only_where_it_is_asked_for() {
+        let with = |text: &str, precision| text.parse::<DeviceRequest>().unwrap().with(precision);
+        for text in ["auto", "cpu", "flex", "cuda:1", "wgpu"] {
+            assert_eq!(with(text, Precision::F32).unwrap().to_string(), text);
+        }
+        assert_eq!(with("cuda:1", Precision::Tf32).unwrap().to_string(), "cuda:1+tf32");
+        assert_eq!(with("auto", Precision::Tf32).unwrap().to_string(), "cuda:0+tf32");
+        for text in ["cpu", "flex", "wgpu"] {
+            let error = with(text, Precision::Tf32).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{text} computes in f32 only\nhint:")), "{error}");
+        }
+        assert!("f16".parse::<Precision>().unwrap_err().to_string().contains("f32 or tf32"));
+        assert_eq!(Device::Cuda(0, Precision::Tf32).kind(), "cuda (tf32)");
     }
 
     #[test]
@@ -294,7 +402,7 @@ mod tests {
         assert_eq!(Device::Cpu.check(), Ok(()));
         assert_eq!(Device::Flex.check(), Ok(()));
         // No machine has this many GPUs: an error in every build, and never a panic.
-        let error = Device::Cuda(4096).check().unwrap_err();
+        let error = Device::Cuda(4096, Precision::Tf32).check().unwrap_err();
         if cfg!(not(feature = "cuda")) {
             assert!(error.to_string().contains("--features cuda"), "{error}");
         }

@@ -20,12 +20,9 @@ impl<'d> Engine<'d> {
     /// A cohort on `device` whose members start from `starts`. With everything frozen there is nothing to
     /// differentiate, and the CPU serves.
     pub fn new(params: EngineParams<'d>, device: Device, starts: &[Start]) -> Self {
-        match device.burn_device() {
-            Some(device) if Layout::new(params.shape).trainable(params.freeze) > 0 => {
-                Self::Stacked(StackedCohort::new(params, device, starts))
-            }
-            _ => Self::Host(HostCohort::new(params, starts)),
-        }
+        let trains = Layout::new(params.shape).trainable(params.freeze) > 0;
+        let stacked = if trains { StackedCohort::new(params, device, starts) } else { None };
+        stacked.map_or_else(|| Self::Host(HostCohort::new(params, starts)), Self::Stacked)
     }
 
     /// Trains one epoch. `tasks[i]` belongs to member `i`; `None` leaves it as it is. Returns `None` when
@@ -68,8 +65,6 @@ pub fn scores_of(
     queries: &[Query],
     temperature: f64,
 ) -> Vec<Vec<f32>> {
-    match device.burn_device() {
-        Some(device) => stacked::scores_of(&device, layout, flat, embeddings, queries, temperature),
-        None => host::scores_of(layout, flat, embeddings, queries, temperature),
-    }
+    let on_device = stacked::scores_of(device, layout, flat, embeddings, queries, temperature);
+    on_device.unwrap_or_else(|| host::scores_of(layout, flat, embeddings, queries, temperature))
 }

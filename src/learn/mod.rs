@@ -22,7 +22,7 @@ use crate::plan::Phase;
 use crate::spec::{FreezeSet, ModelParams};
 
 pub use cohort::{CohortEnd, MemberEvent, MemberJob, MemberParams, Progress, RewardTable, train_cohort};
-pub use device::{Device, DeviceError, DeviceRequest};
+pub use device::{Device, DeviceError, DeviceRequest, Precision};
 pub use engine::{Engine, scores_of};
 pub use host::{HostCohort, State};
 pub use init::fresh_weights;

@@ -66,9 +66,8 @@ impl Failures {
 /// `CUDA_ERROR_OUT_OF_MEMORY`, "out of memory"; what cubecl makes of it when it allocates is the last one.
 fn is_out_of_memory(cause: &str) -> bool {
     let cause = cause.to_lowercase();
-    ["out of memory", "out_of_memory", "outofmemory", "memory allocation", "can't allocate buffer of size"]
-        .iter()
-        .any(|words| cause.contains(words))
+    let all = ["out of memory", "out-of-memory", "out_of_memory", "outofmemory", "memory allocation"];
+    all.iter().any(|words| cause.contains(words)) || cause.contains("can't allocate buffer of size")
 }
 
 #[cfg(test)]
@@ -108,6 +107,7 @@ mod tests {
         for cause in [
             "called `Result::unwrap()` on an `Err` value: The server is in an invalid state\nCaused by:\n  [An io error happened during launch\nCaused by:\n  can't allocate buffer of size: 8589934592\n]",
             "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "An out-of-memory error happened during launch\nCaused by:\n  no room",
             "memory allocation of 34359738368 bytes failed",
         ] {
             assert!(is_out_of_memory(cause), "{cause}");

@@ -193,7 +193,7 @@ impl PointTable {
         // A GPU evaluates one model at a time; cores share the models among them.
         let finished: Vec<Result<Finished, RunError>> = match device {
             Device::Cpu => beside_training(|| reached_ones.par_iter().map(caught).collect()),
-            Device::Flex | Device::Cuda(_) | Device::Wgpu => reached_ones.iter().map(caught).collect(),
+            Device::Flex | Device::Cuda(..) | Device::Wgpu => reached_ones.iter().map(caught).collect(),
         };
         let mut first_error = Ok(());
         for ((index, _), finished) in reached_ones.into_iter().zip(finished) {

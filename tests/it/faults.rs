@@ -213,6 +213,19 @@ fn a_defect_fails_one_stage_and_the_next_run_tries_it_again() {
     }
 }
 
+/// The program of a GPU, on burn's CPU backend and on a GPU where the tests are built for one: as on CUDA, it is the
+/// device's own thread that panics.
+#[test]
+fn too_little_memory_of_a_gpu_narrows_the_cohorts() {
+    for device in [sweep::learn::Device::Flex, *crate::engines::PROGRAM] {
+        let place = Place::new();
+        let (code, text) = said(&place.run(&["--device", &device.to_string()], "step:1:oom:1"));
+        assert_eq!(code, Some(0), "{text}");
+        assert_eq!(text.matches("trying again, at most 1 together").count(), 1, "{text}");
+        assert!(text.contains("8 points done, 0 failed, 0 pending"), "{text}");
+    }
+}
+
 #[test]
 fn too_little_memory_narrows_the_cohorts() {
     let expected = undisturbed();

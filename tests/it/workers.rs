@@ -170,9 +170,9 @@ fn a_status_tells_the_cohorts_of_several_workers_apart() {
 }
 
 #[test]
-fn without_a_gpu_a_list_of_them_says_what_to_do() {
+fn without_a_gpu_the_error_says_what_to_do() {
     let place = Place::new();
-    for device in ["cuda:all", "cuda:0,cuda:1"] {
+    for device in ["cuda", "cuda:all", "cuda:0,cuda:1"] {
         let (code, text) = said(&place.run(&["--device", device], ""));
         if code == Some(0) {
             // There are some.
@@ -182,6 +182,19 @@ fn without_a_gpu_a_list_of_them_says_what_to_do() {
         assert!(text.contains("CUDA") && text.contains("hint: "), "{text}");
         assert!(!place.out().exists(), "nothing is written");
     }
+    // What only a CUDA GPU can do is refused elsewhere, and asks for one where none is named.
+    for device in ["cpu", "wgpu", "auto"] {
+        let (code, text) = said(&place.run(&["--device", device, "--precision", "tf32"], ""));
+        if code == Some(0) && device == "auto" {
+            continue;
+        }
+        assert_eq!(code, Some(2), "{text}");
+        let cause = if device == "auto" { "CUDA" } else { "computes in f32 only" };
+        assert!(text.contains(cause) && text.contains("hint: "), "{text}");
+    }
+    let (code, text) = said(&place.run(&["--precision", "f16"], ""));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("`f16` is no precision"), "{text}");
     let (code, text) = said(&place.run(&["--device", "cpu,gpu"], ""));
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("`gpu` is no device"), "{text}");

@@ -1,17 +1,17 @@
-//! Scores in evaluation mode: queries in batches, one member at a time.
+//! Scores in evaluation mode, one member at a time: by the kernels, or with burn's operators in batches of queries.
 
 use burn::DispatchDevice;
 use burn::tensor::{Tensor, TensorData};
 
 use super::forward::{Inputs, Keys, scores};
-use super::pieces::{Weights, compact, pieces, trained};
-use super::{Ids, Matrix, Stack, StackedCohort, read_floats};
+use super::pieces::{Weights, pieces, trained};
+use super::{Ids, Matrix, Stack, StackedCohort, kernels, may_round, read_floats};
 use crate::data::Embeddings;
-use crate::learn::{Layout, Query};
+use crate::learn::{Device, Layout, Query};
 use crate::spec::FreezeSet;
 
-/// Device memory of one batch of queries.
-const BATCH_BYTES: usize = 256 << 20;
+/// Device memory of one batch of queries: a single buffer of it stays below what Vulkan guarantees.
+pub const BATCH_BYTES: usize = 128 << 20;
 
 /// Queries with their pools padded to the longest one, K, on the device.
 struct Batch {
@@ -90,21 +90,27 @@ fn evaluate(
     all
 }
 
-/// Scores `[K]` of every query under a model given by its flat parameters, on `device`.
+/// Scores `[K]` of every query under a model given by its flat parameters, on `device`; `None` as for
+/// [`StackedCohort::new`].
 pub fn scores_of(
-    device: &DispatchDevice,
+    device: Device,
     layout: &Layout,
     flat: &[f32],
     embeddings: &Embeddings,
     queries: &[Query],
     temperature: f64,
-) -> Vec<Vec<f32>> {
+) -> Option<Vec<Vec<f32>>> {
+    let own = kernels(device).and_then(|own| own.scores_of(layout, flat, embeddings, queries, temperature));
+    if own.is_some() || may_round(device) {
+        return own;
+    }
+    let device = &device.burn_device()?;
     let pieces = pieces(layout, &FreezeSet::default());
     let parameters = Tensor::from_data(TensorData::new(flat.to_vec(), [1, flat.len()]), device);
     let weights = Weights::gather(layout, &pieces, &[], &trained(&pieces, &parameters));
     let values = TensorData::new(embeddings.values.clone(), [embeddings.rows, embeddings.dim]);
     let table = Tensor::from_data(values, device);
-    evaluate(layout, &weights, &table, &Batch::all(queries, layout, device), temperature)
+    Some(evaluate(layout, &weights, &table, &Batch::all(queries, layout, device), temperature))
 }
 
 impl StackedCohort<'_> {
@@ -114,13 +120,17 @@ impl StackedCohort<'_> {
         if queries.is_empty() {
             return vec![Vec::new(); members.len()];
         }
+        if let (Some(program), Some(states)) = (&self.program, &self.states) {
+            let one = |&member: &usize| program.scores(self, &states[member].parameters, &queries);
+            return members.iter().map(one).collect();
+        }
         let batches = Batch::all(&queries, &self.layout, &self.device);
         let temperature = self.params.model.temperature;
         let one = |&member: &usize| {
             let share = self.share_of[member];
             let frozen: Vec<Stack> =
                 self.frozen.iter().map(|tensor| tensor.clone().narrow(0, share, 1)).collect();
-            let own = trained(&self.pieces, &self.row_of(member));
+            let own = trained(&self.pieces, &self.rows.parameters.clone().narrow(0, member, 1));
             let mut weights = Weights::gather(&self.layout, &self.pieces, &frozen, &own);
             let mut table = self.table.clone();
             if self.projected {
@@ -131,17 +141,5 @@ impl StackedCohort<'_> {
             evaluate(&self.layout, &weights, &table, &batches, temperature)
         };
         members.iter().map(one).collect()
-    }
-
-    /// Trained parameters of a member `[1, P]`.
-    fn row_of(&self, member: usize) -> Matrix {
-        match (&self.program, &self.states) {
-            (Some(_), Some(states)) => {
-                let own = compact(&self.pieces, &states[member].parameters);
-                let width = own.len();
-                self.upload(own, [1, width])
-            }
-            _ => self.rows.parameters.clone().narrow(0, member, 1),
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! How many members fit into a device's memory.
 
 use super::chunk::CHUNK_BYTES;
+use super::evaluate::BATCH_BYTES;
 use super::pieces::{Role, pieces};
 use crate::learn::{Device, EngineParams, Layout};
 use crate::spec::ParamGroup;
@@ -12,7 +13,7 @@ const SHARE: f64 = 0.8;
 /// Bytes on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// Whatever the width: embeddings, a chunk of steps.
+    /// Whatever the width: embeddings, chunks of steps, a batch of queries.
     pub fixed: u64,
     /// Of every member.
     pub member: u64,
@@ -37,7 +38,7 @@ impl Need {
         let projected = params.freeze.contains(ParamGroup::InputProj) || layout.input_proj.is_none();
         let table = params.embeddings.rows * (d + if projected { h } else { 0 });
         Self {
-            fixed: (4 * table + 2 * CHUNK_BYTES) as u64,
+            fixed: (4 * table + 2 * CHUNK_BYTES + BATCH_BYTES) as u64,
             member: 4 * (3 * trained + dense + vectors + candidates + frozen) as u64,
         }
     }

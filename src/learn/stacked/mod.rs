@@ -11,11 +11,12 @@
 //! expression over all parameters of all members, and its cost in launches does not depend on their number.
 //!
 //! # Precision
-//! The kernels compute in f32, their matrix products too: they ask `cubek` for the strategy that has no tensor cores.
-//! burn's own product takes tensor cores where there are some and rounds f32 to TF32 for them (11 significant bits, sums
-//! in f32), and leaves no choice. So on CUDA what burn's operators compute is TF32: the scores of validation, reference
-//! and evaluation, which differ from the CPU's by an estimated 1e-5 (not measured). With Vulkan in software there are no
-//! tensor cores, and everything is f32.
+//! With the kernels all products are f32 unless `--precision tf32` asks otherwise, those of training and those of the
+//! scores of validation, reference and evaluation: they ask `cubek` for a strategy without tensor cores. burn's own
+//! product leaves no such choice: on CUDA it takes tensor cores where they are faster, and rounds f32 to TF32 for them
+//! (11 significant bits, sums in f32; `adjust_dtypes` in `cubek-matmul`). So on CUDA burn's operators compute only where a
+//! test asks for them; what does not fit the kernels is left to the CPU engine. wgpu knows no TF32: burn's operators are f32
+//! there.
 
 mod chunk;
 mod epoch;
@@ -44,7 +45,8 @@ use super::host::State;
 use super::layout::Layout;
 use super::task::{EpochTask, Start};
 use super::walks::Walks;
-use super::{Cancel, EngineParams, EpochResult, Phase, panics};
+use super::{Cancel, Device, EngineParams, EpochResult, Phase, Query, panics};
+use crate::data::Embeddings;
 use crate::spec::ParamGroup;
 
 type Matrix = Tensor<Dispatch, 2>;
@@ -71,7 +73,8 @@ pub struct StackedCohort<'d> {
     /// Starts whose frozen parameters differ, and each member's.
     shares: Vec<Arc<Vec<f32>>>,
     share_of: Vec<usize>,
-    /// Frozen pieces in their order, `[shares, rows, columns]` each.
+    /// Frozen pieces in their order, `[shares, rows, columns]` each. This and the next four are what burn's operators
+    /// read; `program` has its own.
     frozen: Vec<Stack>,
     /// `cand_proj` `[shares, h, h]` where both projections of the candidates are fixed.
     frozen_cand_proj: Option<Stack>,
@@ -79,13 +82,29 @@ pub struct StackedCohort<'d> {
     projected: bool,
     /// Embeddings `[N, d]`, or projected by each share's `input_proj` `[shares * N, h]`.
     table: Matrix,
-    /// The members' rows; unused where `program` has them.
+    /// The members' rows.
     rows: Rows,
     program: Option<Box<dyn Program>>,
     /// Optimizer steps taken, per member.
     taken: Vec<u64>,
     /// The members' states on the host, read when somebody asks after an epoch; with a `program` always there.
     states: Option<Vec<State>>,
+}
+
+/// Hand-written kernels for some device.
+trait Kernels {
+    /// Steps of `cohort`; `None` where the device or the model does not fit the kernels.
+    fn program(&self, cohort: &StackedCohort) -> Option<Box<dyn Program>>;
+
+    /// Scores `[K]` of every query under the parameters `flat`; `None` as above.
+    fn scores_of(
+        &self,
+        layout: &Layout,
+        flat: &[f32],
+        embeddings: &Embeddings,
+        queries: &[Query],
+        temperature: f64,
+    ) -> Option<Vec<Vec<f32>>>;
 }
 
 /// Steps as hand-written kernels.
@@ -106,11 +125,17 @@ trait Program: Send + Sync {
 
     /// Forgets the members: what the device has of them is not to be gone on with.
     fn forget(&mut self);
+
+    /// Scores `[K]` of every query under the parameters `flat`.
+    fn scores(&self, cohort: &StackedCohort, flat: &[f32], queries: &[Query]) -> Vec<Vec<f32>>;
 }
 
 impl<'d> StackedCohort<'d> {
-    /// A cohort on `device` whose members start from `starts`. Some parameter must be trainable.
-    pub fn new(params: EngineParams<'d>, device: DispatchDevice, starts: &[Start]) -> Self {
+    /// A cohort on `device` whose members start from `starts`. Some parameter must be trainable. `None` where the CPU
+    /// engine has to do: on the CPU, and where the kernels do not fit and burn's operators would round.
+    pub fn new(params: EngineParams<'d>, device: Device, starts: &[Start]) -> Option<Self> {
+        let (kernels, may_round) = (kernels(device), may_round(device));
+        let device = device.burn_device()?;
         let layout = Layout::new(params.shape);
         let pieces = pieces(&layout, params.freeze);
         let (shares, share_of) = shares(&pieces, starts);
@@ -142,17 +167,20 @@ impl<'d> StackedCohort<'d> {
             shares,
             share_of,
         };
+        if let Some(program) = kernels.and_then(|kernels| kernels.program(&cohort)) {
+            cohort.program = Some(program);
+            cohort.states = Some(states.into_iter().map(Cow::into_owned).collect());
+            return Some(cohort);
+        }
+        if may_round {
+            return None;
+        }
         cohort.frozen = cohort.upload_frozen();
         if projected && fixed(ParamGroup::CandProj) {
             let weights = cohort.frozen_piece(cohort.layout.cand_proj);
             cohort.frozen_cand_proj = weights;
         }
         cohort.table = cohort.project_table();
-        if let Some(program) = program(&cohort) {
-            cohort.program = Some(program);
-            cohort.states = Some(states.into_iter().map(Cow::into_owned).collect());
-            return cohort;
-        }
         let part = |of: fn(&State) -> &[f32]| {
             let values: Vec<f32> =
                 states.iter().flat_map(|state| compact(&cohort.pieces, of(state))).collect();
@@ -164,7 +192,7 @@ impl<'d> StackedCohort<'d> {
             first: part(|state| &state.first),
             second: part(|state| &state.second),
         };
-        cohort
+        Some(cohort)
     }
 
     fn upload_frozen(&self) -> Vec<Stack> {
@@ -332,14 +360,24 @@ impl<'d> StackedCohort<'d> {
     }
 }
 
-/// Kernels for the cohort's device, if there are any; `SWEEP_KERNELS=off` is for tests of burn's operators on a GPU.
-fn program(cohort: &StackedCohort) -> Option<Box<dyn Program>> {
+/// Whether tests ask for burn's operators, which the kernels have to agree with.
+fn kernels_are_off() -> bool {
+    std::env::var_os("SWEEP_KERNELS").is_some_and(|value| value == "off")
+}
+
+/// Kernels for `device`, if there are any.
+fn kernels(device: Device) -> Option<Box<dyn Kernels>> {
     #[cfg(any(feature = "cuda", feature = "wgpu"))]
-    if std::env::var_os("SWEEP_KERNELS").is_none_or(|value| value != "off") {
-        return fused::program(cohort);
+    if !kernels_are_off() {
+        return fused::kernels(&device.burn_device()?, device.precision());
     }
-    let _ = cohort;
+    let _ = device;
     None
+}
+
+/// Whether burn's operators are not to be used on `device`, because they round f32 to TF32.
+fn may_round(device: Device) -> bool {
+    matches!(device, Device::Cuda(..)) && !kernels_are_off()
 }
 
 /// Starts with distinct frozen values, and which of them each member has.

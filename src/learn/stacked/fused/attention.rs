@@ -2,10 +2,9 @@
 
 use cubecl::prelude::*;
 
-use super::kernels::{LANES, Place, ROWS, UNITS, candidates_of, lane_of, sum_groups, sum_units};
-
-/// Stands for minus infinity, which WGSL does not have.
-const LOWEST: f32 = -3.0e38;
+use super::kernels::{
+    LANES, LOWEST, Place, ROWS, UNITS, candidates_of, lane_of, max_units, sum_groups, sum_units,
+};
 
 /// Vectors of a layer norm.
 #[derive(CubeLaunch, CubeType, Clone, Copy)]
@@ -48,24 +47,6 @@ pub struct Attention {
     /// Parameters of a member, and the value bias therein.
     pub stride: u32,
     pub value_bias: u32,
-}
-
-/// The largest `value` of all units, for each of them.
-#[cube]
-fn max_units(value: f32, values: &mut SharedMemory<f32>) -> f32 {
-    let unit = UNIT_POS as usize;
-    sync_cube();
-    values[unit] = value;
-    sync_cube();
-    let mut half = 128u32;
-    while half > 0 {
-        if UNIT_POS < half {
-            values[unit] = max(values[unit], values[unit + half as usize]);
-        }
-        sync_cube();
-        half /= 2;
-    }
-    values[0]
 }
 
 /// Attention of one query: weights, dropout, context, per head. Cubes `(heads, members)`.
@@ -395,50 +376,5 @@ pub fn candidates_backward(
         }
         out[place] = sum;
         column += UNITS;
-    }
-}
-
-impl Attention {
-    /// As a kernel takes it.
-    pub fn arg<R: Runtime>(self) -> AttentionLaunch<R> {
-        let Self { heads, key_query, context, key_query_gradient, value_query, weights, dropped, .. } = self;
-        let Self { score_gradient, mass, heads_gradient, value_bias_gradient, stride, value_bias, .. } = self;
-        AttentionLaunch::new(
-            heads,
-            key_query,
-            context,
-            key_query_gradient,
-            value_query,
-            weights,
-            dropped,
-            score_gradient,
-            mass,
-            heads_gradient,
-            value_bias_gradient,
-            stride,
-            value_bias,
-        )
-    }
-}
-
-impl NormAt {
-    /// As a kernel takes it.
-    pub fn arg<R: Runtime>(self) -> NormAtLaunch<R> {
-        let Self { stride, weight, bias, input, normed, inverse_std, output, dropped, flow, .. } = self;
-        let Self { weight_gradient, bias_gradient, input_gradient, .. } = self;
-        NormAtLaunch::new(
-            stride,
-            weight,
-            bias,
-            input,
-            normed,
-            inverse_std,
-            output,
-            dropped,
-            flow,
-            weight_gradient,
-            bias_gradient,
-            input_gradient,
-        )
     }
 }

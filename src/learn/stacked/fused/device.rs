@@ -8,7 +8,7 @@ use cubek::matmul::launch::{Strategy, launch_ref};
 use cubek::std::InputBinding;
 
 use super::kernels::UNITS;
-use crate::learn::panics;
+use crate::learn::{Precision, panics};
 
 /// Numbers on the device, of 4 bytes each.
 #[derive(Clone, Debug)]
@@ -61,8 +61,11 @@ impl<'a> View<'a> {
 }
 
 /// The device of a cohort.
+#[derive(Clone)]
 pub struct Accelerator<R: Runtime> {
     pub client: ComputeClient<R>,
+    /// Of matrix products with stored operands; everything else is f32.
+    pub precision: Precision,
 }
 
 impl<R: Runtime> Accelerator<R> {
@@ -106,20 +109,25 @@ impl<R: Runtime> Accelerator<R> {
             let input = |view: &View| InputBinding::new(view.binding(), float);
             launch_ref(strategy, &self.client, input(lhs), input(rhs), out.binding(), &mut types)
         };
-        // Both compute in f32; the second has no conditions.
-        if attempt(&Strategy::SimpleUnit(Default::default())).is_err()
+        // Tensor cores only where they are asked for: they round f32 to TF32. The others compute in f32, and the last
+        // has no conditions.
+        let rounded = self.precision == Precision::Tf32
+            && attempt(&Strategy::SimpleCyclicCmma(Default::default())).is_ok();
+        if !rounded
+            && attempt(&Strategy::SimpleUnit(Default::default())).is_err()
             && let Err(error) = attempt(&Strategy::Naive)
         {
             panic!("the device has no matrix product: {error:?}");
         }
     }
 
-    /// Whether a cube may have that many units and that much shared memory, in bytes.
-    pub fn has_room(&self, shared_bytes: usize) -> bool {
+    /// Whether a cube may have [`UNITS`] units and as much shared memory as the kernels need for `pool` candidates,
+    /// and `more` bytes.
+    pub fn has_room(&self, pool: usize, more: usize) -> bool {
         let hardware = &self.client.properties().hardware;
         hardware.max_units_per_cube >= UNITS
             && hardware.max_cube_dim.0 >= UNITS
-            && hardware.max_shared_memory_size >= shared_bytes
+            && hardware.max_shared_memory_size >= 4 * (3 * pool + 512) + more
     }
 }
 

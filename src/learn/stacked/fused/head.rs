@@ -5,14 +5,15 @@
 
 use cubecl::prelude::*;
 
-use super::kernels::{LANES, Place, ROWS, UNITS, inverse_norm, lane_of, sum_groups, sum_units};
+use super::kernels::{
+    LANES, LOWEST, Place, ROWS, UNITS, inverse_norm, lane_of, max_groups, squares, sum_groups, sum_units,
+};
 use super::update::{Books, CONSTANTS};
 
 /// Score of a candidate already chosen.
 const CHOSEN: f32 = -100.0;
 /// Squared norms at or below the square of the normalisation's floor have no gradient through the norm.
 const FAINT: f32 = 1e-24;
-const LOWEST: f32 = -3.0e38;
 
 /// Where the head finds its inputs.
 #[derive(CubeLaunch, CubeType, Clone, Copy)]
@@ -63,15 +64,9 @@ pub fn head(
     let mut logs = SharedMemory::<f32>::new(comptime!(trajectories * length));
     let mut parts = SharedMemory::<f32>::new(comptime!(4 * trajectories));
     let query = base + own.query;
-    let query_square = square(work, query, at.hidden, &mut sums);
+    let query_square =
+        compare(keys, work, first, query, at, &mut cosines, &mut inverse, &mut slopes, &mut sums);
     let query_inverse = inverse_norm(query_square);
-    measure(keys, work, first, query, at, &mut cosines, &mut inverse, &mut slopes, &mut sums);
-    let mut k = UNIT_POS;
-    while k < at.pool {
-        cosines[k as usize] = cosines[k as usize] * query_inverse * inverse[k as usize];
-        k += UNITS;
-    }
-    sync_cube();
     normalise(index, labels, count, own, &cosines, &mut logs, &mut sums, trajectories, length);
     let kl_beta = beta[member as usize];
     judge(
@@ -129,17 +124,56 @@ pub fn head(
     }
 }
 
-/// The square of the norm of a vector.
-#[cube]
-fn square(work: &Array<f32>, first: u32, len: u32, sums: &mut SharedMemory<f32>) -> f32 {
-    let mut sum = 0.0f32;
-    let mut i = UNIT_POS;
-    while i < len {
-        let value = work[(first + i) as usize];
-        sum += value * value;
-        i += UNITS;
+/// Scores `[members, K]` of the members' candidates: cosines over the temperature. Cubes `(1, members)`.
+#[cube(launch)]
+pub fn scores(
+    keys: &Array<f32>,
+    work: &Array<f32>,
+    out: &mut Array<f32>,
+    at: Place,
+    query: u32,
+    inverse_temperature: f32,
+    #[comptime] pool: usize,
+) {
+    let member = CUBE_POS_Y;
+    let first = member * at.pool * at.hidden;
+    let query = member * at.width + query;
+    let mut cosines = SharedMemory::<f32>::new(pool);
+    let mut inverse = SharedMemory::<f32>::new(pool);
+    let mut norms = SharedMemory::<f32>::new(pool);
+    let mut sums = SharedMemory::<f32>::new(256usize);
+    compare(keys, work, first, query, at, &mut cosines, &mut inverse, &mut norms, &mut sums);
+    let mut k = UNIT_POS;
+    while k < at.pool {
+        out[(member * at.pool + k) as usize] = cosines[k as usize] * inverse_temperature;
+        k += UNITS;
     }
-    sum_units(sum, sums)
+}
+
+/// Cosines of the candidates with the query, the candidates' inverse norms and the squares of those norms. Returns the
+/// square of the query's.
+#[cube]
+fn compare(
+    keys: &Array<f32>,
+    work: &Array<f32>,
+    first: u32,
+    query: u32,
+    at: Place,
+    cosines: &mut SharedMemory<f32>,
+    inverse: &mut SharedMemory<f32>,
+    norms: &mut SharedMemory<f32>,
+    sums: &mut SharedMemory<f32>,
+) -> f32 {
+    let query_square = squares(work, query, at.hidden, sums);
+    let query_inverse = inverse_norm(query_square);
+    measure(keys, work, first, query, at, cosines, inverse, norms, sums);
+    let mut k = UNIT_POS;
+    while k < at.pool {
+        cosines[k as usize] = cosines[k as usize] * query_inverse * inverse[k as usize];
+        k += UNITS;
+    }
+    sync_cube();
+    query_square
 }
 
 /// Products of the candidates with the query, their inverse norms and the squares of those norms.
@@ -216,7 +250,7 @@ fn normalise(
         }
         sync_cube();
         sums[UNIT_POS as usize] = peak;
-        max_lanes(sums);
+        max_groups(sums, 32u32);
         let peak = sums[(UNIT_POS / LANES * LANES) as usize];
         let mut sum = 0.0f32;
         if inside {
@@ -417,22 +451,6 @@ fn logit(
         score = CHOSEN.runtime();
     }
     score
-}
-
-/// The largest of [`LANES`] neighbouring units' values, for the first of them.
-#[cube]
-fn max_lanes(values: &mut SharedMemory<f32>) {
-    let unit = UNIT_POS as usize;
-    let place = UNIT_POS % LANES;
-    let mut half = 16u32;
-    sync_cube();
-    while half > 0 {
-        if place < half {
-            values[unit] = max(values[unit], values[unit + half as usize]);
-        }
-        sync_cube();
-        half /= 2;
-    }
 }
 
 /// Sum of one kind of the trajectories' figures.

@@ -12,6 +12,8 @@ pub const LANES: u32 = 32;
 /// Rows of a matrix per cube.
 pub const ROWS: u32 = UNITS / LANES;
 
+/// Stands for minus infinity, which WGSL does not have.
+pub const LOWEST: f32 = -3.0e38;
 /// A member's norms of vectors at and below this are treated as `F.normalize` does: as the divisor 1e-12.
 const FLOOR: f32 = 1e-12;
 
@@ -64,29 +66,71 @@ pub struct Place {
     pub mask: u32,
 }
 
-/// Sums `values` over groups of `group` neighbouring units (a power of 2); every group's first has the result.
+/// Sums `values`, or finds the largest, over groups of `group` neighbouring units (a power of 2); every group's first
+/// has the result.
 #[cube]
-pub fn sum_groups(values: &mut SharedMemory<f32>, #[comptime] group: u32) {
+fn fold_groups(values: &mut SharedMemory<f32>, #[comptime] group: u32, #[comptime] largest: bool) {
     let unit = UNIT_POS as usize;
     let place = UNIT_POS % group;
     let mut half = comptime!(group / 2).runtime();
     sync_cube();
     while half > 0 {
         if place < half {
-            values[unit] = values[unit] + values[unit + half as usize];
+            let other = values[unit + half as usize];
+            if comptime!(largest) {
+                values[unit] = max(values[unit], other);
+            } else {
+                values[unit] = values[unit] + other;
+            }
         }
         sync_cube();
         half /= 2;
     }
 }
 
+/// Sums over groups of `group` neighbouring units; every group's first has the result.
+#[cube]
+pub fn sum_groups(values: &mut SharedMemory<f32>, #[comptime] group: u32) {
+    fold_groups(values, group, false);
+}
+
+/// The largest of every group of `group` neighbouring units, for the first of it.
+#[cube]
+pub fn max_groups(values: &mut SharedMemory<f32>, #[comptime] group: u32) {
+    fold_groups(values, group, true);
+}
+
+#[cube]
+fn fold_units(value: f32, values: &mut SharedMemory<f32>, #[comptime] largest: bool) -> f32 {
+    sync_cube();
+    values[UNIT_POS as usize] = value;
+    fold_groups(values, 256u32, largest);
+    values[0]
+}
+
 /// The sum of `value` over all units, for each of them.
 #[cube]
 pub fn sum_units(value: f32, values: &mut SharedMemory<f32>) -> f32 {
-    sync_cube();
-    values[UNIT_POS as usize] = value;
-    sum_groups(values, 256u32);
-    values[0]
+    fold_units(value, values, false)
+}
+
+/// The largest `value` of all units, for each of them.
+#[cube]
+pub fn max_units(value: f32, values: &mut SharedMemory<f32>) -> f32 {
+    fold_units(value, values, true)
+}
+
+/// The square of the norm of `len` numbers of `work` from `first` on, for each unit.
+#[cube]
+pub fn squares(work: &Array<f32>, first: u32, len: u32, sums: &mut SharedMemory<f32>) -> f32 {
+    let mut sum = 0.0f32;
+    let mut i = UNIT_POS;
+    while i < len {
+        let value = work[(first + i) as usize];
+        sum += value * value;
+        i += UNITS;
+    }
+    sum_units(sum, sums)
 }
 
 /// Index of a lane's step in the chunk.

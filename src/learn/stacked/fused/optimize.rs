@@ -36,13 +36,13 @@ impl<R: Runtime> Step<'_, R> {
 
     /// The gradient's norm per member, and the factor that clips it.
     fn gradient_norm(&self) {
-        let (client, loaded, epoch) = (self.client(), self.loaded, self.epoch);
+        let (client, loaded, epoch) = (self.forward.client(), self.loaded, self.epoch);
         let places = &self.fused.places;
         let (_, factors) = self.fused.factors.counts();
         let partials = self.partials();
         if factors > 0 {
             let (work, table, out) = (loaded.work.arg(), self.fused.factor_table.arg(), loaded.partial.arg());
-            let count = self.cubes(factors as usize, 1);
+            let count = self.forward.cubes(factors as usize, 1);
             update::outer_squares::launch::<R>(
                 client,
                 count,
@@ -61,7 +61,7 @@ impl<R: Runtime> Step<'_, R> {
             let at = self.dense(own, columns, partial);
             update::dense_squares::launch::<R>(
                 client,
-                self.cubes(count, 1),
+                self.forward.cubes(count, 1),
                 cube(),
                 work,
                 dense,
@@ -73,7 +73,7 @@ impl<R: Runtime> Step<'_, R> {
         }
         let (sums, constants) = (loaded.partial.arg(), epoch.constants.arg());
         let (work, log, books) = (loaded.work.arg(), epoch.log.arg(), self.books());
-        let (count, width, clip) = (self.cubes(1, 1), places.width, places.clip);
+        let (count, width, clip) = (self.forward.cubes(1, 1), places.width, places.clip);
         update::finish_norm::launch::<R>(
             client,
             count,
@@ -91,7 +91,7 @@ impl<R: Runtime> Step<'_, R> {
 
     /// Clip, AdamW and decay of everything that is trained.
     fn adamw(&self) {
-        let (client, loaded) = (self.client(), self.loaded);
+        let (client, loaded) = (self.forward.client(), self.loaded);
         let (width, clip) = (self.fused.places.width, self.fused.places.clip);
         let (blocks, _) = self.fused.factors.counts();
         if blocks > 0 {
@@ -99,7 +99,7 @@ impl<R: Runtime> Step<'_, R> {
             let (parameters, first, second) = (rest.parameters.arg(), rest.first.arg(), rest.second.arg());
             let (work, table) = (loaded.work.arg(), self.fused.block_table.arg());
             let facts = self.chunk.facts.arg();
-            let (count, size) = (self.cubes(blocks as usize, 1), rest.size as u32);
+            let (count, size) = (self.forward.cubes(blocks as usize, 1), rest.size as u32);
             update::update_outer::launch::<R>(
                 client,
                 count,
@@ -120,7 +120,7 @@ impl<R: Runtime> Step<'_, R> {
             let (parameters, first, second) = (own.parameters.arg(), own.first.arg(), own.second.arg());
             let (work, dense) = (loaded.work.arg(), gradient.arg());
             let facts = self.chunk.facts.arg();
-            let count = self.cubes(own.size.div_ceil(BLOCK as usize), 1);
+            let count = self.forward.cubes(own.size.div_ceil(BLOCK as usize), 1);
             let at = self.dense(own, columns, 0);
             update::update_dense::launch::<R>(
                 client,

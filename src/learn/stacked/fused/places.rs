@@ -1,7 +1,9 @@
 //! Where a member's vectors are in its row of `work`, and the tables of what each parameter's gradient is made of.
 
+use cubecl::prelude::Runtime;
+
 use super::super::pieces::{Piece, Role};
-use super::attention::{Attention, NormAt};
+use super::attention::{AttentionLaunch, NormAtLaunch};
 use super::update::{BLOCK, BLOCK_FIELDS, FACTOR_FIELDS};
 use crate::learn::layout::{LayerOffsets, Layout};
 
@@ -107,13 +109,32 @@ impl Places {
     }
 
     /// Where layer `l` puts its output.
-    pub fn output_of(&self, l: usize) -> u32 {
+    fn output_of(&self, l: usize) -> u32 {
         self.layers.get(l + 1).map_or(self.output, |next| next.input)
     }
 
     /// Where the gradient of layer `l`'s output is.
-    pub fn flow_into(&self, l: usize) -> u32 {
+    fn flow_into(&self, l: usize) -> u32 {
         self.layers.get(l + 1).map_or(self.flow, |next| next.flow)
+    }
+
+    /// Layer `l` as the norm kernels take it.
+    pub fn norm<R: Runtime>(&self, l: usize, (stride, weight, bias): (u32, u32, u32)) -> NormAtLaunch<R> {
+        let own = &self.layers[l];
+        NormAtLaunch::new(
+            stride,
+            weight,
+            bias,
+            own.residual,
+            own.normed,
+            own.inverse_std,
+            self.output_of(l),
+            self.dropped,
+            self.flow_into(l),
+            own.norm_weight_gradient,
+            own.norm_bias_gradient,
+            own.residual_gradient,
+        )
     }
 
     /// A row as it is before the first step.
@@ -152,40 +173,26 @@ impl LayerPlaces {
     }
 
     /// As the attention kernels take it.
-    pub fn attention(&self, heads: usize, (stride, value_bias): (u32, u32)) -> Attention {
-        Attention {
-            heads: heads as u32,
-            key_query: self.key_query,
-            context: self.context,
-            key_query_gradient: self.key_query_gradient,
-            value_query: self.value_query,
-            weights: self.weights,
-            dropped: self.dropped,
-            score_gradient: self.score_gradient,
-            mass: self.mass,
-            heads_gradient: self.heads_gradient,
-            value_bias_gradient: self.value_bias_gradient,
+    pub fn attention<R: Runtime>(
+        &self,
+        heads: usize,
+        (stride, value_bias): (u32, u32),
+    ) -> AttentionLaunch<R> {
+        AttentionLaunch::new(
+            heads as u32,
+            self.key_query,
+            self.context,
+            self.key_query_gradient,
+            self.value_query,
+            self.weights,
+            self.dropped,
+            self.score_gradient,
+            self.mass,
+            self.heads_gradient,
+            self.value_bias_gradient,
             stride,
             value_bias,
-        }
-    }
-
-    /// As the norm kernels take it.
-    pub fn norm(&self, places: &Places, l: usize, (stride, weight, bias): (u32, u32, u32)) -> NormAt {
-        NormAt {
-            stride,
-            weight,
-            bias,
-            input: self.residual,
-            normed: self.normed,
-            inverse_std: self.inverse_std,
-            output: places.output_of(l),
-            dropped: places.dropped,
-            flow: places.flow_into(l),
-            weight_gradient: self.norm_weight_gradient,
-            bias_gradient: self.norm_bias_gradient,
-            input_gradient: self.residual_gradient,
-        }
+        )
     }
 }
 

@@ -8,11 +8,12 @@ use super::super::epoch::Bounds;
 use super::super::pieces::{Piece, Role, compact, expand};
 use super::super::{Program, StackedCohort};
 use super::device::{Accelerator, Buffer, View};
+use super::forward::{Dropout, Forward, Source};
 use super::places::{Factors, Places};
 use super::step::Step;
 use super::update::{BLOCK, CONSTANTS};
 use crate::learn::host::State;
-use crate::learn::{Cancel, Phase};
+use crate::learn::{Cancel, Phase, Query};
 
 /// Parameters and moments of the members on the device, one row each.
 pub struct Moments {
@@ -21,15 +22,6 @@ pub struct Moments {
     pub second: Buffer,
     /// Numbers per member.
     pub size: usize,
-}
-
-/// Parameters that kernels read: a member's own, or the set it shares.
-pub struct Source<'a> {
-    pub weights: &'a Buffer,
-    /// Per member, which row of `weights`.
-    pub owner: &'a Buffer,
-    pub stride: u32,
-    pub offset: u32,
 }
 
 /// The members on the device.
@@ -92,7 +84,8 @@ pub struct Fused<R: Runtime> {
     pub factors: Factors,
     pub factor_table: Buffer,
     pub block_table: Buffer,
-    /// Embeddings, projected for every share if `input_proj` is frozen.
+    /// Embeddings as they are, and projected for every share if `input_proj` is frozen.
+    embeddings: Buffer,
     pub table: Buffer,
     /// All parameters of every share.
     frozen: Buffer,
@@ -103,22 +96,23 @@ pub struct Fused<R: Runtime> {
 
 impl<R: Runtime> Fused<R> {
     /// The kernels for `cohort`; `None` where the device or the model does not fit them.
-    pub fn new(client: ComputeClient<R>, cohort: &StackedCohort) -> Option<Self> {
-        let device = Accelerator { client };
+    pub fn new(device: Accelerator<R>, cohort: &StackedCohort) -> Option<Self> {
         let layout = &cohort.layout;
         let labels = cohort.sizes.trajectories * cohort.params.length;
-        let shared = 4 * (3 * cohort.sizes.pool + labels + 4 * cohort.sizes.trajectories + 512);
-        if !device.has_room(shared) || layout.shape.layers == 0 || labels == 0 {
+        let shared = 4 * (labels + 4 * cohort.sizes.trajectories);
+        if !device.has_room(cohort.sizes.pool, shared) || layout.shape.layers == 0 || labels == 0 {
             return None;
         }
         let places = Places::new(layout, cohort.sizes.pool);
         let rest: Vec<Piece> = cohort.trained_pieces().filter(|piece| !is_wide(cohort, piece)).collect();
         let factors = Factors::new(layout, &places, &rest);
         let flat: Vec<f32> = cohort.shares.iter().flat_map(|share| share.iter().copied()).collect();
+        let embeddings = device.upload(&cohort.params.embeddings.values);
         let fused = Self {
             factor_table: device.upload(&factors.factors),
             block_table: device.upload(&factors.blocks),
-            table: device.upload(&cohort.params.embeddings.values),
+            table: embeddings.clone(),
+            embeddings,
             frozen: device.upload(&flat),
             loaded: None,
             device,
@@ -167,8 +161,32 @@ impl<R: Runtime> Fused<R> {
         Source { weights: &self.frozen, owner: &loaded.share, stride, offset: offset as u32 }
     }
 
+    /// The forward pass of step `i` of `chunk`.
+    fn forward<'a>(
+        &'a self,
+        cohort: &'a StackedCohort,
+        (loaded, chunk): (&'a Loaded, &'a Chunk),
+        source: &'a dyn Fn(usize) -> Source<'a>,
+        i: usize,
+    ) -> Forward<'a, R> {
+        let model = cohort.params.model;
+        Forward {
+            device: &self.device,
+            layout: &cohort.layout,
+            places: &self.places,
+            source,
+            work: &loaded.work,
+            index: &chunk.index,
+            masks: &chunk.masks,
+            candidates: chunk.candidates.as_ref().map_or((&loaded.candidates, false), |own| (own, true)),
+            counts: chunk.counts,
+            at: self.place(cohort, chunk, loaded.members.len(), i),
+            dropout: Dropout { vectors: model.dropout > 0.0, attention: model.attn_dropout > 0.0 },
+        }
+    }
+
     /// Puts `members` on the device.
-    fn load(&mut self, cohort: &StackedCohort, members: &[usize], states: &[State]) {
+    pub fn load(&mut self, cohort: &StackedCohort, members: &[usize], states: &[State]) {
         // The old rows are given back first: there may not be room for both.
         self.loaded = None;
         let (shape, g) = (cohort.layout.shape, members.len());
@@ -311,8 +329,10 @@ impl<R: Runtime> Program for Fused<R> {
                 if cancel.is_raised() {
                     return None;
                 }
-                Step { fused: self, cohort, plan, loaded: &loaded, epoch: &epoch, chunk: &chunk, i, first }
-                    .run();
+                let source = |offset| self.source(&loaded, cohort, offset);
+                let forward = self.forward(cohort, (&loaded, &chunk), &source, i);
+                let (loaded, epoch, chunk) = (&loaded, &epoch, &chunk);
+                Step { forward, fused: self, cohort, plan, loaded, epoch, chunk, i, first }.run();
                 cancel.count_steps(active.len() as u64);
             }
         }
@@ -327,6 +347,11 @@ impl<R: Runtime> Program for Fused<R> {
 
     fn forget(&mut self) {
         self.loaded = None;
+    }
+
+    fn scores(&self, cohort: &StackedCohort, flat: &[f32], queries: &[Query]) -> Vec<Vec<f32>> {
+        let temperature = cohort.params.model.temperature;
+        self.device.scores(&cohort.layout, flat, &self.embeddings, queries, temperature)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use cubecl::prelude::*;
 
-use super::kernels::{UNITS, sum_units};
+use super::kernels::{UNITS, squares, sum_units};
 
 /// Elements that one cube of the update has.
 pub const BLOCK: u32 = 1024;
@@ -38,18 +38,6 @@ pub fn outer_squares(
         }
         partial[(member * partials + CUBE_POS_X) as usize] = product;
     }
-}
-
-#[cube]
-fn squares(work: &Array<f32>, first: u32, len: u32, sums: &mut SharedMemory<f32>) -> f32 {
-    let mut sum = 0.0f32;
-    let mut i = UNIT_POS;
-    while i < len {
-        let value = work[(first + i) as usize];
-        sum += value * value;
-        i += UNITS;
-    }
-    sum_units(sum, sums)
 }
 
 /// A matrix whose gradient is stored, plus an outer product if `outer`.

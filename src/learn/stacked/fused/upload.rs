@@ -82,22 +82,8 @@ impl<R: Runtime> Fused<R> {
             let identity = self.device.upload(&(0..steps as u32).collect::<Vec<u32>>());
             let at = Place { step: 0, lanes: 1, ..self.place(cohort, chunk, steps, 0) };
             let at = Place { mask: candidate_mask(cohort), ..at };
-            let (input, masks) = (candidates.arg(), chunk.masks.arg());
-            let (index, out) = (identity.arg(), dropped.arg());
-            let count = CubeCount::Static(k as u32, steps as u32, 1);
-            let client = &self.device.client;
-            kernels::drop_candidates::launch::<R>(
-                client,
-                count,
-                cube(),
-                input,
-                masks,
-                index,
-                out,
-                at.arg(),
-                true,
-                true,
-            );
+            let masks = (&chunk.masks, true);
+            self.drop_candidates((candidates, true), masks, &identity, at, (&dropped, steps));
             dropped
         } else {
             candidates.clone()
@@ -123,6 +109,32 @@ impl<R: Runtime> Fused<R> {
         Some(keys)
     }
 
+    /// Candidates of `copies` members or lanes after dropout, if there are factors of it.
+    pub fn drop_candidates(
+        &self,
+        (candidates, by_lane): (&Buffer, bool),
+        (masks, masked): (&Buffer, bool),
+        index: &Buffer,
+        at: Place,
+        (out, copies): (&Buffer, usize),
+    ) {
+        let count = CubeCount::Static(at.pool, copies as u32, 1);
+        let (client, input, masks) = (&self.device.client, candidates.arg(), masks.arg());
+        let (index, out, at) = (index.arg(), out.arg(), at.arg());
+        kernels::drop_candidates::launch::<R>(
+            client,
+            count,
+            cube(),
+            input,
+            masks,
+            index,
+            out,
+            at,
+            by_lane,
+            masked,
+        );
+    }
+
     /// The place of step `i` of `chunk` for `members` members.
     pub fn place(&self, cohort: &StackedCohort, chunk: &Chunk, members: usize, i: usize) -> Place {
         let (shape, k) = (cohort.layout.shape, cohort.sizes.pool);
@@ -145,13 +157,9 @@ impl<R: Runtime> Fused<R> {
 /// Where the candidates' dropout factors begin in a lane's.
 pub fn candidate_mask(cohort: &StackedCohort) -> u32 {
     let (shape, model) = (cohort.layout.shape, cohort.params.model);
+    let query = if model.dropout > 0.0 { shape.hidden } else { 0 };
     let attention = if model.attn_dropout > 0.0 { shape.layers * shape.heads * cohort.sizes.pool } else { 0 };
-    (query_masks(cohort) + attention) as u32
-}
-
-/// How many dropout factors the query has.
-pub fn query_masks(cohort: &StackedCohort) -> usize {
-    if cohort.params.model.dropout > 0.0 { cohort.layout.shape.hidden } else { 0 }
+    (query + attention) as u32
 }
 
 impl Place {
