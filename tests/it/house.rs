@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("run", "report evaluate learn data store plan checkpoint spec disk record event text finite"),
     ("report", "store spec disk record text finite"),
     ("evaluate", "data spec record finite"),
-    ("judge", ""),
+    ("judge", "disk finite"),
     ("scripts", "spec"),
     ("learn", "data plan checkpoint spec disk record text finite"),
     ("store", "plan checkpoint spec disk record event text finite"),

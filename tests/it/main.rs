@@ -7,6 +7,8 @@ mod coverage;
 mod data;
 mod engines;
 mod exports;
+#[path = "../../examples/fake_judge.rs"]
+mod fake_judge;
 mod faults;
 mod files;
 mod fixture;
@@ -14,6 +16,7 @@ mod golden;
 mod grammar;
 mod house;
 mod invariants;
+mod judge;
 mod kill;
 mod leaks;
 mod matrix;
