@@ -159,6 +159,12 @@ impl Asker {
         Progress { left, per_second, ..state.progress.clone() }
     }
 
+    /// Seconds with something to ask.
+    pub fn seconds(&self) -> f64 {
+        let state = self.shared.state();
+        (state.busy + state.since.map_or(Duration::ZERO, |since| since.elapsed())).as_secs_f64()
+    }
+
     /// Asks nothing more; what is under way is given a moment.
     pub fn stop(&self) {
         let mut state = self.shared.state();

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command as Process, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -35,14 +35,14 @@ pub struct CommandSettings {
     pub directory: PathBuf,
     /// How long it may take for one answer.
     pub timeout: Duration,
-    /// Where what it says on stderr goes; `None`: nowhere.
-    pub stderr: Option<PathBuf>,
 }
 
 /// A program that judges.
 #[derive(Debug)]
 pub struct Command {
     settings: CommandSettings,
+    /// Where what it says on stderr goes.
+    stderr: OnceLock<PathBuf>,
     state: Mutex<State>,
 }
 
@@ -66,12 +66,17 @@ type Waiting = Arc<Mutex<Option<HashMap<u64, Sender<Result<Answer, Fault>>>>>>;
 impl Command {
     /// Starts nothing yet.
     pub fn new(settings: CommandSettings) -> Self {
-        Self { settings, state: Mutex::default() }
+        Self { settings, stderr: OnceLock::new(), state: Mutex::default() }
+    }
+
+    /// Keeps what it says on stderr at `path`; otherwise nobody hears it.
+    pub fn keep_stderr(&self, path: &Path) {
+        let _ = self.stderr.set(path.to_owned());
     }
 
     /// Who answers.
     pub fn identity(&self) -> Identity {
-        let CommandSettings { program, version, directory, timeout: _, stderr: _ } = &self.settings;
+        let CommandSettings { program, version, directory, timeout: _ } = &self.settings;
         let files: Vec<String> =
             program.iter().filter_map(|argument| contents(&directory.join(argument))).collect();
         Identity {
@@ -161,7 +166,7 @@ impl Command {
             );
             Fault::new(FaultKind::Denied, text)
         };
-        let stderr = match &self.settings.stderr {
+        let stderr = match self.stderr.get() {
             Some(path) => Stdio::from(append(path).map_err(cannot)?),
             None => Stdio::null(),
         };
@@ -198,7 +203,7 @@ impl Command {
 
     fn end_text(&self, status: Option<ExitStatus>) -> String {
         let how = status.map_or_else(String::new, |status| format!(" ({status})"));
-        let told = match &self.settings.stderr {
+        let told = match self.stderr.get() {
             Some(path) => format!("; what it said is in `{}`", path.display()),
             None => String::new(),
         };

@@ -18,10 +18,27 @@ pub enum Form {
     Command(Command),
 }
 
+impl Form {
+    /// Who answers.
+    pub fn identity(&self) -> Identity {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.identity(),
+            Self::Command(command) => command.identity(),
+        }
+    }
+
+    /// Keeps what a program says on stderr at `path`.
+    pub fn keep_stderr(&self, path: &Path) {
+        if let Self::Command(command) = self {
+            command.keep_stderr(path);
+        }
+    }
+}
+
 /// A judge with its cache.
 #[derive(Debug)]
 pub struct Judge {
-    form: Form,
+    form: Arc<Form>,
     items: Arc<Items>,
     cache: Cache,
     identity: Identity,
@@ -43,11 +60,8 @@ impl Judge {
     ///
     /// # Errors
     /// A cache that cannot be read.
-    pub fn new(form: Form, items: Arc<Items>, cache: &Path) -> std::io::Result<Self> {
-        let identity = match &form {
-            Form::Endpoint(endpoint) => endpoint.identity(),
-            Form::Command(command) => command.identity(),
-        };
+    pub fn new(form: Arc<Form>, items: Arc<Items>, cache: &Path) -> std::io::Result<Self> {
+        let identity = form.identity();
         Ok(Self { id: identity.id(), identity, form, items, cache: Cache::open(cache)? })
     }
 
@@ -76,7 +90,7 @@ impl Judge {
     /// # Errors
     /// A question that cannot be put.
     pub fn prompt(&self, question: &Question) -> Result<String, Fault> {
-        match &self.form {
+        match &*self.form {
             Form::Endpoint(endpoint) => endpoint.prompt_text(question, &self.items),
             Form::Command(_) => Ok(String::from_utf8_lossy(&Command::body(question)).into_owned()),
         }
@@ -87,7 +101,7 @@ impl Judge {
     /// # Errors
     /// A question that cannot be put: an item or an image is missing.
     pub fn question(&self, question: &Question) -> Result<Id, Fault> {
-        let body = match &self.form {
+        let body = match &*self.form {
             Form::Endpoint(endpoint) => endpoint.body(question, &self.items)?,
             Form::Command(_) => Command::body(question),
         };
@@ -104,7 +118,7 @@ impl Judge {
     /// # Errors
     /// Whatever keeps the answer from being whole.
     pub fn ask_again(&self, question: &Question) -> Result<Answer, Fault> {
-        let answer = match &self.form {
+        let answer = match &*self.form {
             Form::Endpoint(endpoint) => endpoint.ask(question, &self.items),
             Form::Command(command) => command.ask(question),
         }?;

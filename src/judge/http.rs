@@ -14,17 +14,27 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// A key. It cannot be printed.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret {
+    key: String,
+    /// The variable that should hold it; for messages.
+    variable: String,
+}
 
 impl Secret {
     /// The key `text`.
     pub fn new(text: &str) -> Self {
-        Self(text.trim().to_owned())
+        Self { key: text.trim().to_owned(), variable: String::new() }
+    }
+
+    /// The key in an environment variable. That there is none is told to whoever asks a question: what has been
+    /// answered needs no key.
+    pub fn of_variable(name: &str) -> Self {
+        Self { variable: name.to_owned(), ..Self::new(&std::env::var(name).unwrap_or_default()) }
     }
 
     /// `text` without the key, should it be in there.
     fn redact(&self, text: &str) -> String {
-        if self.0.is_empty() { text.to_owned() } else { text.replace(&self.0, "***") }
+        if self.key.is_empty() { text.to_owned() } else { text.replace(&self.key, "***") }
     }
 }
 
@@ -95,7 +105,14 @@ impl Client {
     fn try_post(&self, body: &[u8]) -> Result<Vec<u8>, Fault> {
         let mut request = self.agent.post(&self.address).header("content-type", "application/json");
         if let Some(key) = &self.key {
-            request = request.header("authorization", format!("Bearer {}", key.0));
+            if key.key.is_empty() {
+                let text = format!(
+                    "`eval.endpoint.key_env`: there is no environment variable `{0}`\nhint: `export {0}=...` before the run; keys are never read from files",
+                    key.variable
+                );
+                return Err(Fault::new(FaultKind::Denied, text));
+            }
+            request = request.header("authorization", format!("Bearer {}", key.key));
         }
         let mut response = request.send(body).map_err(|error| self.fault_of(&error))?;
         let status = response.status().as_u16();
@@ -113,7 +130,7 @@ impl Client {
     /// A server that repeats the key does not get it into an answer.
     fn without_key(&self, bytes: Vec<u8>) -> Vec<u8> {
         let holds = |key: &Secret| {
-            let key = key.0.as_bytes();
+            let key = key.key.as_bytes();
             !key.is_empty() && bytes.windows(key.len()).any(|window| window == key)
         };
         match &self.key {

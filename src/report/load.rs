@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::build::matrix;
 use super::error::ReportError;
 use super::matrix::{Matrix, MatrixOptions};
-use crate::store::SweepResults;
+use crate::store::{SweepResults, read_judge};
 
 /// The matrix of the results in `dir`.
 ///
@@ -21,7 +21,7 @@ pub fn load(dir: &Path) -> Result<Matrix, ReportError> {
     if stored.is_file() {
         let found = read_stored(dir)?;
         if is_fresh(dir, &stored, &found) {
-            return Ok(found);
+            return Ok(Matrix { judge: read_judge(dir), ..found });
         }
     }
     Ok(matrix(&SweepResults::read(dir)?, &MatrixOptions::default()))

@@ -15,6 +15,7 @@ mod figures;
 mod forest;
 mod groups;
 mod hints;
+mod judged;
 
 mod layout;
 mod load;

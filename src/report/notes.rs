@@ -1,5 +1,6 @@
 //! The sentences below a table: what its numbers can and cannot bear.
 
+use super::judged;
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
 use super::words::{Detail, signed};
 use crate::text::thousands;
@@ -20,7 +21,11 @@ pub fn notes_without_groups(matrix: &Matrix, rows: &[Row], detail: Detail) -> Ve
 
 /// What must be said even where there is little room: what the differences can bear, and what is missing.
 pub fn brief(matrix: &Matrix, rows: &[Row]) -> Vec<String> {
-    verdicts(rows, matrix.comparisons_of(rows)).into_iter().chain(unfinished(rows)).collect()
+    verdicts(rows, matrix.comparisons_of(rows))
+        .into_iter()
+        .chain(unfinished(rows))
+        .chain(judged::missing(rows))
+        .collect()
 }
 
 fn all(matrix: &Matrix, rows: &[Row], detail: Detail, groups: Vec<String>) -> Vec<String> {
@@ -29,6 +34,7 @@ fn all(matrix: &Matrix, rows: &[Row], detail: Detail, groups: Vec<String>) -> Ve
     notes.extend(verdicts(rows, matrix.comparisons_of(rows)));
     notes.extend(groups);
     notes.extend(unfinished(rows));
+    notes.extend(judged::notes(matrix, rows));
     notes.extend(hardly_moved(rows));
     notes
 }

@@ -1,6 +1,8 @@
 //! All that the plain keys of a sweep file set: what one point is, and what holds for the whole sweep.
 
-use super::{EvalParams, ExportFormat, PointConfig, SlurmParams};
+use std::path::PathBuf;
+
+use super::{CommandParams, EndpointParams, EvalParams, ExportFormat, PointConfig, SlurmParams};
 
 /// The target of every key in [`super::KEYS`]. Its default holds the defaults.
 #[derive(Clone, Debug, Default)]
@@ -9,8 +11,17 @@ pub(super) struct Settings {
     pub name: String,
     pub point: PointConfig,
     pub eval: EvalParams,
+    pub endpoint: EndpointParams,
+    pub command: CommandParams,
+    pub items: ItemsParams,
     pub export: ExportParams,
     pub slurm: SlurmParams,
+}
+
+/// `[eval.items]`
+#[derive(Clone, Debug, Default)]
+pub(super) struct ItemsParams {
+    pub file: PathBuf,
 }
 
 /// `[export]`

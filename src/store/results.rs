@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::finite::Finite;
-use crate::record::{EpochMetrics, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth};
+use crate::record::{
+    EpochMetrics, JudgeRecord, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth, Unanswered,
+};
 use crate::spec::{EvalParams, ExportFormat, PointConfig};
 
 /// One sweep's results, read from its directory; complete or not.
@@ -29,6 +31,8 @@ pub struct SweepResults {
     pub health: Option<SignalHealth>,
     /// Evaluation queries that training has seen; empty in results of earlier versions.
     pub leaks: Leaks,
+    /// Who scored, where a judge was asked.
+    pub judge: Option<JudgeRecord>,
 }
 
 /// One point's row.
@@ -43,6 +47,8 @@ pub struct PointResult {
     pub error: Option<String>,
     /// Per shot count, one entry per evaluation query, in file order. Empty until done.
     pub scores: BTreeMap<usize, Vec<QueryScore>>,
+    /// What the judge has not answered: these queries are not among `scores`.
+    pub unanswered: Vec<Unanswered>,
     /// Parameters trained in the last phase, and all.
     pub trainable: usize,
     pub total: usize,
@@ -59,6 +65,8 @@ pub struct PointResult {
 /// an older one is read. What a record lacks that came later has its default, what it has that is not known yet is
 /// kept, so that a new key, figure or field needs no new version.
 pub const FORMAT: u32 = 1;
+/// Of directories whose points a judge scored while the sweep ran: a score may be missing in them.
+pub const FORMAT_LIVE: u32 = 2;
 
 /// `resolved.json`: what was asked for, with every default filled in. Written before anything trains.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,6 +118,12 @@ pub struct PointRecord {
     pub movement: BTreeMap<String, Finite>,
     /// Relative to the sweep's directory: `stages/<hash>/grpo_epoch3.safetensors`.
     pub checkpoint: Option<PathBuf>,
+    /// Short hash of the judge that scored, where one was asked; `judge.json` has the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<String>,
+    /// Scores that are missing because the judge did not answer: a later run asks again.
+    #[serde(default, skip_serializing_if = "crate::spec::is_default")]
+    pub unanswered: usize,
     /// What a later version of the program added: kept when the record is written again.
     #[serde(flatten)]
     pub unknown: serde_json::Map<String, serde_json::Value>,

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::events::{LoggedCohort, LoggedEvent, cohorts, read_events};
-use super::{FORMAT, PointStatus, StoreError, SweepDir, lock};
+use super::{FORMAT_LIVE, PointStatus, StoreError, SweepDir, lock};
 use crate::event::Event;
 use crate::finite::Finite;
 
@@ -27,12 +27,47 @@ pub struct Status {
     pub holder: Option<String>,
     /// Seconds until the run ends at its pace so far; `None` without a run, or before its first epoch.
     pub eta_seconds: Option<f64>,
+    /// How the asking of a judge goes, where one is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Asking>,
     /// What trains now, a cohort per worker, and the last figures of each stage of it.
     pub training: Vec<Training>,
     /// What somebody should look at.
     pub warnings: Vec<String>,
     /// Seconds since 1970 of the last event.
     pub last_event: Option<f64>,
+}
+
+/// How the asking of a judge goes, or went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Asking {
+    pub naive: usize,
+    pub distinct: usize,
+    pub cached: usize,
+    pub asked: usize,
+    pub failed: usize,
+    pub left: usize,
+    pub per_second: Option<f64>,
+    /// The first fault of each kind.
+    pub faults: Vec<String>,
+}
+
+/// The last word on it since the last launch.
+fn asking(events: &[LoggedEvent]) -> Option<Asking> {
+    let since = events.iter().rposition(|event| matches!(event.data, Event::PlanReady { .. }))?;
+    events[since..].iter().rev().find_map(|event| match &event.data {
+        Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults } => Some(Asking {
+            naive: *naive,
+            distinct: *distinct,
+            cached: *cached,
+            asked: *asked,
+            failed: *failed,
+            left: *left,
+            per_second: per_second.map(f64::from),
+            faults: faults.clone(),
+        }),
+        _ => None,
+    })
 }
 
 /// A cohort in training.
@@ -109,6 +144,7 @@ pub fn status(dir: &Path, now: f64) -> Result<Status, StoreError> {
         running,
         pending: left - running,
         eta_seconds: holder.is_some().then(|| eta(&events, now)).flatten(),
+        judge: asking(&events),
         training,
         warnings: warnings(&events, &names),
         last_event: events.last().map(|event| event.time),
@@ -137,7 +173,7 @@ fn read_request(sweep: &SweepDir) -> Result<Request, StoreError> {
     let corrupt =
         |cause: serde_json::Error| StoreError::Corrupt { path: path.clone(), cause: cause.to_string() };
     let request: Request = serde_json::from_slice(&fs_err::read(&path)?).map_err(corrupt)?;
-    if request.format > FORMAT {
+    if request.format > FORMAT_LIVE {
         return Err(StoreError::NewerFormat { path, format: request.format });
     }
     Ok(request)

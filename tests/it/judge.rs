@@ -42,7 +42,7 @@ fn judge_with(settings: EndpointSettings, cache: &Path) -> Arc<Judge> {
     let timeout = Duration::from_secs(2);
     let client = Client::new(&address, (timeout, 8), Some(Secret::new(KEY)), None).expect("a client");
     let form = Form::Endpoint(Endpoint::new(settings, client));
-    Arc::new(Judge::new(form, items(), cache).expect("a judge"))
+    Arc::new(Judge::new(Arc::new(form), items(), cache).expect("a judge"))
 }
 
 fn judge(server: &Server, cache: &Path) -> Arc<Judge> {
@@ -393,10 +393,12 @@ fn command(dir: &Path, lives: u32) -> Arc<Judge> {
         version: String::new(),
         directory: dir.to_owned(),
         timeout: Duration::from_secs(10),
-        stderr: Some(dir.join("stderr.log")),
     };
-    let form = Form::Command(Command::new(settings));
-    Arc::new(Judge::new(form, Arc::default(), &dir.join("cache")).expect("a judge"))
+    let command = Command::new(settings);
+    command.keep_stderr(&dir.join("stderr.log"));
+    Arc::new(
+        Judge::new(Arc::new(Form::Command(command)), Arc::default(), &dir.join("cache")).expect("a judge"),
+    )
 }
 
 #[test]

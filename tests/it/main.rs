@@ -17,6 +17,7 @@ mod grammar;
 mod house;
 mod invariants;
 mod judge;
+mod judged;
 mod kill;
 mod leaks;
 mod matrix;
