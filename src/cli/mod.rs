@@ -7,7 +7,9 @@ mod data;
 mod data_report;
 mod deliver;
 mod import_scripts;
+mod infer;
 mod init;
+mod judge;
 mod launch;
 mod limits;
 mod output;
@@ -58,7 +60,9 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Data(data::DataArgs),
     ImportScripts(import_scripts::ImportArgs),
+    Infer(Box<infer::InferArgs>),
     Init(init::InitArgs),
+    Judge(judge::JudgeArgs),
     Plan(plan::PlanArgs),
     Report(report::ReportArgs),
     Run(run::RunArgs),
@@ -99,7 +103,9 @@ fn command() -> u8 {
         Command::Completions(args) => completions::run(&args),
         Command::Data(args) => data::run(&args),
         Command::ImportScripts(args) => import_scripts::run(&args),
+        Command::Infer(args) => infer::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Judge(args) => judge::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::matrix::{Matrix, Row};
-use super::notes::list;
+use super::words::list;
 use crate::text::{plural, thousands};
 
 /// The notes for `rows` of `matrix`.

@@ -2,11 +2,9 @@
 
 use super::judged;
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
+pub use super::words::list;
 use super::words::{Detail, signed};
 use crate::text::thousands;
-
-/// Names that are listed before "and n more".
-const LISTED: usize = 4;
 
 /// The notes for `rows` of `matrix`, shown with as much `detail`. A function of the matrix alone, so that tables
 /// read from `matrix.csv` say the same as the run did.
@@ -212,13 +210,6 @@ fn hardly_moved(rows: &[Row]) -> Option<String> {
         list(&names),
         first.name
     ))
-}
-
-/// `a, b, c, d and 3 more`
-pub fn list(names: &[&str]) -> String {
-    let shown = if names.len() > LISTED + 1 { LISTED } else { names.len() };
-    let text = names[..shown].join(", ");
-    if shown < names.len() { format!("{text} and {} more", names.len() - shown) } else { text }
 }
 
 #[cfg(test)]

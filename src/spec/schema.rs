@@ -63,6 +63,10 @@ fn section(table: Table) -> Json {
     if !required.is_empty() {
         schema["required"] = json!(required);
     }
+    if table == Table::Eval {
+        let ways = ["logged", "endpoint", "command"];
+        schema["anyOf"] = json!(ways.map(|way| json!({ "required": [way] })));
+    }
     schema
 }
 

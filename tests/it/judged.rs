@@ -304,3 +304,60 @@ fn workers_ask_too() {
     assert_eq!(run(&alone, &[&file]).0, Some(0));
     assert_eq!(results(&sandbox, "live"), results(&alone, "live"));
 }
+
+#[test]
+fn a_checkpoint_is_asked_through_the_same_answers() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(0, Manner::default());
+    let grid = "grpo_epochs = 1\n[grid]\nkl_beta = [0.1, 0.15]\n";
+    let file = live(&sandbox, "live", &server, grid);
+    assert_eq!(run(&sandbox, &[&file]).0, Some(0));
+    let asked = server.requests();
+    let cpu = ["--device", "cpu"];
+    let known = sandbox.json(&[&["infer", "results/live", "kl0.1", "-o", "known.jsonl"], &cpu[..]].concat());
+    assert_eq!((server.requests(), &known["asked"]), (asked, &0.into()));
+    assert_eq!(sandbox.read("known.jsonl"), sandbox.read("results/live/points/kl0.1/selections.jsonl"));
+    let table = sandbox.ok(&["table", "results/live", "--format", "csv"]);
+    let shot = known["shots"][1]["accuracy"].as_f64().expect("a share");
+    assert!(table.contains(&format!(",{shot},")), "{table} {shot}");
+    // The lab's way: a directory of checkpoints, other numbers of shots.
+    let stage = sandbox.read("results/live/points/kl0.1/point.json");
+    let stage: Value = serde_json::from_slice(&stage).expect("JSON");
+    let checkpoint = stage["checkpoint"].as_str().expect("a path");
+    let folder = format!("results/live/{}", checkpoint.rsplit_once('/').expect("in a folder").0);
+    let more = ["infer", &folder, "--sweep", &file, "--shots", "1,2,3", "--samples", "20"];
+    let found = sandbox.json(&[&more[..], &cpu].concat());
+    assert_eq!((&found["questions"], &found["asked"]), (&60.into(), &20.into()));
+    let text = sandbox.ok(&[&more[..], &cpu].concat());
+    assert!(text.contains("60 questions, ") && text.contains(" 0 asked now"), "{text}");
+    let output = sandbox.sweep(&["infer", &folder]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(texts(&output).1.contains("who is the judge?"));
+}
+
+#[test]
+fn answers_are_listed_carried_and_removed() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(0, Manner::default());
+    let file = live(&sandbox, "live", &server, "grpo_epochs = 1\n");
+    assert_eq!(run(&sandbox, &[&file]).0, Some(0));
+    let list = sandbox.json(&["judge", "ls"]);
+    let answers = list["answers"].as_u64().expect("a count");
+    assert_eq!(answers as usize, server.requests());
+    let judge = list["judges"][0]["judge"].as_str().expect("an id").to_owned();
+    assert!(sandbox.ok(&["judge", "ls"]).contains("endpoint fake"));
+    sandbox.ok(&["judge", "export", "-o", "answers.jsonl"]);
+    sandbox.ok(&["judge", "import", "answers.jsonl", "--cache", "elsewhere"]);
+    assert_eq!(sandbox.json(&["judge", "ls", "--cache", "elsewhere"])["answers"], answers);
+    let asked = server.requests();
+    let (code, said) = run(&sandbox, &[&file, "--fresh", "--cache", "elsewhere"]);
+    assert_eq!((code, server.requests()), (Some(0), asked), "{said}");
+    sandbox.write("wrong.jsonl", b"{\"id\": \"12\", \"answer\": {\"text\": \"x\"}}\n");
+    let output = sandbox.sweep(&["judge", "import", "wrong.jsonl"]);
+    assert!(texts(&output).1.contains("`wrong.jsonl`:1: not a line"), "{}", texts(&output).1);
+    let output = sandbox.sweep(&["judge", "prune", "--judge", &judge[..6]]);
+    assert!(texts(&output).1.contains("would be removed"), "{}", texts(&output).1);
+    assert_eq!(sandbox.json(&["judge", "ls"])["answers"], answers);
+    sandbox.ok(&["judge", "prune", "--judge", &judge, "--yes"]);
+    assert_eq!(sandbox.json(&["judge", "ls"])["answers"], 0);
+}
