@@ -25,6 +25,8 @@ pub enum Event {
     StageAdopted { stage: String, from: String },
     /// A stage's files were damaged; they were moved away and the stage is trained again.
     StageDamaged { stage: String, cause: String, moved_to: String },
+    /// A stage has let go weights that are asked for again; it is trained from its beginning.
+    StageAgain { stage: String },
     /// A point's files were damaged; they were moved away and the point is made again.
     PointDamaged { point: String, cause: String, moved_to: String },
     /// What fits into the time that is left, once the speed is known.

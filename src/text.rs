@@ -29,6 +29,22 @@ pub fn plural(count: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 
+/// Bytes: `0 B`, `412 kB`, `1.2 GB`; a unit is a thousand of the one before.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        match unit {
+            "B" if bytes < 1000 => return format!("{bytes} B"),
+            "B" => {}
+            _ if value < 9.95 => return format!("{value:.1} {unit}"),
+            _ if value < 999.5 => return format!("{value:.0} {unit}"),
+            _ => {}
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} TB")
+}
+
 /// Seconds since 1970 as `2026-11-21 07:05`, and the seconds past the minute. UTC.
 pub fn date_and_minute(unix: u64) -> (String, u64) {
     let (days, rest) = (unix / 86_400, unix % 86_400);

@@ -17,6 +17,9 @@ pub enum CheckpointError {
     /// Whole, as far as one can see, but not something this program reads.
     #[error("cannot read `{}`: {what}\nhint: {hint}", path.display())]
     Foreign { path: PathBuf, what: String, hint: String },
+    /// Whole in itself, but the file that it shares parameters with is not at hand.
+    #[error("`{}` shares parameters with `{}`, which cannot be read: {cause}\nhint: keep both below one results directory; `sweep ckpt export` makes a file that stands alone", path.display(), base.display())]
+    Incomplete { path: PathBuf, base: PathBuf, cause: String },
     /// A pickle that asks for code to be run; it was not.
     #[error("refused to read `{}`: its pickle names `{global}`, which is neither plain data nor a tensor; nothing was executed\nhint: if you trust the file, load it with torch and save its state dict alone", path.display())]
     Refused { path: PathBuf, global: String },
@@ -35,6 +38,7 @@ pub(super) enum Flaw {
     Damaged(String),
     Foreign { what: String, hint: String },
     Refused(String),
+    Incomplete { base: PathBuf, cause: String },
 }
 
 impl Flaw {
@@ -44,6 +48,16 @@ impl Flaw {
 
     pub(super) fn foreign(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Foreign { what: what.into(), hint: hint.into() }
+    }
+
+    /// What is wrong, without the file's name.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            Self::Io(error) => error.to_string(),
+            Self::Damaged(what) | Self::Foreign { what, .. } => what.clone(),
+            Self::Refused(global) => format!("its pickle names `{global}`"),
+            Self::Incomplete { cause, .. } => cause.clone(),
+        }
     }
 
     /// Names the file.
@@ -60,6 +74,7 @@ impl Flaw {
             Self::Damaged(what) => CheckpointError::Damaged { path, what },
             Self::Foreign { what, hint } => CheckpointError::Foreign { path, what, hint },
             Self::Refused(global) => CheckpointError::Refused { path, global },
+            Self::Incomplete { base, cause } => CheckpointError::Incomplete { path, base, cause },
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -12,6 +13,8 @@ use crate::spec::FreezeSet;
 
 /// `format` in the header of our files; the number grows when older programs could misread a newer file.
 pub const HEADER_FORMAT: &str = "sweep-checkpoint-1";
+/// The same of a file that shares parameters with another ([`Facts::base`]), which older programs cannot follow.
+const HEADER_FORMAT_SHARED: &str = "sweep-checkpoint-2";
 const HEADER_FAMILY: &str = "sweep-checkpoint-";
 
 /// Version of burn that this program computes with (pinned in `Cargo.toml`).
@@ -52,6 +55,9 @@ pub struct Facts {
     /// What preceded the parameters' names in the file and was taken off (`module._orig_mod.`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taken_off: Option<String>,
+    /// The file, relative to this one's place, that holds the parameters which are not in this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<PathBuf>,
     /// Element type in the file, where it is not float32.
     pub dtype: Option<String>,
     /// Hash of the weights ([`super::content_hash`]).
@@ -128,8 +134,9 @@ impl Facts {
     /// `parent`, `data` and `version` are always there (empty where unknown), the others where known.
     pub(super) fn to_header(&self) -> BTreeMap<String, String> {
         let number = |value: Option<f64>| value.map(|value| value.to_string());
+        let format = if self.base.is_some() { HEADER_FORMAT_SHARED } else { HEADER_FORMAT };
         let always = [
-            ("format", Some(HEADER_FORMAT.to_string())),
+            ("format", Some(format.to_string())),
             ("phase", self.phase.map(|phase| phase.to_string())),
             ("epoch", self.epoch.map(|epoch| epoch.to_string())),
             ("kl_beta", number(self.kl_beta)),
@@ -145,6 +152,7 @@ impl Facts {
             ("lr", number(self.lr)),
             ("freeze", self.freeze.as_ref().map(|freeze| serde_json::json!(freeze).to_string())),
             ("reference", self.reference.clone()),
+            ("base", self.base.as_ref().map(|base| base.display().to_string())),
             ("burn", self.burn.clone()),
             ("device", self.device.clone()),
             ("metrics", (!self.metrics.is_empty()).then(|| metrics_json(&self.metrics).to_string())),
@@ -158,7 +166,7 @@ impl Facts {
     /// there, what does not parse is kept as it is.
     pub(super) fn from_header(header: &BTreeMap<String, String>) -> Result<Self, Flaw> {
         match header.get("format").map(String::as_str) {
-            Some(HEADER_FORMAT) => {
+            Some(HEADER_FORMAT | HEADER_FORMAT_SHARED) => {
                 let mut facts = Self { format: Format::Sweep, ..Self::default() };
                 for (key, value) in header.iter().filter(|(key, value)| !value.is_empty() && *key != "format")
                 {
@@ -167,13 +175,15 @@ impl Facts {
                 Ok(facts)
             }
             Some(other) if other.starts_with(HEADER_FAMILY) => Err(Flaw::foreign(
-                format!("its header format is `{other}`, this program knows `{HEADER_FORMAT}`"),
+                format!(
+                    "its header format is `{other}`, this program knows `{HEADER_FORMAT}` and `{HEADER_FORMAT_SHARED}`"
+                ),
                 "use the version of sweep that wrote it, or a newer one",
             )),
             _ => {
                 let mut facts = Self { format: Format::Safetensors, ..Self::default() };
                 for (key, value) in header {
-                    if key == "content" || facts.set(key, value).is_err() {
+                    if key == "content" || key == "base" || facts.set(key, value).is_err() {
                         facts.extra.insert(key.clone(), Value::String(value.clone()));
                     }
                 }
@@ -210,6 +220,7 @@ impl Facts {
             "burn" => self.burn = text(),
             "device" => self.device = text(),
             "content" => self.content = text(),
+            "base" => self.base = Some(value.into()),
             "metrics" => self.metrics = metrics_from(&json()?).ok_or_else(|| format!("{key} = `{value}`"))?,
             "extra" => match json()? {
                 Value::Object(extra) => self.extra = extra.into_iter().collect(),
@@ -268,6 +279,7 @@ mod tests {
             device: Some("cpu".into()),
             metrics: [("kl".to_string(), f64::INFINITY), ("val_loss".to_string(), 8.125)].into(),
             taken_off: None,
+            base: Some("../ab/init.safetensors".into()),
             dtype: None,
             content: None,
             extra: [("note".to_string(), serde_json::json!([1, "x"]))].into(),
@@ -293,9 +305,9 @@ mod tests {
         header.insert("kl_beta".into(), "high".into());
         let flaw = format!("{:?}", Facts::from_header(&header).unwrap_err());
         assert!(flaw.contains("kl_beta = `high`"), "{flaw}");
-        header.insert("format".into(), "sweep-checkpoint-2".into());
+        header.insert("format".into(), "sweep-checkpoint-3".into());
         let flaw = format!("{:?}", Facts::from_header(&header).unwrap_err());
-        assert!(flaw.contains("sweep-checkpoint-2"), "{flaw}");
+        assert!(flaw.contains("sweep-checkpoint-3"), "{flaw}");
     }
 
     #[test]

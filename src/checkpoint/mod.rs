@@ -5,6 +5,7 @@
 //! Lightning's names (`.ckpt`, "v2 format"), PyTorch's old format; a matrix also comes as numpy wrote it. Nothing in a file is ever executed, and what a file
 //! claims about sizes is checked against its length before anything is allocated.
 
+mod base;
 mod bytes;
 mod claims;
 mod compare;
@@ -27,6 +28,7 @@ mod weights;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
+pub use base::{Base, write_onto};
 pub use claims::{Claim, ClaimsError, Disagreement, Verdict, check, plain, read_claims};
 pub use compare::{Change, Comparison, compare};
 pub use distances::{Distances, NEAR, distances};
@@ -49,15 +51,15 @@ use torch_read::TorchFile;
 /// tensors.
 pub fn read(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let file = open(path)?;
-    read_from(file).map_err(|flaw| flaw.at(path))
+    read_from(file, path).map_err(|flaw| flaw.at(path))
 }
 
-/// [`read`] for a file that is in memory; `name` is only used in messages.
+/// [`read`] for a file that is in memory; `name` is used in messages, and to find a file that it shares parameters with.
 ///
 /// # Errors
 /// As [`read`].
 pub fn read_bytes(bytes: &[u8], name: &Path) -> Result<Checkpoint, CheckpointError> {
-    read_from(Cursor::new(bytes)).map_err(|flaw| flaw.at(name))
+    read_from(Cursor::new(bytes), name).map_err(|flaw| flaw.at(name))
 }
 
 /// Reads only the header (safetensors) or the pickle (`.pt`, `.ckpt`): no weights. [`Facts::content`] is what the
@@ -75,7 +77,7 @@ pub fn read_facts(path: &Path) -> Result<Facts, CheckpointError> {
 /// As [`read_facts`].
 pub fn read_summary(path: &Path) -> Result<Summary, CheckpointError> {
     let file = open(path)?;
-    summary_from(file).map_err(|flaw| flaw.at(path))
+    summary_from(file, path).map_err(|flaw| flaw.at(path))
 }
 
 /// Reads a file that holds exactly one 2-d float tensor, such as an embedding matrix: `.safetensors`, `.npy`, `.npz`,
@@ -103,7 +105,7 @@ pub fn read_matrix_bytes(bytes: &[u8], name: &Path) -> Result<Array, CheckpointE
 /// # Errors
 /// I/O errors, and arrays whose shape and number of values disagree.
 pub fn write(path: &Path, weights: &Weights, facts: &Facts) -> Result<(), CheckpointError> {
-    let mut header = facts.to_header();
+    let mut header = Facts { base: None, ..facts.clone() }.to_header();
     header.insert("content".into(), content_hash(weights));
     write_tensors(path, weights, &header)
 }
@@ -190,13 +192,14 @@ fn strange(start: &[u8]) -> Flaw {
     )
 }
 
-fn read_from(mut reader: impl Read + Seek) -> Result<Checkpoint, Flaw> {
+fn read_from(mut reader: impl Read + Seek, path: &Path) -> Result<Checkpoint, Flaw> {
     let (family, length) = family(&mut reader)?;
     let mut checkpoint = match family {
         Family::Safetensors => safetensors_file::read_checkpoint(reader, length)?,
         Family::Torch | Family::Pickle => torch_read::read_checkpoint(reader, length)?,
         Family::Npy => return Err(one_array()),
     };
+    base::complete(&mut checkpoint, path)?;
     let content = content_hash(&checkpoint.weights);
     if let Some(stated) = &checkpoint.facts.content
         && *stated != content
@@ -211,9 +214,13 @@ fn read_from(mut reader: impl Read + Seek) -> Result<Checkpoint, Flaw> {
     Ok(checkpoint)
 }
 
-fn summary_from(mut reader: impl Read + Seek) -> Result<Summary, Flaw> {
+fn summary_from(mut reader: impl Read + Seek, path: &Path) -> Result<Summary, Flaw> {
     match family(&mut reader)? {
-        (Family::Safetensors, length) => safetensors_file::read_summary(reader, length),
+        (Family::Safetensors, length) => {
+            let mut summary = safetensors_file::read_summary(reader, length)?;
+            base::complete_shapes(&mut summary, path)?;
+            Ok(summary)
+        }
         (Family::Torch | Family::Pickle, length) => torch_read::read_summary(reader, length),
         (Family::Npy, _) => Err(one_array()),
     }

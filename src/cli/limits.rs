@@ -31,6 +31,9 @@ pub struct LimitArgs {
     /// Train diverged stages again too (failed ones always are): the same training diverges again on the same device
     #[arg(long, env = "SWEEP_RETRY_INFEASIBLE")]
     retry_infeasible: bool,
+    /// Begin although the disk has less room than the sweep is estimated to need
+    #[arg(long, env = "SWEEP_IGNORE_SPACE")]
+    ignore_space: bool,
     /// Run CMD by `sh -c` when a sweep has ended; SWEEP_EXIT_CODE, SWEEP_DONE, SWEEP_FAILED, SWEEP_PENDING, SWEEP_DIR are set
     #[arg(long, value_name = "CMD", env = "SWEEP_ON_FINISH")]
     on_finish: Option<String>,
@@ -59,6 +62,7 @@ impl LimitArgs {
         options.fresh = self.fresh;
         options.deadline = deadline;
         options.retries = self.retry;
+        options.ignore_space = self.ignore_space;
         options.retry_infeasible = self.retry_infeasible;
         options.max_failures = if self.fail_fast { Some(1) } else { self.max_fail.map(|most| most as usize) };
     }

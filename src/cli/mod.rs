@@ -2,6 +2,7 @@
 //! and the only place that prints.
 
 mod ckpt;
+mod clean;
 mod completions;
 mod data;
 mod data_report;
@@ -57,6 +58,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Ckpt(ckpt::CkptArgs),
+    Clean(clean::CleanArgs),
     Completions(completions::CompletionsArgs),
     Data(data::DataArgs),
     ImportScripts(import_scripts::ImportArgs),
@@ -100,6 +102,7 @@ fn command() -> u8 {
     output::configure(&cli.output);
     let outcome: anyhow::Result<u8> = match cli.command {
         Command::Ckpt(args) => ckpt::run(&args),
+        Command::Clean(args) => clean::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Data(args) => data::run(&args),
         Command::ImportScripts(args) => import_scripts::run(&args),

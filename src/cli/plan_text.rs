@@ -7,7 +7,7 @@ use crate::report::axis_text;
 use crate::run::{CohortForecast, Forecast, RunOptions, Session, questions};
 use crate::spec::Point;
 use crate::store::Held;
-use crate::text::{duration, plural, thousands};
+use crate::text::{duration, plural, size, thousands};
 
 /// Lines of the tree that are printed; a larger tree is cut.
 const TREE_LINES: usize = 40;
@@ -30,6 +30,7 @@ pub fn text(planned: &Planned) -> String {
     Tree::of(planned).write(&mut text);
     cohorts(planned, &mut text);
     asking(planned, &mut text);
+    disk(planned, &mut text);
     text
 }
 
@@ -299,4 +300,35 @@ fn cohorts(planned: &Planned, text: &mut String) {
         None => writeln!(text, "time: unknown, nothing like it has run here; --measure times a few steps"),
     };
     let _ = writeln!(text, "memory: about {} MB", number(forecast.memory.div_ceil(1 << 20)));
+}
+
+/// `disk: about 260 MB (weights 180 MB, optimizer states 75 MB, points 5.0 MB), 40 GB free`
+fn disk(planned: &Planned, text: &mut String) {
+    let space = &planned.forecast.space;
+    let parts = [("weights", space.weights), ("optimizer states", space.optimizer), ("points", space.points)];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(_, bytes)| *bytes > 0)
+        .map(|(name, bytes)| format!("{name} {}", size(*bytes)))
+        .collect();
+    let _ = write!(text, "disk: about {} ({})", size(space.total()), parts.join(", "));
+    if space.let_go > 0 {
+        let _ = write!(text, ", of which {} go at the end", size(space.let_go));
+    }
+    if space.to_write < space.total() / 2 {
+        let _ = write!(text, ", {} of it still to write", size(space.to_write));
+    }
+    let _ = match space.free {
+        Some(free) => writeln!(text, ", {} free", size(free)),
+        None => writeln!(text),
+    };
+    if let (true, Some(free)) = (space.is_tight(), space.free) {
+        let root = planned.options.root.display();
+        let _ = writeln!(
+            text,
+            "  warning: `{root}` has {} free, and about {} are still to be written; `[keep]` in the sweep file says what stays, `sweep clean` what could go",
+            size(free),
+            size(space.to_write)
+        );
+    }
 }

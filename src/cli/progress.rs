@@ -68,6 +68,9 @@ impl Progress {
             Event::StageDamaged { stage, cause, moved_to } => self.say(&format!(
                 "warning: stage {stage} cannot be used: {cause}\n  moved to `{moved_to}`; it is trained again"
             )),
+            Event::StageAgain { stage } => self.say(&format!(
+                "stage {stage} is trained from its beginning: weights or optimizer states that are asked for were not kept ([keep] in the sweep file)"
+            )),
             Event::CohortStarted { phase, members, first_epoch, last_epoch, .. } => {
                 let epochs = match first_epoch == last_epoch {
                     true => format!("epoch {last_epoch}"),

@@ -117,6 +117,7 @@ impl HowArgs {
             deadline: None,
             retries: 0,
             retry_infeasible: false,
+            ignore_space: false,
             max_failures: None,
             cache: self.cache.clone(),
             provenance,

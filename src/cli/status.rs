@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output;
-use crate::store::{Asking, Status, status};
-use crate::text::{duration, plural, thousands};
+use crate::store::{Asking, Status, Usage, status};
+use crate::text::{duration, plural, size, thousands};
 
 /// How often `--follow` looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -37,7 +37,10 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<u8> {
         let all = dirs.iter().map(|dir| Ok(status(dir, now())?)).collect::<anyhow::Result<Vec<Status>>>()?;
         let text: String = all.iter().map(|one| if args.json { json(one) } else { text(one) }).collect();
         // The remaining time changes with every look; it alone is no news.
-        let news: String = all.iter().map(|one| json(&Status { eta_seconds: None, ..one.clone() })).collect();
+        let news: String = all
+            .iter()
+            .map(|one| json(&Status { eta_seconds: None, usage: Usage::default(), ..one.clone() }))
+            .collect();
         if news != said {
             output::result(&text);
             said = news;
@@ -127,6 +130,15 @@ fn text(status: &Status) -> String {
     if let Some(judge) = &status.judge {
         text += &asking(judge, status.holder.is_some());
     }
+    let Usage { weights, optimizer, set_aside, .. } = status.usage;
+    let parts = [("weights", weights), ("optimizer states", optimizer), ("set aside", set_aside)];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(_, bytes)| *bytes > 0)
+        .map(|(name, bytes)| format!("{name} {}", size(*bytes)))
+        .collect();
+    let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    text += &format!("  {} on the disk{parts}\n", size(status.usage.total()));
     for warning in &status.warnings {
         text += &format!("  warning: {warning}\n");
     }

@@ -69,6 +69,17 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_with(path, |writer| writer.write_all(bytes))
 }
 
+/// Removes the file at `path`; one that is not there is removed already.
+///
+/// # Errors
+/// Any other I/O error, with the path in its message.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs_err::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Makes `link` a symbolic link to `target` (as it is written), replacing an older link in one step.
 ///
 /// # Errors

@@ -91,6 +91,12 @@ struct Fault {
 static FAULT: OnceLock<Option<Fault>> = OnceLock::new();
 static PASSED: AtomicU64 = AtomicU64::new(0);
 
+/// What `SWEEP_FAULT=free-space:<bytes>` says is free.
+pub fn free_space() -> Option<u64> {
+    let text = std::env::var("SWEEP_FAULT").ok()?;
+    text.strip_prefix("free-space:")?.parse().ok()
+}
+
 fn planted() -> Option<&'static Fault> {
     FAULT.get_or_init(|| parse(&std::env::var("SWEEP_FAULT").ok()?)).as_ref()
 }

@@ -5,7 +5,9 @@ mod atomic;
 mod claim;
 pub mod fault;
 mod lock;
+mod space;
 
-pub use atomic::{replace, symlink, write, write_with};
+pub use atomic::{remove, replace, symlink, write, write_with};
 pub use claim::{Claim, claim};
 pub use lock::{Lock, look, take};
+pub use space::free;

@@ -126,6 +126,32 @@ impl Layout {
         self.segments.iter().filter(|segment| !freeze.contains(segment.group)).map(Segment::len).sum()
     }
 
+    /// The values of `flat` that `freeze` leaves trainable; `flat` itself where a frozen one is not zero.
+    pub fn pack(&self, freeze: &FreezeSet, flat: Vec<f32>) -> Vec<f32> {
+        let (frozen, trained): (Vec<&Segment>, Vec<&Segment>) =
+            self.segments.iter().partition(|segment| freeze.contains(segment.group));
+        let values = |segment: &&Segment| &flat[segment.offset..segment.offset + segment.len()];
+        if frozen.iter().flat_map(values).any(|value| value.to_bits() != 0) {
+            return flat;
+        }
+        trained.iter().flat_map(values).copied().collect()
+    }
+
+    /// The inverse of [`Layout::pack`]; `None` for a length that it cannot have made.
+    pub fn unpack(&self, freeze: &FreezeSet, packed: Vec<f32>) -> Option<Vec<f32>> {
+        if packed.len() == self.total {
+            return Some(packed);
+        }
+        let mut flat = vec![0.0; self.total];
+        let mut rest = packed.as_slice();
+        for segment in self.segments.iter().filter(|segment| !freeze.contains(segment.group)) {
+            let (values, after) = rest.split_at_checked(segment.len())?;
+            flat[segment.offset..segment.offset + segment.len()].copy_from_slice(values);
+            rest = after;
+        }
+        rest.is_empty().then_some(flat)
+    }
+
     /// Copies named arrays into one flat buffer.
     ///
     /// # Errors
@@ -181,6 +207,23 @@ mod tests {
         assert_eq!(layout.input_proj, None);
         let named = layout.name_arrays(&vec![1.0; layout.total]);
         assert_eq!(layout.flatten(&named), Ok(vec![1.0; layout.total]));
+    }
+
+    #[test]
+    fn moments_of_frozen_groups_are_left_out_and_come_back() {
+        let layout = Layout::new(Shape { dim: 4, hidden: 6, layers: 1, heads: 1 });
+        let freeze = FreezeSet([ParamGroup::QueryProj, ParamGroup::AttnNorms].into());
+        let mut flat: Vec<f32> = (0..layout.total).map(|at| at as f32 + 0.5).collect();
+        assert_eq!(layout.pack(&freeze, flat.clone()), flat, "a moment that is not zero is never lost");
+        for segment in layout.segments.iter().filter(|segment| freeze.contains(segment.group)) {
+            flat[segment.offset..segment.offset + segment.len()].fill(0.0);
+        }
+        let packed = layout.pack(&freeze, flat.clone());
+        assert_eq!(packed.len(), layout.trainable(&freeze));
+        assert_eq!(layout.unpack(&freeze, packed.clone()), Some(flat.clone()));
+        assert_eq!(layout.unpack(&freeze, flat.clone()), Some(flat), "as earlier versions wrote it");
+        assert_eq!(layout.unpack(&FreezeSet::default(), packed), None);
+        assert_eq!(layout.unpack(&freeze, vec![0.0]), None);
     }
 
     #[test]

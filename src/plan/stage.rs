@@ -209,6 +209,14 @@ impl StageKind {
         self.phase().map_or("init", Phase::name)
     }
 
+    /// Whether a run of more epochs begins with this one, so that it can go on from where this one ends.
+    pub fn can_grow(&self) -> bool {
+        match self {
+            Self::Grpo { .. } => true,
+            Self::Init { .. } | Self::Rce { .. } => false,
+        }
+    }
+
     /// What it leaves as it is while it trains the rest.
     pub fn frozen(&self) -> FreezeSet {
         match self {

@@ -200,6 +200,28 @@ fn key(stages: &[Stage], at: usize, salt: &str) -> StageKey {
 }
 
 impl Plan {
+    /// Per stage, the epochs at which points end, ascending.
+    pub fn stops(&self) -> Vec<Vec<u32>> {
+        let mut stops = vec![Vec::new(); self.stages.len()];
+        for point in &self.points {
+            stops[point.stage].push(point.epoch);
+        }
+        for stops in &mut stops {
+            stops.sort_unstable();
+            stops.dedup();
+        }
+        stops
+    }
+
+    /// Per stage, whether another one starts from it or is measured against it.
+    pub fn carries(&self) -> Vec<bool> {
+        let mut carries = vec![false; self.stages.len()];
+        for used in self.stages.iter().flat_map(|stage| [stage.parent, stage.reference]).flatten() {
+            carries[used] = true;
+        }
+        carries
+    }
+
     /// The stages of a point's chain, first to last, each with the epoch at which the chain leaves it.
     pub fn chain(&self, point: PointPlan) -> Vec<(usize, u32)> {
         let mut chain = vec![(point.stage, point.epoch)];

@@ -13,6 +13,7 @@ use super::stages::StageTable;
 use crate::event::Event;
 use crate::learn::Cancel;
 use crate::report;
+use crate::spec::KeepWeights;
 use crate::store::{Store, StoreError, SweepResults};
 
 /// Finishes the points that nobody has finished and writes the matrix.
@@ -46,9 +47,25 @@ pub fn close(
         let stop = || runner.cancel.is_raised() || stopped.is_some();
         store.write_judge(&judging.record(live, &results, again as usize, &stop))?;
     }
+    if let (KeepWeights::Best(count), None) = (runner.session.spec.keep.weights, stopped) {
+        keep_best(&mut runner, count)?;
+    }
     let matrix = write_matrix(store, store.dir().path())?;
     logged(store, &finished(&outcome, began), sink);
     Ok(RunReport { outcome, matrix, dir: store.dir().clone() })
+}
+
+/// Lets go the weights of all points but the best `count`. Only here: while others train, every point may be one of them.
+fn keep_best(runner: &mut Runner, count: u32) -> Result<(), RunError> {
+    let session = runner.session;
+    let results = SweepResults::read(runner.store.dir().path())?;
+    let end = |at: usize| {
+        let planned = session.plan.points[at];
+        let epoch = runner.stages.record(planned.stage).progress().reached(planned.epoch)?;
+        Some((planned.stage, epoch))
+    };
+    let best = results.best(count as usize).into_iter().filter_map(end).collect();
+    runner.stages.keep_only(session, &best)
 }
 
 /// [`close`] after other processes trained: what they finished is read again.

@@ -7,6 +7,7 @@ use crate::checkpoint::CheckpointError;
 use crate::data::DataError;
 use crate::evaluate::EvaluateError;
 use crate::store::StoreError;
+use crate::text::size;
 
 /// Why a run could not begin or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,8 @@ pub enum RunError {
     Slurm(#[from] SlurmError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    #[error("`{}` has {} free, and the sweep still has about {} to write\nhint: make room (`sweep clean` says what could go), keep less (`[keep]` in the sweep file), use another `--out`, or start with --ignore-space", .root.display(), size(*.free), size(*.needed))]
+    NoSpace { root: PathBuf, free: u64, needed: u64 },
     #[error("`{0}` is not what it was when the run began\nhint: start the sweep again with `sweep run`")]
     InputChanged(String),
     /// The run had begun; what it finished is kept.

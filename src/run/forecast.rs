@@ -5,9 +5,11 @@ use rayon::prelude::*;
 
 use super::measure::measure;
 use super::options::RunOptions;
+use super::points::PointTable;
 use super::session::Session;
+use super::space::{Space, space};
 use crate::learn::Device;
-use crate::plan::{Cohort, Phase, StageProgress, all_cohorts, model_of};
+use crate::plan::{Cohort, Phase, Stage, StageProgress, all_cohorts, model_of};
 use crate::store::{Held, Inventory, SpeedSample, StepKind, SweepDir};
 
 /// Memory of the program itself and of its buffers for reading and writing, in bytes.
@@ -25,6 +27,8 @@ pub struct Forecast {
     pub cohorts: Vec<CohortForecast>,
     /// Largest resident memory, in bytes: an estimate.
     pub memory: u64,
+    /// On the disk.
+    pub space: Space,
 }
 
 /// A cohort that would train.
@@ -58,8 +62,7 @@ impl Forecast {
 pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, speed: Speed) -> Forecast {
     let plan = &session.plan;
     let dir = SweepDir::new(&options.root, &session.spec.name);
-    let find = |stage: &crate::plan::Stage| inventory.find(&dir, &stage.key, stage.epochs);
-    let held: Vec<Option<Held>> = plan.stages.par_iter().map(find).collect();
+    let held = held(session, &dir, inventory);
     let done: Vec<StageProgress> = held
         .iter()
         .map(|held| held.as_ref().map_or(StageProgress::Epochs(0), |held| held.progress))
@@ -68,6 +71,9 @@ pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, 
         held[point.stage].is_some() && done[point.stage].reached(point.epoch).is_some()
     };
     let points_there = plan.points.iter().filter(there).count();
+    let come: Vec<Option<StageProgress>> =
+        held.iter().map(|held| held.as_ref().map(|held| held.progress)).collect();
+    let space = space(session, &options.root, &come, plan.points.len() - points_there);
     let per_epoch = session.dataset.train.len() as u64;
     let mut clock = Clock { session, device: options.device, speed, timed: Vec::new() };
     let cohorts: Vec<CohortForecast> = all_cohorts(plan, &done, options.widest_cohort())
@@ -85,8 +91,24 @@ pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, 
         points_there,
         steps_left: cohorts.iter().map(|cohort| cohort.steps).sum(),
         memory: memory.max(data_bytes(session) + PROGRAM),
+        space,
         held,
         cohorts,
+    }
+}
+
+/// What is on disk of each stage. What was let go counts as there unless a point without results asks for it.
+fn held(session: &Session, dir: &SweepDir, inventory: &Inventory) -> Vec<Option<Held>> {
+    let plan = &session.plan;
+    let find = |stops: &[Vec<u32>]| -> Vec<Option<Held>> {
+        let stages = plan.stages.par_iter().zip(stops);
+        stages.map(|(stage, stops)| inventory.find(dir, &stage.key, (stops, stage.epochs))).collect()
+    };
+    let stops = plan.stops();
+    let lacks = |(stage, stops): (&Stage, &Vec<u32>)| inventory.lacks(dir, &stage.key, (stops, stage.epochs));
+    match plan.stages.iter().zip(&stops).any(lacks) {
+        false => find(&stops),
+        true => find(&PointTable::glance(session, dir).open_epochs(session)),
     }
 }
 

@@ -31,7 +31,11 @@ pub fn run(
     let session = Session::load(spec, options.share)?;
     fault::pass(Passage::DataLoaded)?;
     let (store, launch) = open_store(&session, options)?;
-    let broken = |error| RunError::Broken { cause: Box::new(error) };
+    let broken = |error| match error {
+        // Nothing has been trained.
+        RunError::NoSpace { .. } => error,
+        error => RunError::Broken { cause: Box::new(error) },
+    };
     train(&session, &store, (options, cancel), launch, sink).map_err(broken)
 }
 

@@ -6,11 +6,13 @@ use super::notices;
 use super::options::{CACHE, RunOptions};
 use super::points::{Failed, PointTable};
 use super::session::Session;
+use super::space::space;
 use super::stages::{Opening, StageTable};
 use crate::evaluate::references;
 use crate::event::Event;
-use crate::plan::outstanding;
+use crate::plan::{StageProgress, outstanding};
 use crate::store::{FORMAT, ReferencesRecord, ResolvedRecord, Store, SweepDir, read_resolved};
+use crate::text::size;
 
 /// What a launch finds in its directory.
 pub(super) struct Launch {
@@ -44,10 +46,37 @@ pub(super) fn open_tables(
         retry_infeasible: options.retry_infeasible,
     };
     let mut log = |event: &Event| logged(store, event, sink);
-    let stages = StageTable::open(session, store.stages(), opening, &mut log)?;
+    let mut stages = StageTable::open(session, store.stages(), opening, &mut log)?;
     let points = PointTable::open(session, store, &stages, failed, &mut log)?;
-    log(&plan_ready(session, &stages, &points, launch.notices));
+    stages.begin_again(session, &points.open_epochs(session), &mut log)?;
+    let mut notices = launch.notices;
+    notices.extend(check_space(session, &stages, &points, options)?);
+    log(&plan_ready(session, &stages, &points, notices));
     Ok((stages, points))
+}
+
+/// Compares what is still to be written with what is free; a warning where it may not do.
+fn check_space(
+    session: &Session,
+    stages: &StageTable,
+    points: &PointTable,
+    options: &RunOptions,
+) -> Result<Option<String>, RunError> {
+    let come: Vec<Option<StageProgress>> = stages.progress().into_iter().map(Some).collect();
+    let open = session.plan.points.len() - points.ended();
+    let space = space(session, &options.root, &come, open);
+    let (Some(free), needed) = (space.free, space.to_write) else { return Ok(None) };
+    if space.is_short() && !options.ignore_space {
+        return Err(RunError::NoSpace { root: options.root.clone(), free, needed });
+    }
+    let warning = || {
+        let (free, needed) = (size(free), size(needed));
+        format!(
+            "warning: `{}` has {free} free, and about {needed} are still to be written",
+            options.root.display()
+        )
+    };
+    Ok(space.is_tight().then(warning))
 }
 
 /// The first event of a run.
@@ -93,7 +122,7 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
     }
     let notices = old.map_or_else(Vec::new, |old| notices::compared(&old, session));
     let resolved = ResolvedRecord {
-        format: session.format(),
+        format: FORMAT,
         name: spec.name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         axes: spec.axes.clone(),
@@ -101,6 +130,7 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
         baseline: spec.baseline.clone(),
         eval: spec.eval.clone(),
         export: spec.export.clone(),
+        keep: spec.keep,
         inputs: session.inputs.clone(),
         health: session.health(),
         leaks: session.leaks(),

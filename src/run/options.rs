@@ -36,6 +36,8 @@ pub struct RunOptions {
     pub max_failures: Option<usize>,
     /// Where a judge's answers are kept; `None` = beside the results of all sweeps of `root`.
     pub cache: Option<PathBuf>,
+    /// Begin although the disk is too full for what is estimated.
+    pub ignore_space: bool,
     /// Facts about this launch for `resolved.json`.
     pub provenance: std::collections::BTreeMap<String, String>,
 }

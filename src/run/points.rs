@@ -18,8 +18,8 @@ use crate::finite::Finite;
 use crate::learn::{Device, Query, panics, scores_of};
 use crate::plan::{StageProgress, model_of};
 use crate::store::{
-    EpochMetrics, PointFiles, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError, SweepDir,
-    Unanswered, check_point,
+    EpochMetrics, FORMAT, PointFiles, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError,
+    SweepDir, Unanswered, check_point,
 };
 
 /// How each point has ended, in grid order; `None` = not yet.
@@ -116,6 +116,17 @@ impl PointTable {
         Self { ended, ..Self::join(session) }
     }
 
+    /// Per stage, the epochs at which points end that have no results yet.
+    pub fn open_epochs(&self, session: &Session) -> Vec<Vec<u32>> {
+        let mut open = vec![Vec::new(); session.plan.stages.len()];
+        for (point, ended) in session.plan.points.iter().zip(&self.ended) {
+            if *ended != Some(PointStatus::Done) {
+                open[point.stage].push(point.epoch);
+            }
+        }
+        open
+    }
+
     /// Points that ended without results in this run.
     pub fn new_failures(&self) -> usize {
         self.new_failures
@@ -183,7 +194,7 @@ impl PointTable {
                 Err(cause) => return Ok(Err((PointStatus::Infeasible, format!("evaluation: {cause}")))),
             };
             // Before the point counts as finished: an interrupted export is made again with it.
-            export(session, store, session.plan.points[index].stage, epoch)?;
+            export(session, store, stages, (session.plan.points[index].stage, epoch))?;
             match choices {
                 Choices::Scored(scores) => {
                     let point = Scored { record, scores, unanswered: Vec::new(), metrics };
@@ -274,7 +285,7 @@ impl PointTable {
         let points = session.plan.points.par_iter().zip(&self.ended);
         let done = points.filter(|(_, ended)| **ended == Some(PointStatus::Done));
         done.try_for_each(|(point, _)| match reached(session, stages, point.stage, point.epoch) {
-            Reach::Epoch(epoch) => export(session, store, point.stage, epoch),
+            Reach::Epoch(epoch) => export(session, store, stages, (point.stage, epoch)),
             Reach::Never(_) | Reach::Failed(_) | Reach::NotYet => Ok(()),
         })
     }
@@ -424,7 +435,7 @@ fn record(
         Some(crate::plan::Phase::Grpo) => layout.trainable(&point.config.train.freeze),
     };
     PointRecord {
-        format: session.format(),
+        format: FORMAT,
         name: point.name.clone(),
         axes: point.axes.clone(),
         config: point.config.clone(),
@@ -469,9 +480,17 @@ fn finish(session: &Session, store: &Store, point: &Scored) -> Result<Event, Run
 }
 
 /// Writes a stage's checkpoint in the formats of `[export]`.
-fn export(session: &Session, store: &Store, stage: usize, epoch: u32) -> Result<(), RunError> {
+fn export(
+    session: &Session,
+    store: &Store,
+    stages: &StageTable,
+    (stage, epoch): (usize, u32),
+) -> Result<(), RunError> {
     let formats = &session.spec.export;
     if formats.is_empty() {
+        return Ok(());
+    }
+    if !stages.record(stage).keeps(epoch) {
         return Ok(());
     }
     let stage = &session.plan.stages[stage];

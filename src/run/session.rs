@@ -12,7 +12,7 @@ use crate::evaluate::{EvalQuery, Live, Logged, leaks};
 use crate::learn::{EngineParams, Layout, RewardTable, Shape, fresh_weights};
 use crate::plan::{self, Inputs, Origin, Plan, StageKind};
 use crate::spec::{FreezeSet, ModelParams, PointConfig, RewardParams, SweepSpec};
-use crate::store::{FORMAT, FORMAT_LIVE, Leaks, SignalHealth};
+use crate::store::{Leaks, SignalHealth};
 use crate::text::thousands;
 
 /// The inputs of a sweep, read and checked, and its plan.
@@ -122,11 +122,6 @@ impl Session {
             (None, Some(live)) => live.queries(),
             (None, None) => &[],
         }
-    }
-
-    /// Version of the records that are written: an older program must not take a missing score for damage.
-    pub fn format(&self) -> u32 {
-        if self.live.is_some() { FORMAT_LIVE } else { FORMAT }
     }
 
     /// Identity of the evaluation: what decides selections and scores besides the weights. `None` without one.

@@ -1,24 +1,29 @@
 //! The stages of a plan with what is on disk of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::error::RunError;
+use super::facts::facts;
+use super::keep::Kept;
 use super::pool::beside_training;
+use super::resume::{continuation_of, progress_of};
 use super::session::Session;
-use crate::checkpoint::{self, Array, Facts, Weights};
+use crate::checkpoint::{self, Base, CheckpointError, Weights};
 use crate::event::Event;
-use crate::learn::{MemberEvent, MemberJob, MemberParams, Progress, State};
+use crate::learn::{MemberEvent, MemberJob, MemberParams, Progress};
 use crate::plan::{Cohort, StageKey, StageKind, StageProgress, model_of};
 use crate::spec::{FreezeSet, ModelParams};
-use crate::store::{Continuation, EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
+use crate::store::{EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
 
 /// Records of all stages of a plan, in plan order.
 pub struct StageTable {
     store: StageStore,
     records: Vec<StageRecord>,
+    kept: Kept,
     /// Kind of device new checkpoints are computed on.
     device: &'static str,
     /// Weights that are start or reference of stages in training, by (stage, epoch).
@@ -53,14 +58,14 @@ impl StageTable {
         log: &mut dyn FnMut(&Event),
     ) -> Result<Self, RunError> {
         let count = session.plan.stages.len();
-        let failed = vec![None; count];
-        let mut table = Self::new(store, Vec::new(), how.device, failed);
+        let mut table = Self::new(session, store, Vec::new(), how.device);
         // Reading every checkpoint takes a second per gigabyte and finds what a night has damaged before
         // anything is built on it.
         let found: Vec<Result<Option<StageRecord>, RunError>> =
             (0..count).into_par_iter().map(|index| table.inspect(session, index, how)).collect();
+        let mut set_aside = BTreeSet::new();
         for (index, found) in found.into_iter().enumerate() {
-            let record = table.open_stage(session, index, found, how, log)?;
+            let record = table.open_stage(session, index, found, (how, &mut set_aside), log)?;
             table.records.push(record);
         }
         Ok(table)
@@ -71,22 +76,17 @@ impl StageTable {
     /// # Errors
     /// A record that is missing where every stage begins, or cannot be read.
     pub fn join(session: &Session, store: StageStore, device: &'static str) -> Result<Self, RunError> {
-        let count = session.plan.stages.len();
-        let records = (0..count).map(|index| new_record(session, index)).collect();
-        let failed = vec![None; count];
-        let mut table = Self::new(store, records, device, failed);
+        let records = (0..session.plan.stages.len()).map(|index| new_record(session, index)).collect();
+        let mut table = Self::new(session, store, records, device);
         table.refresh(session)?;
         Ok(table)
     }
 
-    fn new(
-        store: StageStore,
-        records: Vec<StageRecord>,
-        device: &'static str,
-        failed: Vec<Option<String>>,
-    ) -> Self {
+    fn new(session: &Session, store: StageStore, records: Vec<StageRecord>, device: &'static str) -> Self {
         let (cache, starts, written) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { store, records, device, cache, starts, written, failed }
+        let failed = vec![None; session.plan.stages.len()];
+        let kept = Kept::of(session, store.dir());
+        Self { store, records, kept, device, cache, starts, written, failed }
     }
 
     /// Reads again what other processes may have written.
@@ -115,18 +115,18 @@ impl StageTable {
             self.store.write_record(&stage.key, &record)?;
         }
         let last = record.epochs.len() as u32;
-        let first = u32::from(stage.parent.is_some());
-        let mut parameters = 0;
-        for epoch in first..=last {
-            let weights = self.store.weights(&stage.key, &record, epoch)?;
-            parameters = weights.values().map(|array| array.values.len()).sum();
+        for epoch in record.kept() {
+            self.store.weights(&stage.key, &record, epoch)?;
         }
         if last < stage.epochs
             && can_go_on(&record)
             && let Some(continuation) = self.store.continuation(&stage.key, &record)?
         {
             // Wrong ones are found here, where the stage can still be set aside, and not when it is to go on.
-            progress_of(continuation, vec![0.0; parameters]).map_err(|cause| corrupt(&stage.key, cause))?;
+            let layout = session.layout(model_of(&session.plan, index).1);
+            let parameters = vec![0.0; layout.total];
+            progress_of(continuation, (&layout, &record.kind.frozen()), parameters)
+                .map_err(|cause| corrupt(&stage.key, cause))?;
         }
         self.store.tidy(&stage.key, &record)?;
         Ok(Some(record))
@@ -137,15 +137,33 @@ impl StageTable {
         session: &Session,
         index: usize,
         found: Result<Option<StageRecord>, RunError>,
-        how: Opening,
+        (how, set_aside): (Opening, &mut BTreeSet<usize>),
         log: &mut dyn FnMut(&Event),
     ) -> Result<StageRecord, RunError> {
         let stage = &session.plan.stages[index];
+        let found = match found {
+            // What it shares comes back with the stage that it goes on from, which is trained again.
+            Err(error)
+                if shares_with_missing(&error) && stage.parent.is_some_and(|at| set_aside.contains(&at)) =>
+            {
+                Ok(self.store.record(&stage.key)?)
+            }
+            found => found,
+        };
+        let damaged = found.is_err();
         let mut found = self.usable(session, index, found, log)?;
+        if damaged {
+            set_aside.insert(index);
+        }
         let have = found.as_ref().map(|record| record.epochs.len() as u32);
+        let start = stage.parent.is_none_or(|parent| {
+            self.records[parent].progress().reached(session.plan.stages[parent].epochs).is_some()
+        });
+        let lacks = found.as_ref().is_some_and(|record| record.lacks(&self.kept.stops[index], stage.epochs));
         if how.adopt
-            && have.is_none_or(|have| have < stage.epochs && found.as_ref().is_some_and(can_go_on))
-            && let Some(from) = self.store.adopt(&stage.key, have)?
+            && start
+            && (lacks || have.is_none_or(|have| have < stage.epochs && found.as_ref().is_some_and(can_go_on)))
+            && let Some(from) = self.adopt(session, index, have.filter(|_| !lacks))?
         {
             let adopted = self.inspect(session, index, how);
             found = self.usable(session, index, adopted, log)?;
@@ -160,10 +178,61 @@ impl StageTable {
         if stage.parent.is_none() {
             let weights = session.initial_weights(&stage.kind);
             record.init = Some(checkpoint::content_hash(&weights));
-            let facts = self.facts(session, index, 0, &record);
+            let facts = facts(session, index, &record, (&self.records, self.device));
             self.store.commit_init(&stage.key, &record, &weights, &facts)?;
         }
         Ok(record)
+    }
+
+    fn adopt(
+        &self,
+        session: &Session,
+        index: usize,
+        have: Option<u32>,
+    ) -> Result<Option<std::path::PathBuf>, RunError> {
+        let stage = &session.plan.stages[index];
+        Ok(self.store.adopt(&stage.key, have, (&self.kept.stops[index], stage.epochs))?)
+    }
+
+    /// Takes back the records of stages that have let go what a point or another stage still asks for: they are trained
+    /// from their beginning. Their files stay where they are until the same epochs replace them. `open`: per stage, the
+    /// epochs at which points end that have no results yet.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    pub fn begin_again(
+        &mut self,
+        session: &Session,
+        open: &[Vec<u32>],
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), RunError> {
+        for (index, (stage, open)) in session.plan.stages.iter().zip(open).enumerate() {
+            if self.records[index].lacks(open, open.iter().copied().max().unwrap_or(0)) {
+                let record = new_record(session, index);
+                self.store.write_record(&stage.key, &record)?;
+                self.records[index] = record;
+                log(&Event::StageAgain { stage: stage.key.0.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go the weights of all finished stages but `best`, by (stage, epoch).
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    pub fn keep_only(&mut self, session: &Session, best: &BTreeSet<(usize, u32)>) -> Result<(), RunError> {
+        for (index, stage) in session.plan.stages.iter().enumerate() {
+            let record = &mut self.records[index];
+            let beaten = self.kept.beaten(session, index, record, best);
+            let last = record.epochs.len() as u32;
+            record.ended |= beaten.contains(&last);
+            if record.release(beaten) {
+                self.store.write_record(&stage.key, record)?;
+                self.store.tidy(&stage.key, record)?;
+            }
+        }
+        Ok(())
     }
 
     /// What was found, or nothing after it was set aside as damaged.
@@ -234,6 +303,13 @@ impl StageTable {
         Ok(Arc::new(self.store.weights(&session.plan.stages[stage].key, &self.records[stage], epoch)?))
     }
 
+    /// The checkpoint at (stage, epoch), relative to the directory of all stages.
+    fn checkpoint_of(&self, session: &Session, (stage, epoch): (usize, u32)) -> std::path::PathBuf {
+        let stage = &session.plan.stages[stage];
+        let path = StageStore::checkpoint_path(&stage.key, stage.kind.phase(), epoch);
+        path.iter().skip(1).collect()
+    }
+
     /// Where a stage starts: its parent's last epoch, or itself for `Init`.
     pub fn start_of(&self, session: &Session, stage: usize) -> (usize, u32) {
         match session.plan.stages[stage].parent {
@@ -296,10 +372,13 @@ impl StageTable {
     }
 
     fn resume(&mut self, session: &Session, index: usize) -> Result<Option<Progress>, RunError> {
-        let key = &session.plan.stages[index].key;
-        let Some(continuation) = self.store.continuation(key, &self.records[index])? else { return Ok(None) };
+        let stage = &session.plan.stages[index];
+        let found = self.store.continuation(&stage.key, &self.records[index])?;
+        let Some(continuation) = found else { return Ok(None) };
         let parameters = self.flat(session, (index, continuation.epoch))?.to_vec();
-        Ok(Some(progress_of(continuation, parameters).map_err(|cause| corrupt(key, cause))?))
+        let layout = session.layout(model_of(&session.plan, index).1);
+        let progress = progress_of(continuation, (&layout, &stage.kind.frozen()), parameters);
+        Ok(Some(progress.map_err(|cause| corrupt(&stage.key, cause))?))
     }
 
     /// Puts what the trainer reported on disk, several members at a time: most of it is hashing, copying and waiting
@@ -344,9 +423,17 @@ impl StageTable {
                 let mut record = self.records[index].clone();
                 record.epochs.push(EpochRecord { content, metrics });
                 record.stopped = stopped;
-                let facts = self.facts(session, index, progress.epoch, &record);
-                let continuation = continuation_of(progress);
-                self.store.commit_epoch(&stage.key, &record, &weights, &facts, &continuation)?;
+                record.ended = !self.kept.needs_state(session, index, &record);
+                record.release(self.kept.passing(session, index, &record));
+                let facts = facts(session, index, &record, (&self.records, self.device));
+                let frozen = stage.kind.frozen();
+                let continuation = (!record.ended).then(|| continuation_of(progress, (&layout, &frozen)));
+                let start = self.start_of(session, index);
+                let start_file = Path::new("..").join(self.checkpoint_of(session, start));
+                let shared = self.starts.get(&start).filter(|_| !frozen.is_empty());
+                let base = shared.map(|weights| Base { file: &start_file, weights });
+                let checkpoint = (&weights, &facts);
+                self.store.commit_epoch(&stage.key, &record, checkpoint, base, continuation.as_ref())?;
                 Ok(Written { index, record, weights: Some(weights) })
             }
             MemberEvent::Diverged { id: index, epoch, cause } => {
@@ -359,84 +446,16 @@ impl StageTable {
             }
         }
     }
+}
 
-    /// What a checkpoint of stage `index` after `epoch` says about itself: only what determined it.
-    fn facts(&self, session: &Session, index: usize, epoch: u32, record: &StageRecord) -> Facts {
-        let stage = &session.plan.stages[index];
-        let content_of = |(stage, epoch): (usize, u32)| self.records[stage].content(epoch).map(str::to_owned);
-        let mut facts = Facts {
-            phase: Some(checkpoint::Phase::Init),
-            epoch: Some(epoch),
-            config: Some(config_of(session, index)),
-            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            burn: Some(checkpoint::BURN_VERSION.to_owned()),
-            device: Some(self.device.to_owned()),
-            ..Facts::default()
-        };
-        match &stage.kind {
-            StageKind::Init { .. } => return facts,
-            StageKind::Rce { data, params, .. } => {
-                facts.phase = Some(checkpoint::Phase::Rce);
-                facts.data = Some(data.clone());
-                facts.lr = Some(params.lr);
-                facts.freeze = Some(FreezeSet::default());
-            }
-            StageKind::Grpo { data, params, .. } => {
-                facts.phase = Some(checkpoint::Phase::Grpo);
-                facts.data = Some(data.clone());
-                facts.lr = Some(params.lr);
-                facts.kl_beta = Some(params.kl_beta);
-                facts.freeze = Some(params.freeze.clone());
-                let policy = stage.reference.map(|policy| (policy, self.epochs(policy)));
-                facts.reference = policy.and_then(content_of);
-            }
-        }
-        facts.parent = content_of(self.start_of(session, index));
-        if let Some(EpochRecord { metrics, .. }) = record.epochs.last() {
-            facts.kl_beta_end = metrics.beta.map(f64::from);
-            let known =
-                metrics.figures().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-            facts.metrics = known.collect();
-        }
-        facts
-    }
+/// Whether a checkpoint could not be read for want of the file that it shares parameters with.
+fn shares_with_missing(error: &RunError) -> bool {
+    matches!(error, RunError::Store(StoreError::Checkpoint(CheckpointError::Incomplete { .. })))
 }
 
 /// Files of a stage that are whole and yet not what its plan needs.
 fn corrupt(key: &StageKey, cause: String) -> StoreError {
     StoreError::Corrupt { path: key.0.clone().into(), cause }
-}
-
-/// What the trainer goes on from, as it is kept on disk beside the weights.
-fn continuation_of(progress: Progress) -> Continuation {
-    let array = |values: Vec<f32>| Array { shape: vec![values.len()], values };
-    let State { parameters: _, first, second, steps } = progress.state;
-    Continuation {
-        epoch: progress.epoch,
-        tensors: BTreeMap::from([("first".to_owned(), array(first)), ("second".to_owned(), array(second))]),
-        numbers: BTreeMap::from([
-            ("steps".to_owned(), steps),
-            ("beta".to_owned(), progress.beta.to_bits()),
-            ("best_val_loss".to_owned(), progress.best_val_loss.to_bits()),
-            ("stale_epochs".to_owned(), u64::from(progress.stale_epochs)),
-        ]),
-    }
-}
-
-/// [`continuation_of`] read back; `parameters` are those of the epoch's checkpoint.
-fn progress_of(mut continuation: Continuation, parameters: Vec<f32>) -> Result<Progress, String> {
-    let (first, second) = (continuation.take("first")?, continuation.take("second")?);
-    if first.len() != parameters.len() || second.len() != parameters.len() {
-        return Err("its moments are not those of the weights beside it".to_owned());
-    }
-    let steps = continuation.number("steps")?;
-    Ok(Progress {
-        epoch: continuation.epoch,
-        state: State { parameters, first, second, steps },
-        beta: f64::from_bits(continuation.number("beta")?),
-        best_val_loss: f64::from_bits(continuation.number("best_val_loss")?),
-        stale_epochs: continuation.number("stale_epochs")? as u32,
-    })
 }
 
 /// A stage's new record and, after an epoch, the weights it speaks of.
@@ -460,6 +479,8 @@ fn new_record(session: &Session, index: usize) -> StageRecord {
         epochs: Vec::new(),
         stopped: false,
         diverged: None,
+        released: Vec::new(),
+        ended: false,
         unknown: serde_json::Map::new(),
     }
 }
@@ -486,34 +507,4 @@ fn event_of(record: &StageRecord) -> Event {
 
 fn can_go_on(record: &StageRecord) -> bool {
     matches!(record.progress(), StageProgress::Epochs(_))
-}
-
-/// The configuration of a stage's whole chain, as JSON.
-fn config_of(session: &Session, index: usize) -> serde_json::Value {
-    let mut config = serde_json::Map::new();
-    let mut at = Some(index);
-    while let Some(stage) = at {
-        let stage = &session.plan.stages[stage];
-        match &stage.kind {
-            StageKind::Init { model, origin, .. } => {
-                config.insert("model".into(), to_json(model));
-                config.insert("origin".into(), to_json(origin));
-            }
-            StageKind::Rce { reward, params, .. } => {
-                config.insert("reward".into(), to_json(reward));
-                config.insert("rce".into(), to_json(params));
-            }
-            StageKind::Grpo { reward, reference, params, .. } => {
-                config.insert("reward".into(), to_json(reward));
-                config.insert("reference".into(), to_json(reference));
-                config.insert("grpo".into(), to_json(params));
-            }
-        }
-        at = stage.parent;
-    }
-    config.into()
-}
-
-fn to_json<T: serde::Serialize>(value: &T) -> serde_json::Value {
-    serde_json::to_value(value).unwrap_or_default()
 }

@@ -14,10 +14,10 @@ use crate::checkpoint;
 use crate::event::Event;
 use crate::learn::{Cancel, Device};
 use crate::plan::{self, Inputs};
-use crate::spec::{Point, SweepSpec};
+use crate::spec::{KeepParams, Point, SweepSpec};
 use crate::store::{
-    EpochMetrics, PointResult, PointStatus, QueryScore, ResolvedRecord, StoreError, SweepResults,
-    read_resolved,
+    EpochMetrics, PointResult, PointStatus, QueryScore, ResolvedRecord, StageStore, StoreError, SweepDir,
+    SweepResults, read_resolved,
 };
 use crate::text::quoted;
 
@@ -109,7 +109,7 @@ pub fn verify(
     }
     check_inputs(&resolved)?;
     let before = SweepResults::read(dir)?;
-    let choice = choose(&resolved.points, &before.points, count);
+    let choice = choose(dir, &resolved.points, &before.points, count);
     if choice.points.is_empty() {
         return Err(VerifyError::NothingDone(dir.to_owned()));
     }
@@ -124,6 +124,7 @@ pub fn verify(
         baseline: Vec::new(),
         eval: resolved.eval,
         export: Vec::new(),
+        keep: KeepParams::default(),
         slurm: None,
         warnings: Vec::new(),
     };
@@ -137,6 +138,7 @@ pub fn verify(
         deadline: None,
         retries: 0,
         retry_infeasible: false,
+        ignore_space: true,
         max_failures: None,
         cache: resolved.provenance.get(CACHE).map(PathBuf::from),
         provenance: BTreeMap::new(),
@@ -197,7 +199,7 @@ struct Choice {
 
 /// Points that together go through as many kinds of stages (phase, freeze set, model) as possible, then those
 /// that differ most in what else they are.
-fn choose(points: &[Point], results: &[PointResult], count: usize) -> Choice {
+fn choose(dir: &Path, points: &[Point], results: &[PointResult], count: usize) -> Choice {
     // Kinds depend on no input, so the plan can be made without reading any.
     let checkpoints = points.iter().filter_map(|point| point.config.train.init.clone());
     let checkpoints: HashMap<PathBuf, String> =
@@ -206,8 +208,11 @@ fn choose(points: &[Point], results: &[PointResult], count: usize) -> Choice {
         plan::build(points, &Inputs { dim: 0, data: String::new(), train_groups: 1, checkpoints }, true);
     let chain = |at: usize| plan.chain(plan.points[at]).into_iter().map(|(stage, _)| stage);
     let all: HashSet<usize> = plan.stages.iter().map(|stage| stage.class).collect();
+    // What was let go cannot be compared; what is missing otherwise is found out.
+    let stages = StageStore::new(SweepDir::at(dir));
+    let released = |at: usize| results[at].checkpoint.as_ref().is_some_and(|path| stages.has_released(path));
     let mut left: Vec<usize> =
-        (0..points.len()).filter(|&at| results[at].status == PointStatus::Done).collect();
+        (0..points.len()).filter(|&at| results[at].status == PointStatus::Done && !released(at)).collect();
     let (mut kinds, mut stages) = (HashSet::new(), HashSet::new());
     let mut chosen = Vec::new();
     while chosen.len() < count && !left.is_empty() {

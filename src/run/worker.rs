@@ -113,6 +113,7 @@ fn run_options(options: &WorkerOptions) -> RunOptions {
         deadline: options.deadline,
         retries: options.retries,
         retry_infeasible: false,
+        ignore_space: true,
         max_failures: options.max_failures,
         cache: None,
         provenance: BTreeMap::new(),
@@ -130,6 +131,7 @@ pub fn spec_of(resolved: ResolvedRecord, dir: &Path) -> SweepSpec {
         baseline: resolved.baseline,
         eval: resolved.eval,
         export: resolved.export,
+        keep: resolved.keep,
         slurm: None,
         warnings: Vec::new(),
     }

@@ -45,6 +45,7 @@ pub(super) fn compose(
         baseline,
         eval: evaluation::params(&draft, &dir),
         export: draft.settings.export.formats.clone(),
+        keep: draft.settings.keep,
         slurm: draft.uses(Table::Slurm).then(|| draft.settings.slurm.clone()),
     };
     if !options.filter.is_empty() {

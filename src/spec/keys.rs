@@ -6,7 +6,8 @@ use std::fmt;
 use super::settings::Settings;
 use super::value::{FREEZE_NAMES, Field};
 use super::{
-    ExportFormat, JudgeApi, Normalize, Quality, Reference, RewardForm, RewardMode, ScoreField, Value,
+    ExportFormat, JudgeApi, KeepOptimizer, Normalize, Quality, Reference, RewardForm, RewardMode, ScoreField,
+    Value,
 };
 
 /// A table of the sweep file that holds plain keys.
@@ -23,12 +24,13 @@ pub enum Table {
     Command,
     Items,
     Export,
+    Keep,
     Slurm,
 }
 
 impl Table {
     /// All tables, in the order in which they are documented.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Top,
         Self::Data,
         Self::Reward,
@@ -39,6 +41,7 @@ impl Table {
         Self::Command,
         Self::Items,
         Self::Export,
+        Self::Keep,
         Self::Slurm,
     ];
 
@@ -68,6 +71,7 @@ impl Table {
             Self::Command => "eval.command",
             Self::Items => "eval.items",
             Self::Export => "export",
+            Self::Keep => "keep",
             Self::Slurm => "slurm",
         }
     }
@@ -97,6 +101,7 @@ impl Table {
             Self::Command => "a program that answers and scores questions; each question is asked once",
             Self::Items => "what questions are made of",
             Self::Export => "checkpoints in foreign formats",
+            Self::Keep => "what stays on disk of what a run computes",
             Self::Slurm => "how jobs are submitted to a cluster",
         }
     }
@@ -172,6 +177,8 @@ pub enum Kind {
     Shots,
     /// A number of queries, -1 for all, or a list of such numbers.
     Samples,
+    /// Which weights stay on disk.
+    KeptWeights,
     /// A list of the names.
     Choices(&'static [&'static str]),
     /// A name that can be a directory.
@@ -221,6 +228,7 @@ impl fmt::Display for Kind {
             Self::Path => f.write_str("a path in quotes"),
             Self::OptionalPath => f.write_str("a path in quotes, or \"none\""),
             Self::Patience => f.write_str("a whole number of epochs, 1 or more, or \"off\""),
+            Self::KeptWeights => f.write_str("\"all\", \"points\" or \"best N\" with a number N of points"),
             Self::Shots => f.write_str("a list of different whole numbers, 1 or more"),
             Self::Samples => {
                 f.write_str("a whole number, 1 or more, or -1 for all, or a list of such numbers")
@@ -511,6 +519,11 @@ pub static KEYS: &[Key] = &[
 
     key!(Export export.formats => formats, "", Kind::Choices(ExportFormat::NAMES), "", [],
         "Formats in which `run` also writes every point's checkpoint: \"v2\" (Lightning-like .ckpt), \"pt\" (training checkpoint), \"safetensors\" (weights alone, .plain.safetensors)."),
+
+    key!(Keep keep.weights => weights, "", Kind::KeptWeights, "", [],
+        "Which weights stay on disk: \"all\" epochs, those that \"points\" refer to, or those of the \"best N\" points and the baseline. What another stage starts from always stays."),
+    key!(Keep keep.optimizer => optimizer, "", Kind::Choice(KeepOptimizer::NAMES), "", [],
+        "Which optimizer states stay on disk: \"all\" that a longer run could go on from, or only those of \"unfinished\" stages."),
 
     key!(Slurm slurm.partition => partition, "", Kind::OptionalText, "", [],
         "Partition to submit to; the cluster's default when absent."),

@@ -15,6 +15,7 @@ mod document;
 mod error;
 mod evaluation;
 mod grid;
+mod keep;
 mod keys;
 mod live;
 mod names;
@@ -41,6 +42,7 @@ pub use config::{
 };
 pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
+pub use keep::{KeepOptimizer, KeepParams, KeepWeights};
 pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};
 pub use live::{CommandParams, EndpointParams, JudgeApi};
 pub use names::{NAME_LIMIT, freeze_word};
@@ -69,6 +71,8 @@ pub struct SweepSpec {
     pub eval: Option<EvalParams>,
     /// `[export] formats`.
     pub export: Vec<ExportFormat>,
+    /// `[keep]`.
+    pub keep: KeepParams,
     /// `[slurm]`, if present.
     pub slurm: Option<SlurmParams>,
     /// What is allowed and probably not meant, one sentence each, for the user.

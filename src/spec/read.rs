@@ -7,10 +7,10 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeFloat, DeInteger, DeValue};
 
-use super::FreezeSet;
 use super::error::{Diagnostic, Origin, Source};
 use super::keys::{Key, Kind, Limits, Table, closest};
 use super::value::{FREEZE_NAMES, NONE, OFF, Value, freeze_groups};
+use super::{FreezeSet, KeepWeights};
 
 /// Reads values out of one source text.
 #[derive(Clone, Debug)]
@@ -103,6 +103,11 @@ fn read(kind: Kind, value: &DeValue, dir: &Path) -> Result<Value, Trouble> {
             DeValue::String(text) if text == OFF => Ok(Value::Absent(OFF)),
             DeValue::Boolean(false) => Ok(Value::Absent(OFF)),
             _ => count(value, 1, u64::from(u32::MAX)).map(Value::Count),
+        },
+        Kind::KeptWeights => match value {
+            DeValue::String(text) if KeepWeights::parse(text).is_some() => Ok(Value::Text(text.to_string())),
+            DeValue::Integer(_) => hint(format!("write `\"best {}\"`", toml_text(value))),
+            _ => no(),
         },
         Kind::Shots => shots(value),
         Kind::Samples => samples(value),

@@ -153,6 +153,9 @@ fn value(key: &Key) -> Json {
         ] }),
         Kind::Path | Kind::OptionalPath | Kind::Text | Kind::OptionalText => text,
         Kind::Patience => json!({ "anyOf": [count(1, u32::MAX.into()), { "enum": ["off", false] }] }),
+        Kind::KeptWeights => {
+            json!({ "type": "string", "pattern": "^(all|points|best [1-9][0-9]*)$" })
+        }
         Kind::Shots => {
             json!({ "type": "array", "items": count(1, u32::MAX.into()), "minItems": 1, "uniqueItems": true })
         }

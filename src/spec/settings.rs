@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{CommandParams, EndpointParams, EvalParams, ExportFormat, PointConfig, SlurmParams};
+use super::{CommandParams, EndpointParams, EvalParams, ExportFormat, KeepParams, PointConfig, SlurmParams};
 
 /// The target of every key in [`super::KEYS`]. Its default holds the defaults.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,7 @@ pub(super) struct Settings {
     pub command: CommandParams,
     pub items: ItemsParams,
     pub export: ExportParams,
+    pub keep: KeepParams,
     pub slurm: SlurmParams,
 }
 

@@ -1,6 +1,6 @@
 //! A results directory against itself: do the checkpoints contain what names, headers and records say?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ use crate::spec::PointConfig;
 /// The checkpoints of a directory that could be read, by their paths relative to it.
 type Checkpoints = BTreeMap<PathBuf, Facts>;
 
+/// The checkpoints that stages have let go, likewise.
+type Released = BTreeSet<PathBuf>;
+
 /// Checks every checkpoint below `stages/` (content hash, name, the stage's record, parent) and every finished point
 /// (its checkpoint, and that the checkpoint's configuration is the point's). Paths in the verdict are relative to
 /// `directory`.
@@ -27,7 +30,7 @@ pub fn audit(directory: &Path) -> Result<Verdict, StoreError> {
     let sweep = SweepDir::at(directory);
     let mut verdict = Verdict::default();
     let checkpoints = read_checkpoints(&sweep, &mut verdict)?;
-    check_records(&sweep, &checkpoints, &mut verdict)?;
+    let released = check_records(&sweep, &checkpoints, &mut verdict)?;
     check_parents(&checkpoints, &mut verdict);
     for point in &resolved.points {
         let path = sweep.point_record(&point.name);
@@ -41,7 +44,7 @@ pub fn audit(directory: &Path) -> Result<Verdict, StoreError> {
                 if record.config != point.config {
                     verdict.disagree(&shown, "config", "as in resolved.json", "another configuration");
                 }
-                check_point(&shown, &record, &checkpoints, &mut verdict);
+                check_point(&shown, &record, (&checkpoints, &released), &mut verdict);
             }
             Err(error) => verdict.disagree(&shown, "file", "a point's record", &first_line(&error)),
         }
@@ -88,14 +91,16 @@ fn read_checkpoints(sweep: &SweepDir, verdict: &mut Verdict) -> Result<Checkpoin
     Ok(checkpoints)
 }
 
-/// Every epoch that a stage's record calls finished must be there, with the weights that were recorded.
+/// Every epoch that a stage's record calls finished must be there, with the weights that were recorded, unless they were
+/// let go.
 fn check_records(
     sweep: &SweepDir,
     checkpoints: &Checkpoints,
     verdict: &mut Verdict,
-) -> Result<(), StoreError> {
+) -> Result<Released, StoreError> {
+    let mut released = Released::new();
     if !sweep.stages().is_dir() {
-        return Ok(());
+        return Ok(released);
     }
     let mut stages: Vec<PathBuf> = fs_err::read_dir(sweep.stages())?
         .map(|entry| entry.map(|entry| entry.path()))
@@ -119,6 +124,10 @@ fn check_records(
             let Some(recorded) = record.content(epoch) else { continue };
             let file = stage.join(stage_file::checkpoint(record.kind.phase(), epoch));
             verdict.checked += 1;
+            if !record.keeps(epoch) {
+                released.insert(relative(&file, sweep.path()));
+                continue;
+            }
             match checkpoints.get(&relative(&file, sweep.path())).map(|facts| facts.content.as_deref()) {
                 Some(content) if content == Some(recorded) => {}
                 Some(content) => {
@@ -131,12 +140,12 @@ fn check_records(
             }
         }
     }
-    Ok(())
+    Ok(released)
 }
 
 /// Every stated parent and reference policy must be at hand.
 fn check_parents(checkpoints: &Checkpoints, verdict: &mut Verdict) {
-    let contents: std::collections::BTreeSet<&String> =
+    let contents: BTreeSet<&String> =
         checkpoints.values().filter_map(|facts| facts.content.as_ref()).collect();
     for (path, facts) in checkpoints {
         for (key, stated) in [("parent", &facts.parent), ("reference", &facts.reference)] {
@@ -149,7 +158,12 @@ fn check_parents(checkpoints: &Checkpoints, verdict: &mut Verdict) {
     }
 }
 
-fn check_point(path: &Path, record: &PointRecord, checkpoints: &Checkpoints, verdict: &mut Verdict) {
+fn check_point(
+    path: &Path,
+    record: &PointRecord,
+    (checkpoints, released): (&Checkpoints, &Released),
+    verdict: &mut Verdict,
+) {
     let Some(checkpoint) = &record.checkpoint else {
         if record.status == PointStatus::Done {
             verdict.disagree(path, "checkpoint", "one", "none");
@@ -159,6 +173,9 @@ fn check_point(path: &Path, record: &PointRecord, checkpoints: &Checkpoints, ver
     verdict.checked += 2;
     if checkpoint.parent().and_then(Path::file_name).is_none_or(|stage| stage != record.stage.as_str()) {
         verdict.disagree(path, "stage", &record.stage, &checkpoint.display().to_string());
+    }
+    if released.contains(checkpoint) {
+        return;
     }
     let Some(facts) = checkpoints.get(checkpoint) else {
         verdict.disagree(path, "checkpoint", &checkpoint.display().to_string(), "no such checkpoint");

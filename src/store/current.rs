@@ -3,6 +3,7 @@
 //! `current` points at a checkpoint with a path relative to the directory and is replaced by a rename, so it always
 //! leads somewhere. `current.jsonl` is append-only: one line per change. Nothing is copied or deleted.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub enum UseError {
     NoSuchPoint { name: String, hint: String },
     #[error("point `{0}` has no checkpoint (yet)\nhint: `sweep run` continues where it stopped")]
     NoCheckpoint(String),
-    #[error("the checkpoint of point `{point}`, `{}`, is gone", path.display())]
+    #[error("the checkpoint of point `{point}`, `{}`, is gone\nhint: `[keep]` in the sweep file says which weights stay; with them kept and `points/{point}` removed, `sweep run` makes it again", path.display())]
     Gone { point: String, path: PathBuf },
     #[error(
         "the sweep has no baseline\nhint: name one in the sweep file's [baseline], or use a point by its name"
@@ -67,6 +68,14 @@ enum Action {
 /// An unreadable history or link.
 pub fn in_use(directory: &Path) -> Result<Option<InUse>, UseError> {
     Ok(stack(directory)?.pop())
+}
+
+/// Every checkpoint that `current` leads to or that [`back`] could lead to, relative to the directory.
+///
+/// # Errors
+/// As [`in_use`].
+pub fn in_use_ever(directory: &Path) -> Result<BTreeSet<PathBuf>, UseError> {
+    Ok(stack(directory)?.into_iter().map(|step| step.checkpoint).collect())
 }
 
 /// Points `current` at the checkpoint of the point `name`.
@@ -140,8 +149,13 @@ fn switch(directory: &Path, action: Action, to: InUse) -> Result<InUse, UseError
     if before.last() == Some(&to) && action == Action::Use {
         return Ok(to);
     }
-    // A damaged checkpoint is never put in use.
-    checkpoint::read(&directory.join(&to.checkpoint)).map_err(StoreError::from)?;
+    // A damaged checkpoint is never put in use; one that shares parameters with another is made whole, for programs that
+    // know nothing of that.
+    let path = directory.join(&to.checkpoint);
+    let found = checkpoint::read(&path).map_err(StoreError::from)?;
+    if found.facts.base.is_some() {
+        checkpoint::write(&path, &found.weights, &found.facts).map_err(StoreError::from)?;
+    }
     disk::symlink(&to.checkpoint, &link).map_err(StoreError::from)?;
     let step = Step { action, point: to.point.clone(), checkpoint: to.checkpoint.clone() };
     let mut line = serde_json::json!(step).to_string();

@@ -20,7 +20,7 @@ pub enum StoreError {
     )]
     Held { dir: PathBuf, holder: String },
     /// A file of a newer version of this program.
-    #[error("`{}` was written by a newer version of sweep (format {format}, this one knows {})\nhint: update sweep, or use another `--out`", .path.display(), super::FORMAT_LIVE)]
+    #[error("`{}` was written by a newer version of sweep (format {format}, this one knows {})\nhint: update sweep, or use another `--out`", .path.display(), super::FORMAT)]
     NewerFormat { path: PathBuf, format: u32 },
     /// A file that cannot be what it should be.
     #[error("`{}` is damaged: {cause}", .path.display())]

@@ -107,9 +107,14 @@ impl SweepDir {
         self.stages().join(&key.0)
     }
 
+    /// All points.
+    pub fn points(&self) -> PathBuf {
+        self.0.join("points")
+    }
+
     /// Results of one point.
     pub fn point(&self, name: &str) -> PathBuf {
-        self.0.join("points").join(name)
+        self.points().join(name)
     }
 
     /// [`super::PointRecord`]
@@ -146,6 +151,13 @@ pub mod stage_file {
 
     /// Optimizer moments after an epoch: only the last one is kept, to go on from.
     pub fn optimizer(epoch: u32) -> String {
-        format!("optimizer_epoch{epoch}.safetensors")
+        format!("{OPTIMIZER}{epoch}.safetensors")
     }
+
+    /// Whether `name` is one of [`optimizer`].
+    pub fn is_optimizer(name: &str) -> bool {
+        name.starts_with(OPTIMIZER)
+    }
+
+    const OPTIMIZER: &str = "optimizer_epoch";
 }

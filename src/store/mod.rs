@@ -2,6 +2,7 @@
 
 mod audit;
 mod claim;
+mod clean;
 mod current;
 mod error;
 mod events;
@@ -14,6 +15,7 @@ mod rows;
 mod speed;
 mod stage;
 mod status;
+mod usage;
 mod writer;
 
 pub use crate::record::{
@@ -21,18 +23,18 @@ pub use crate::record::{
     Unanswered,
 };
 pub use audit::audit;
-pub use current::{InUse, UseError, back, in_use, use_baseline, use_point};
+pub use clean::{CleanOptions, Cleaning, Dispensable, Group, clean, survey};
+pub use current::{InUse, UseError, back, in_use, in_use_ever, use_baseline, use_point};
 pub use error::StoreError;
 pub use events::{LoggedEvent, read_events};
 pub use inventory::{Held, Inventory};
 pub use layout::{SweepDir, export_path};
 pub use lock::holder;
 pub use read::{check_point, read_judge, read_resolved};
-pub use results::{
-    FORMAT, FORMAT_LIVE, PointRecord, PointResult, ReferencesRecord, ResolvedRecord, SweepResults,
-};
+pub use results::{FORMAT, PointRecord, PointResult, ReferencesRecord, ResolvedRecord, SweepResults};
 pub use rows::{MeanScore, mean_scores, metrics_csv, scores_csv, selections_jsonl, unanswered_jsonl};
 pub use speed::{SpeedSample, StepKind, speed_samples};
 pub use stage::{Continuation, EpochRecord, StageRecord, StageStore};
 pub use status::{Asking, RunningStage, Status, Training, status};
+pub use usage::{Usage, usage};
 pub use writer::{PointFiles, Store, read_job, write_job};

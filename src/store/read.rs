@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 
 use super::{
-    EpochMetrics, FORMAT_LIVE, JudgeRecord, PointRecord, PointResult, PointStatus, QueryScore,
-    ReferencesRecord, ResolvedRecord, StoreError, SweepResults, Unanswered,
+    EpochMetrics, FORMAT, JudgeRecord, PointRecord, PointResult, PointStatus, QueryScore, ReferencesRecord,
+    ResolvedRecord, StoreError, SweepResults, Unanswered,
 };
 use crate::spec::Point;
 
@@ -151,7 +151,7 @@ pub(super) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<T, StoreEr
         format: u32,
     }
     let Versioned { format } = serde_json::from_str(&text).map_err(corrupt)?;
-    if format > FORMAT_LIVE {
+    if format > FORMAT {
         return Err(StoreError::NewerFormat { path: path.to_owned(), format });
     }
     serde_json::from_str(&text).map_err(corrupt)

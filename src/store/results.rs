@@ -1,6 +1,6 @@
 //! What a results directory says, as plain values: the input of every table and report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use crate::finite::Finite;
 use crate::record::{
     EpochMetrics, JudgeRecord, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth, Unanswered,
 };
-use crate::spec::{EvalParams, ExportFormat, PointConfig};
+use crate::spec::{EvalParams, ExportFormat, KeepParams, PointConfig, is_default};
 
 /// One sweep's results, read from its directory; complete or not.
 #[derive(Clone, Debug)]
@@ -33,6 +33,32 @@ pub struct SweepResults {
     pub leaks: Leaks,
     /// Who scored, where a judge was asked.
     pub judge: Option<JudgeRecord>,
+}
+
+impl SweepResults {
+    /// The best `count` points and the baseline: by their average over the shots or, where nothing is evaluated, by their
+    /// last validation loss. Of equal ones the first.
+    pub fn best(&self, count: usize) -> BTreeSet<usize> {
+        let done = self.points.iter().enumerate().filter(|(_, point)| point.status == PointStatus::Done);
+        let mut ranked: Vec<(f64, usize)> = done.map(|(at, point)| (point.worth(), at)).collect();
+        ranked.sort_by(|left, right| right.0.total_cmp(&left.0).then(left.1.cmp(&right.1)));
+        ranked.into_iter().take(count).map(|(_, at)| at).chain(self.baseline.iter().copied()).collect()
+    }
+}
+
+impl PointResult {
+    /// What points are ranked by: the larger, the better.
+    fn worth(&self) -> f64 {
+        let mean = |shot: &Vec<QueryScore>| {
+            shot.iter().map(|query| query.score.get()).sum::<f64>() / shot.len().max(1) as f64
+        };
+        match self.scores.len() {
+            0 => {
+                self.metrics.last().and_then(|row| row.val_loss).map_or(f64::NEG_INFINITY, |loss| -loss.get())
+            }
+            shots => self.scores.values().map(mean).sum::<f64>() / shots as f64,
+        }
+    }
 }
 
 /// One point's row.
@@ -64,9 +90,7 @@ pub struct PointResult {
 /// Version of the files below. It changes only where an older program would misread a file: a newer one is refused,
 /// an older one is read. What a record lacks that came later has its default, what it has that is not known yet is
 /// kept, so that a new key, figure or field needs no new version.
-pub const FORMAT: u32 = 1;
-/// Of directories whose points a judge scored while the sweep ran: a score may be missing in them.
-pub const FORMAT_LIVE: u32 = 2;
+pub const FORMAT: u32 = 2;
 
 /// `resolved.json`: what was asked for, with every default filled in. Written before anything trains.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -86,6 +110,9 @@ pub struct ResolvedRecord {
     /// `[export] formats`
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub export: Vec<ExportFormat>,
+    /// `[keep]`
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keep: KeepParams,
     /// Content hashes (blake3, hex) of the inputs by key (`data.trajectories`, `data.embeddings`, `eval.logged`, ...).
     #[serde(default)]
     pub inputs: BTreeMap<String, String>,
@@ -122,7 +149,7 @@ pub struct PointRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub judge: Option<String>,
     /// Scores that are missing because the judge did not answer: a later run asks again.
-    #[serde(default, skip_serializing_if = "crate::spec::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub unanswered: usize,
     /// What a later version of the program added: kept when the record is written again.
     #[serde(flatten)]

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::stage_file;
 use super::{EpochMetrics, FORMAT, StoreError, SweepDir};
-use crate::checkpoint::{self, Facts, Weights};
+use crate::checkpoint::{self, Base, Facts, Weights};
 use crate::disk::{self, fault, fault::Passage};
 use crate::plan::{Phase, StageKey, StageKind, StageProgress};
+use crate::spec::is_default;
 
 /// `stage.json`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,13 @@ pub struct StageRecord {
     pub stopped: bool,
     /// Why the epoch after the last one could not be finished.
     pub diverged: Option<String>,
+    /// Epochs whose weights were let go: nothing refers to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub released: Vec<u32>,
+    /// What the stage would go on from after its last epoch was let go: its weights are there, a longer run trains it from
+    /// its beginning.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ended: bool,
     /// What a later version of the program added: kept when the record is written again.
     #[serde(flatten)]
     pub unknown: serde_json::Map<String, serde_json::Value>,
@@ -51,6 +59,36 @@ impl StageRecord {
             (None, true) => StageProgress::Stopped(epochs),
             (None, false) => StageProgress::Epochs(epochs),
         }
+    }
+
+    /// Whether the weights after `epoch` are kept.
+    pub fn keeps(&self, epoch: u32) -> bool {
+        !self.released.contains(&epoch)
+    }
+
+    /// The finished epochs whose weights are kept.
+    pub fn kept(&self) -> impl Iterator<Item = u32> {
+        let first = u32::from(self.init.is_none());
+        (first..=self.epochs.len() as u32).filter(|epoch| self.keeps(*epoch))
+    }
+
+    /// Whether the stage has finished what is wanted of it (epochs `stops`, `until` in all) and yet cannot give it, or
+    /// cannot go on to it: it has to be trained from its beginning.
+    pub fn lacks(&self, stops: &[u32], until: u32) -> bool {
+        let progress = self.progress();
+        let lacking = |stop: &u32| progress.reached(*stop).is_some_and(|epoch| !self.keeps(epoch));
+        let last = progress.epochs();
+        let goes_on = matches!(progress, StageProgress::Epochs(_)) && last > 0 && last < until;
+        stops.iter().any(lacking) || goes_on && (self.ended || !self.keeps(last))
+    }
+
+    /// Lets go the weights of those of `epochs` that are finished. Says whether that is anything new.
+    pub fn release(&mut self, epochs: impl IntoIterator<Item = u32>) -> bool {
+        let before = self.released.len();
+        self.released.extend(epochs);
+        self.released.sort_unstable();
+        self.released.dedup();
+        self.released.len() > before
     }
 
     /// Content hash of the weights after `epoch` (0: the initial ones).
@@ -103,6 +141,11 @@ impl StageStore {
         Self { dir }
     }
 
+    /// The sweep's directory.
+    pub fn dir(&self) -> &SweepDir {
+        &self.dir
+    }
+
     /// The checkpoint of `key` after `epoch`, relative to the sweep's directory.
     pub fn checkpoint_path(key: &StageKey, phase: Option<Phase>, epoch: u32) -> PathBuf {
         Path::new("stages").join(&key.0).join(stage_file::checkpoint(phase, epoch))
@@ -131,6 +174,16 @@ impl StageStore {
         Ok(Some(record))
     }
 
+    /// Whether the stage has let go the weights of `checkpoint`, a path as [`StageStore::checkpoint_path`] makes it.
+    pub fn has_released(&self, checkpoint: &Path) -> bool {
+        let key = checkpoint.parent().and_then(Path::file_name).map(|key| key.to_string_lossy().into_owned());
+        let record = key.and_then(|key| self.record(&StageKey(key)).ok().flatten());
+        record.is_some_and(|record| {
+            let name = |epoch: &u32| stage_file::checkpoint(record.kind.phase(), *epoch);
+            record.released.iter().any(|epoch| checkpoint.ends_with(name(epoch)))
+        })
+    }
+
     /// Writes the initial weights and the record of an `Init` stage.
     ///
     /// # Errors
@@ -147,8 +200,8 @@ impl StageStore {
         self.write_record(key, record)
     }
 
-    /// Writes the files of the last epoch of `record`, then the record itself, then removes the moments that
-    /// are no longer needed.
+    /// Writes the files of the last epoch of `record`, then the record itself, then removes what is no longer needed.
+    /// Parameters that are those of `start` are not written again. Without a `continuation` nobody goes on from there.
     ///
     /// # Errors
     /// I/O errors; the stage on disk is then what it was before.
@@ -156,22 +209,28 @@ impl StageStore {
         &self,
         key: &StageKey,
         record: &StageRecord,
-        weights: &Weights,
-        facts: &Facts,
-        continuation: &Continuation,
+        (weights, facts): (&Weights, &Facts),
+        start: Option<Base>,
+        continuation: Option<&Continuation>,
     ) -> Result<(), StoreError> {
         let dir = self.dir.stage(key);
-        let epoch = continuation.epoch;
-        checkpoint::write(&dir.join(stage_file::checkpoint(record.kind.phase(), epoch)), weights, facts)?;
-        write_continuation(&dir.join(stage_file::optimizer(epoch)), continuation)?;
+        let epoch = record.epochs.len() as u32;
+        let path = dir.join(stage_file::checkpoint(record.kind.phase(), epoch));
+        match start {
+            Some(start) => checkpoint::write_onto(&path, weights, facts, start)?,
+            None => checkpoint::write(&path, weights, facts)?,
+        }
+        if let Some(continuation) = continuation {
+            write_continuation(&dir.join(stage_file::optimizer(epoch)), continuation)?;
+        }
         fault::pass(Passage::BeforeRecord)?;
         self.write_record(key, record)?;
         fault::pass(Passage::AfterRecord)?;
         self.tidy(key, record)
     }
 
-    /// What follows from the record: `metrics.csv` is brought up to date and moments that nobody goes on from are
-    /// removed. A run that was killed between the record and this does it when it goes on.
+    /// What follows from the record: `metrics.csv` is brought up to date; weights that were let go and moments that
+    /// nobody goes on from are removed. A run that was killed between the record and this does it when it goes on.
     ///
     /// # Errors
     /// I/O errors.
@@ -186,11 +245,11 @@ impl StageStore {
                 disk::write(&path, &text)?;
             }
         }
-        for epoch in 1..last {
-            let path = dir.join(stage_file::optimizer(epoch));
-            if path.exists() {
-                fs_err::remove_file(path)?;
-            }
+        let states = (1..last).chain(record.ended.then_some(last)).map(stage_file::optimizer);
+        let phase = record.kind.phase();
+        let weights = record.released.iter().map(|epoch| stage_file::checkpoint(phase, *epoch));
+        for path in states.chain(weights).map(|name| dir.join(name)) {
+            disk::remove(&path)?;
         }
         Ok(())
     }
@@ -229,7 +288,7 @@ impl StageStore {
         record: &StageRecord,
     ) -> Result<Option<Continuation>, StoreError> {
         let epoch = record.epochs.len() as u32;
-        if epoch == 0 {
+        if epoch == 0 || record.ended {
             return Ok(None);
         }
         read_continuation(&self.dir.stage(key).join(stage_file::optimizer(epoch)), epoch).map(Some)
@@ -244,12 +303,17 @@ impl StageStore {
     }
 
     /// Takes over a stage that another sweep below the same root has trained, if there is one that has come
-    /// further than `epochs`; returns that sweep's directory. Files are linked where possible, else copied:
-    /// checkpoints are never changed in place.
+    /// further than `epochs` and has kept what is `wanted` of it (stops, and epochs in all); returns that sweep's
+    /// directory. Files are linked where possible, else copied: checkpoints are never changed in place.
     ///
     /// # Errors
     /// I/O errors.
-    pub fn adopt(&self, key: &StageKey, epochs: Option<u32>) -> Result<Option<PathBuf>, StoreError> {
+    pub fn adopt(
+        &self,
+        key: &StageKey,
+        epochs: Option<u32>,
+        wanted: (&[u32], u32),
+    ) -> Result<Option<PathBuf>, StoreError> {
         let Some(root) = self.dir.path().parent() else { return Ok(None) };
         let Ok(entries) = fs_err::read_dir(root) else { return Ok(None) };
         let mut siblings: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -258,7 +322,7 @@ impl StageStore {
             let other = StageStore::new(SweepDir::at(sibling));
             let Ok(Some(record)) = other.record(key) else { continue };
             let further = epochs.is_none_or(|epochs| record.epochs.len() as u32 > epochs);
-            if further && self.copy_from(&other, key, &record).is_ok() {
+            if further && !record.lacks(wanted.0, wanted.1) && self.copy_from(&other, key, &record).is_ok() {
                 return Ok(Some(sibling.clone()));
             }
         }
@@ -269,9 +333,10 @@ impl StageStore {
         let (from, to) = (other.dir.stage(key), self.dir.stage(key));
         fs_err::create_dir_all(&to)?;
         let last = record.epochs.len() as u32;
+        let phase = record.kind.phase();
         let mut names: Vec<String> =
-            (1..=last).map(|epoch| stage_file::checkpoint(record.kind.phase(), epoch)).collect();
-        names.push(if last == 0 { stage_file::checkpoint(None, 0) } else { stage_file::optimizer(last) });
+            record.kept().map(|epoch| stage_file::checkpoint(phase, epoch)).collect();
+        names.extend((last > 0 && !record.ended).then(|| stage_file::optimizer(last)));
         // A file that is missing ends the attempt: the other sweep is damaged, or is at work on the stage.
         for name in &names {
             let target = to.join(name);

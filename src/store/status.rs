@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::events::{LoggedCohort, LoggedEvent, cohorts, read_events};
-use super::{FORMAT_LIVE, PointStatus, StoreError, SweepDir, lock};
+use super::{FORMAT, PointStatus, StoreError, SweepDir, Usage, lock, usage};
 use crate::event::Event;
 use crate::finite::Finite;
 
@@ -32,6 +32,8 @@ pub struct Status {
     pub judge: Option<Asking>,
     /// What trains now, a cohort per worker, and the last figures of each stage of it.
     pub training: Vec<Training>,
+    /// What the directory takes on the disk.
+    pub usage: Usage,
     /// What somebody should look at.
     pub warnings: Vec<String>,
     /// Seconds since 1970 of the last event.
@@ -146,6 +148,7 @@ pub fn status(dir: &Path, now: f64) -> Result<Status, StoreError> {
         eta_seconds: holder.is_some().then(|| eta(&events, now)).flatten(),
         judge: asking(&events),
         training,
+        usage: usage(dir),
         warnings: warnings(&events, &names),
         last_event: events.last().map(|event| event.time),
         holder,
@@ -173,7 +176,7 @@ fn read_request(sweep: &SweepDir) -> Result<Request, StoreError> {
     let corrupt =
         |cause: serde_json::Error| StoreError::Corrupt { path: path.clone(), cause: cause.to_string() };
     let request: Request = serde_json::from_slice(&fs_err::read(&path)?).map_err(corrupt)?;
-    if request.format > FORMAT_LIVE {
+    if request.format > FORMAT {
         return Err(StoreError::NewerFormat { path, format: request.format });
     }
     Ok(request)

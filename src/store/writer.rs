@@ -12,8 +12,8 @@ use crate::plan::StageKey;
 use crate::spec::ExportFormat;
 
 use super::{
-    EpochMetrics, FORMAT_LIVE, JudgeRecord, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord,
-    StageStore, StoreError, SweepDir, Unanswered, mean_scores, metrics_csv, scores_csv, selections_jsonl,
+    EpochMetrics, FORMAT, JudgeRecord, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord, StageStore,
+    StoreError, SweepDir, Unanswered, mean_scores, metrics_csv, scores_csv, selections_jsonl,
     unanswered_jsonl,
 };
 
@@ -50,7 +50,7 @@ impl Store {
                 format: u32,
             }
             if let Ok(Version { format }) = serde_json::from_slice(&bytes)
-                && format > FORMAT_LIVE
+                && format > FORMAT
             {
                 return Err(StoreError::NewerFormat { path: dir.resolved(), format });
             }

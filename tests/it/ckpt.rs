@@ -494,6 +494,7 @@ fn results(at: &Path) -> PathBuf {
         baseline: vec![1],
         eval: None,
         export: Vec::new(),
+        keep: sweep::spec::KeepParams::default(),
         inputs: BTreeMap::new(),
         health: None,
         leaks: sweep::store::Leaks::default(),

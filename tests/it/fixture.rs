@@ -291,6 +291,7 @@ pub fn write(results: &SweepResults, root: &Path) -> PathBuf {
         baseline: results.baseline.clone(),
         eval: results.eval.clone(),
         export: Vec::new(),
+        keep: sweep::spec::KeepParams::default(),
         inputs: BTreeMap::from([("data.trajectories".to_owned(), "ab12".to_owned())]),
         health: results.health.clone(),
         leaks: results.leaks.clone(),

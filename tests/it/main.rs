@@ -18,6 +18,7 @@ mod house;
 mod invariants;
 mod judge;
 mod judged;
+mod keep;
 mod kill;
 mod leaks;
 mod matrix;

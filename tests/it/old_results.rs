@@ -10,12 +10,18 @@ use sweep::disk;
 
 use crate::sandbox::{repository, texts};
 
-/// A copy of the finished directory of `sweeps/quick.toml` that a program of format 1 wrote.
-fn old() -> (tempfile::TempDir, PathBuf) {
+/// Every format of which a finished directory is kept.
+const FORMATS: std::ops::RangeInclusive<u32> = 1..=sweep::store::FORMAT;
+
+/// A copy of the finished directory of `sweeps/quick.toml` that a program of `format` wrote.
+pub fn finished(format: u32) -> (tempfile::TempDir, PathBuf) {
     let root = tempfile::tempdir().expect("a directory");
     let to = root.path().join("quick");
-    let status =
-        Command::new("cp").arg("-a").arg(repository("tests/fixtures/results-1/quick")).arg(&to).status();
+    let status = Command::new("cp")
+        .arg("-a")
+        .arg(repository(&format!("tests/fixtures/results-{format}/quick")))
+        .arg(&to)
+        .status();
     assert!(status.expect("cp").success());
     (root, to)
 }
@@ -65,8 +71,12 @@ fn records(results: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn results_of_format_1_are_read() {
-    let (_root, results) = old();
+fn results_of_every_format_are_read() {
+    FORMATS.for_each(is_read);
+}
+
+fn is_read(format: u32) {
+    let (_root, results) = finished(format);
     let matrix = std::fs::read(results.join("matrix.csv")).expect("a matrix");
     let dir = results.to_str().expect("UTF-8");
     let page = results.with_file_name("page.html");
@@ -86,8 +96,12 @@ fn results_of_format_1_are_read() {
 }
 
 #[test]
-fn a_run_goes_on_with_results_of_format_1() {
-    let (root, results) = old();
+fn a_run_goes_on_with_results_of_every_format() {
+    FORMATS.for_each(is_gone_on_with);
+}
+
+fn is_gone_on_with(format: u32) {
+    let (root, results) = finished(format);
     let (before, matrix) = (stages(&results), std::fs::read(results.join("matrix.csv")).expect("a matrix"));
     let said = run(root.path());
     assert!(said.contains("8 points done"), "{said}");
@@ -99,7 +113,11 @@ fn a_run_goes_on_with_results_of_format_1() {
 /// What a later version adds, in every place where it may add something.
 #[test]
 fn what_is_not_known_yet_is_kept() {
-    let (root, results) = old();
+    FORMATS.for_each(is_kept_though_unknown);
+}
+
+fn is_kept_though_unknown(format: u32) {
+    let (root, results) = finished(format);
     for record in records(&results) {
         edit(&record, |record| record["made_up"] = json!({ "warp": 9 }));
     }
@@ -126,7 +144,7 @@ fn what_is_not_known_yet_is_kept() {
 /// What an earlier version did not know means the default.
 #[test]
 fn what_is_missing_is_the_default() {
-    let (root, results) = old();
+    let (root, results) = finished(1);
     let forget = |config: &mut Value| {
         for (table, key) in
             [("train", "early_stop"), ("train", "top_k"), ("reward", "clamp"), ("model", "heads")]
@@ -165,7 +183,7 @@ fn what_is_missing_is_the_default() {
 
 #[test]
 fn results_of_a_later_format_are_refused() {
-    let (root, results) = old();
+    let (root, results) = finished(1);
     edit(&results.join("resolved.json"), |resolved| resolved["format"] = json!(sweep::store::FORMAT + 1));
     let dir = results.to_str().expect("UTF-8");
     for arguments in

@@ -158,6 +158,7 @@ fn request(provenance: BTreeMap<String, String>) -> ResolvedRecord {
         baseline: Vec::new(),
         eval: None,
         export: Vec::new(),
+        keep: sweep::spec::KeepParams::default(),
         inputs: BTreeMap::new(),
         health: None,
         leaks: sweep::store::Leaks::default(),
@@ -290,6 +291,8 @@ proptest! {
                 epochs: epochs.collect(),
                 stopped: false,
                 diverged: diverged.clone(),
+                released: (1..=metrics.len() as u32).filter(|epoch| epoch % 2 == 0).collect(),
+                ended: diverged.is_some(),
                 unknown: serde_json::Map::new(),
             };
             store.stages().write_record(&key, &record).expect("written");
@@ -305,7 +308,8 @@ proptest! {
             let none = (None, None, Vec::new(), None, serde_json::Map::new());
             let (reference, init, epochs, diverged, unknown) = none;
             let record = StageRecord {
-                format, key: key_text, kind, parent, reference, init, epochs, stopped: false, diverged, unknown,
+                format, key: key_text, kind, parent, reference, init, epochs, stopped: false, diverged,
+                released: Vec::new(), ended: false, unknown,
             };
             store.stages().write_record(&StageKey(key.to_owned()), &record).expect("written");
         };
@@ -383,6 +387,7 @@ proptest! {
         let events = [
             Event::PlanReady { points: 1, points_done: 0, stages: 2, steps: n, steps_naive: n, steps_left: n, notices: vec![s(), b.clone()] },
             Event::StageAdopted { stage: s(), from: b.clone() },
+            Event::StageAgain { stage: s() },
             Event::StageDamaged { stage: s(), cause: b.clone(), moved_to: s() },
             Event::PointDamaged { point: s(), cause: b.clone(), moved_to: s() },
             Event::BudgetEstimate { steps_per_second: x, seconds_left: y, steps: n, steps_left: n, points: 1, points_left: 1 },

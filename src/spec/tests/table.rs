@@ -30,6 +30,7 @@ fn two_values(key: &Key) -> [String; 2] {
         Kind::Freeze => pair("[\"cross_attn\"]", "[]"),
         Kind::Path | Kind::OptionalPath => pair("\"one.pt\"", "\"two.pt\""),
         Kind::Patience => pair("2", "\"off\""),
+        Kind::KeptWeights => pair("\"all\"", "\"best 3\""),
         Kind::Shots => pair("[1, 3]", "[2]"),
         Kind::Text if key.name == "url" => pair("\"http://one\"", "\"http://two\""),
         Kind::Text if key.name == "query" => pair("\"one {question}\"", "\"two {question}\""),
