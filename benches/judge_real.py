@@ -35,9 +35,9 @@ def server():
     sys.exit("the server does not answer")
 
 
-def run(root, *more):
+def run(root, *more, file=HERE / "judge_real.toml"):
     began = time.time()
-    command = [SWEEP, "run", HERE / "judge_real.toml", "--out", root, "--device", "cpu", "--no-progress", *more]
+    command = [SWEEP, "run", file, "--out", root, "--device", "cpu", "--no-progress", *more]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     wall = time.time() - began
     judge = json.loads((root / "judge_real/judge.json").read_text())
@@ -87,7 +87,10 @@ def main():
         run(root, "--set", "eval.judge_noise=0")
         process = server()
         print("# third run, one more value of kl_beta")
-        run(root, "--set", "kl_beta=0.3", "--set", "eval.judge_noise=0")
+        more = (HERE / "judge_real.toml").read_text().replace("[0.1, 0.15]", "[0.1, 0.15, 0.3]")
+        file = root / "more.toml"
+        file.write_text(more.replace('"../sweeps', f'"{HERE.parent}/sweeps'))
+        run(root, "--set", "eval.judge_noise=0", file=file)
         sample = random.Random(0).sample(list(logged()), 200)
         agree = sum(right(ask(prompt), answers) == score for prompt, score, answers in sample)
         print(f"# FactQA's logged scores asked again: {agree} of {len(sample)} agree")

@@ -72,13 +72,7 @@ impl Progress {
                 "stage {stage} is trained from its beginning: weights or optimizer states that are asked for were not kept ([keep] in the sweep file)"
             )),
             Event::CohortStarted { phase, members, first_epoch, last_epoch, .. } => {
-                let epochs = match first_epoch == last_epoch {
-                    true => format!("epoch {last_epoch}"),
-                    false => format!("epochs {first_epoch}-{last_epoch}"),
-                };
-                let together =
-                    if *members == 1 { "one run".to_owned() } else { format!("{members} runs together") };
-                self.training = format!("{phase} {epochs}, {together}");
+                self.training = cohort_text(phase, *members, (*first_epoch, *last_epoch));
                 self.message();
             }
             Event::CohortFinished { .. }
@@ -106,9 +100,7 @@ impl Progress {
                     duration(seconds_left.get())
                 ));
             }
-            Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults } => {
-                self.judge((*naive, *distinct, *cached), (*asked, *failed, *left), per_second.map(f64::from), faults);
-            }
+            Event::Judge { .. } => self.judge(event),
             Event::PointDone { point, average, val_loss, .. } => {
                 self.ended += 1;
                 let figure = match (average, val_loss) {
@@ -127,13 +119,11 @@ impl Progress {
     }
 
     /// How the judge is doing: in the bar, or in a line now and then.
-    fn judge(
-        &mut self,
-        (naive, distinct, cached): (usize, usize, usize),
-        (asked, failed, left): (usize, usize, usize),
-        per_second: Option<f64>,
-        faults: &[String],
-    ) {
+    fn judge(&mut self, event: &Event) {
+        let Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults } = event else {
+            return;
+        };
+        let (asked, failed, left) = (*asked, *failed, *left);
         /// How often a line is worth it.
         const OFTEN: Duration = Duration::from_secs(10);
         for fault in faults.iter().skip(self.faults) {
@@ -142,12 +132,12 @@ impl Progress {
         self.faults = self.faults.max(faults.len());
         let first = self.told.is_none();
         if first {
-            let [naive, distinct, cached, left] = [naive, distinct, cached, left].map(thousands);
+            let [naive, distinct, cached, left] = [*naive, *distinct, *cached, left].map(thousands);
             self.say(&format!(
                 "judge: {naive} questions, {distinct} of them distinct, {cached} answered before, {left} to ask"
             ));
         }
-        let rate = per_second.filter(|_| left > 0).map_or_else(String::new, |rate| {
+        let rate = per_second.map(f64::from).filter(|_| left > 0).map_or_else(String::new, |rate| {
             format!(", {rate:.1} a second, {} left", duration(left as f64 / rate))
         });
         let errors = if failed > 0 { format!(", {}", plural(failed, "error")) } else { String::new() };
@@ -250,4 +240,11 @@ impl Progress {
             ProgressStyle::Lines | ProgressStyle::Hidden => output::note(text),
         }
     }
+}
+
+/// What a cohort in training is: `grpo epochs 1-3, 4 runs together`.
+fn cohort_text(phase: &str, members: usize, (first, last): (u32, u32)) -> String {
+    let epochs = if first == last { format!("epoch {last}") } else { format!("epochs {first}-{last}") };
+    let together = if members == 1 { "one run".to_owned() } else { format!("{members} runs together") };
+    format!("{phase} {epochs}, {together}")
 }

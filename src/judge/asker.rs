@@ -4,7 +4,8 @@
 //! where it belongs. When the judge says that it is busy, half as many questions are asked at a time, and with every
 //! answer one more again, up to what is allowed: however many errors there were, the way back is short.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -122,7 +123,10 @@ impl Asker {
             let named = std::thread::Builder::new().name(format!("asker {index}"));
             named.spawn(move || shared.work()).ok()
         };
-        let threads = (0..pace.concurrency).filter_map(start).collect();
+        let threads: Vec<JoinHandle<()>> = (0..pace.concurrency).filter_map(start).collect();
+        if threads.is_empty() {
+            shared.state().end = Some(Fault::new(FaultKind::NotAsked, "the system starts no threads"));
+        }
         Self { shared, threads, replies }
     }
 
@@ -132,6 +136,7 @@ impl Asker {
         for (id, question) in questions {
             state.waiting.insert(question, id);
         }
+        self.shared.refuse(&mut state);
         if !state.waiting.is_empty() {
             state.since.get_or_insert_with(Instant::now);
         }
@@ -189,7 +194,10 @@ impl Shared {
 
     fn work(&self) {
         while let Some((question, id)) = self.next() {
-            let outcome = self.outcome(&question, id);
+            // A defect costs the question that it happens to; whoever waits for its answer is told.
+            let asked = std::panic::catch_unwind(AssertUnwindSafe(|| self.outcome(&question, id)));
+            let defect = || Fault::new(FaultKind::Question, "asking it failed: this is a defect in sweep");
+            let outcome = asked.unwrap_or_else(|_| Some((Err(defect()), false)));
             let mut state = self.state();
             state.asking -= 1;
             match outcome {
@@ -347,7 +355,7 @@ pub fn ask_again(
     stop: &(dyn Fn() -> bool + Sync),
 ) -> SecondAnswers {
     let next = std::sync::atomic::AtomicUsize::new(0);
-    let found = Mutex::new(HashMap::new());
+    let found = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..concurrency.max(1).min(questions.len().max(1)) {
             scope.spawn(|| {
@@ -362,9 +370,7 @@ pub fn ask_again(
         }
     });
     let mut result = SecondAnswers::default();
-    let mut found: Vec<(usize, Result<(Answer, Answer), Fault>)> =
-        found.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
-    found.sort_unstable_by_key(|(at, _)| *at);
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     for (at, outcome) in found {
         let question = &questions[at].1;
         match outcome {

@@ -13,6 +13,7 @@ use super::segment::Id;
 
 /// How a judge is asked.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per judge, and behind a reference")]
 pub enum Form {
     Endpoint(Endpoint),
     Command(Command),

@@ -34,7 +34,9 @@ impl Panel {
         let eval = results.eval.as_ref()?;
         let shots = eval.shots.clone();
         let mut place = HashMap::new();
-        let scored = results.points.iter().find(|point| !point.scores.is_empty());
+        // The order of the queries is that of a point which lacks none, if there is one.
+        let scored = || results.points.iter().filter(|point| !point.scores.is_empty());
+        let scored = scored().find(|point| point.unanswered.is_empty()).or_else(|| scored().next());
         let order: Vec<Vec<usize>> = match scored {
             Some(point) => shots
                 .iter()

@@ -24,6 +24,7 @@ mod pool;
 mod questions;
 mod resume;
 mod runner;
+mod scored;
 mod session;
 mod slurm;
 mod space;

@@ -9,6 +9,7 @@ use super::judging::{Judging, Waiting};
 use super::notices;
 use super::options::{Outcome, Stop};
 use super::pool::beside_training;
+use super::scored::{Scored, finish, write};
 use super::session::Session;
 use super::stages::StageTable;
 use crate::checkpoint;
@@ -18,8 +19,8 @@ use crate::finite::Finite;
 use crate::learn::{Device, Query, panics, scores_of};
 use crate::plan::{StageProgress, model_of};
 use crate::store::{
-    EpochMetrics, FORMAT, PointFiles, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError,
-    SweepDir, Unanswered, check_point,
+    EpochMetrics, FORMAT, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError, SweepDir,
+    check_point,
 };
 
 /// How each point has ended, in grid order; `None` = not yet.
@@ -167,26 +168,7 @@ impl PointTable {
         (device, only, judging): (Device, Option<&[usize]>, Option<&mut Judging>),
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
-        let mut reached_ones = Vec::new();
-        for index in 0..self.ended.len() {
-            let planned = session.plan.points[index];
-            if self.ended[index].is_some()
-                || self.asking[index]
-                || only.is_some_and(|only| !only.contains(&planned.stage))
-            {
-                continue;
-            }
-            match reached(session, stages, planned.stage, planned.epoch) {
-                Reach::Epoch(epoch) => reached_ones.push((index, epoch)),
-                Reach::Never(cause) => {
-                    self.give_up(session, store, stages, (index, PointStatus::Infeasible, cause), log)?;
-                }
-                Reach::Failed(cause) => {
-                    self.give_up(session, store, stages, (index, PointStatus::Failed, cause), log)?;
-                }
-                Reach::NotYet => {}
-            }
-        }
+        let reached_ones = self.reached_ones((session, store), stages, only, log)?;
         let stages = &*stages;
         let one = |&(index, epoch): &(usize, u32)| -> Result<Ended, RunError> {
             let (record, choices, metrics) = match evaluate(session, stages, index, epoch, device)? {
@@ -200,7 +182,9 @@ impl PointTable {
                     let point = Scored { record, scores, unanswered: Vec::new(), metrics };
                     Ok(Ok(Finished::Point(finish(session, store, &point)?)))
                 }
-                Choices::ToAsk(units) => Ok(Ok(Finished::Asks(Waiting { index, record, units, metrics }))),
+                Choices::ToAsk(units) => {
+                    Ok(Ok(Finished::Asks(Box::new(Waiting { index, record, units, metrics }))))
+                }
             }
         };
         // A defect costs the point that it happens to, and no other.
@@ -226,7 +210,7 @@ impl PointTable {
                 }
                 Ok(Ok(Finished::Asks(waiting))) => {
                     self.asking[index] = true;
-                    to_ask.push(waiting);
+                    to_ask.push(*waiting);
                 }
                 Ok(Err((status, cause))) => {
                     let lost = (index, status, cause);
@@ -239,6 +223,37 @@ impl PointTable {
             judging.add(to_ask, log);
         }
         first_error
+    }
+
+    /// The points (of the stages in `only`) whose epoch is there; gives up those that will never get it.
+    fn reached_ones(
+        &mut self,
+        (session, store): (&Session, &Store),
+        stages: &mut StageTable,
+        only: Option<&[usize]>,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<Vec<(usize, u32)>, RunError> {
+        let mut reached_ones = Vec::new();
+        for index in 0..self.ended.len() {
+            let planned = session.plan.points[index];
+            if self.ended[index].is_some()
+                || self.asking[index]
+                || only.is_some_and(|only| !only.contains(&planned.stage))
+            {
+                continue;
+            }
+            match reached(session, stages, planned.stage, planned.epoch) {
+                Reach::Epoch(epoch) => reached_ones.push((index, epoch)),
+                Reach::Never(cause) => {
+                    self.give_up(session, store, stages, (index, PointStatus::Infeasible, cause), log)?;
+                }
+                Reach::Failed(cause) => {
+                    self.give_up(session, store, stages, (index, PointStatus::Failed, cause), log)?;
+                }
+                Reach::NotYet => {}
+            }
+        }
+        Ok(reached_ones)
     }
 
     /// Finishes the points whose questions have all come back, and gives up those of which none was answered.
@@ -315,15 +330,7 @@ type Ended = Result<Finished, (PointStatus, String)>;
 
 enum Finished {
     Point(Event),
-    Asks(Waiting),
-}
-
-/// Everything that is written of a finished point.
-struct Scored {
-    record: PointRecord,
-    scores: BTreeMap<usize, Vec<QueryScore>>,
-    unanswered: Vec<Unanswered>,
-    metrics: Vec<EpochMetrics>,
+    Asks(Box<Waiting>),
 }
 
 /// What a point chose.
@@ -464,21 +471,6 @@ fn chain_metrics(session: &Session, stages: &StageTable, index: usize, epoch: u3
     rows.collect()
 }
 
-fn write(session: &Session, store: &Store, point: &Scored) -> Result<(), RunError> {
-    let samples = session.spec.eval.as_ref().map_or(&[][..], |eval| &eval.samples);
-    let Scored { record, scores, unanswered, metrics } = point;
-    Ok(store.write_point(PointFiles { record, metrics, scores, unanswered, samples })?)
-}
-
-/// Writes a point and returns what is to be said of it.
-fn finish(session: &Session, store: &Store, point: &Scored) -> Result<Event, RunError> {
-    write(session, store, point)?;
-    let Scored { record, scores, metrics, .. } = point;
-    let average = average(session, scores);
-    let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
-    Ok(Event::PointDone { point: record.name.clone(), stage: record.stage.clone(), average, val_loss })
-}
-
 /// Writes a stage's checkpoint in the formats of `[export]`.
 fn export(
     session: &Session,
@@ -495,13 +487,4 @@ fn export(
     }
     let stage = &session.plan.stages[stage];
     Ok(store.export(&StageStore::checkpoint_path(&stage.key, stage.kind.phase(), epoch), formats)?)
-}
-
-fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Option<Finite> {
-    session.spec.eval.as_ref()?;
-    let means: Vec<f64> = scores
-        .values()
-        .map(|shot| shot.iter().map(|query| query.score.get()).sum::<f64>() / shot.len().max(1) as f64)
-        .collect();
-    Finite::new(means.iter().sum::<f64>() / means.len() as f64)
 }

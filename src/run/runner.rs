@@ -156,6 +156,7 @@ impl<'a> Runner<'a> {
             if let Some(work) = self.claim_next(crew, log)? {
                 return Ok(Some(work));
             }
+            self.settle(log)?;
             std::thread::sleep(POLL);
         }
     }

@@ -361,3 +361,18 @@ fn answers_are_listed_carried_and_removed() {
     sandbox.ok(&["judge", "prune", "--judge", &judge, "--yes"]);
     assert_eq!(sandbox.json(&["judge", "ls"])["answers"], 0);
 }
+
+/// The judge is asked about the first points while the last ones train.
+#[test]
+fn asking_and_training_go_on_together() {
+    let sandbox = Sandbox::new();
+    let server = Server::start(0, Manner { latency: Duration::from_millis(2), ..Manner::default() });
+    let file = live(&sandbox, "live", &server, GRID);
+    let (code, said) = run(&sandbox, &[&file, "--cohort", "1"]);
+    assert_eq!(code, Some(0), "{said}");
+    let events = String::from_utf8(sandbox.read("results/live/events.jsonl")).expect("UTF-8");
+    let first = events.lines().position(|line| line.contains("\"event\":\"judge\"")).expect("it was asked");
+    let last =
+        events.lines().rposition(|line| line.contains("\"event\":\"cohort_started\"")).expect("it trained");
+    assert!(first < last, "{events}");
+}
