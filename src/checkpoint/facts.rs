@@ -162,6 +162,11 @@ impl Facts {
         always.chain(sometimes).filter_map(|(key, value)| Some((key.to_string(), value?))).collect()
     }
 
+    /// The same for a file that holds all parameters itself.
+    pub(super) fn of_whole_file(&self) -> Self {
+        Self { base: None, ..self.clone() }
+    }
+
     /// The facts of a safetensors header. Files of other programs may use the same keys for something else:
     /// there, what does not parse is kept as it is.
     pub(super) fn from_header(header: &BTreeMap<String, String>) -> Result<Self, Flaw> {

@@ -105,7 +105,7 @@ pub fn read_matrix_bytes(bytes: &[u8], name: &Path) -> Result<Array, CheckpointE
 /// # Errors
 /// I/O errors, and arrays whose shape and number of values disagree.
 pub fn write(path: &Path, weights: &Weights, facts: &Facts) -> Result<(), CheckpointError> {
-    let mut header = Facts { base: None, ..facts.clone() }.to_header();
+    let mut header = facts.of_whole_file().to_header();
     header.insert("content".into(), content_hash(weights));
     write_tensors(path, weights, &header)
 }
@@ -195,11 +195,14 @@ fn strange(start: &[u8]) -> Flaw {
 fn read_from(mut reader: impl Read + Seek, path: &Path) -> Result<Checkpoint, Flaw> {
     let (family, length) = family(&mut reader)?;
     let mut checkpoint = match family {
-        Family::Safetensors => safetensors_file::read_checkpoint(reader, length)?,
+        Family::Safetensors => {
+            let mut found = safetensors_file::read_checkpoint(reader, length)?;
+            base::complete(&mut found, path)?;
+            found
+        }
         Family::Torch | Family::Pickle => torch_read::read_checkpoint(reader, length)?,
         Family::Npy => return Err(one_array()),
     };
-    base::complete(&mut checkpoint, path)?;
     let content = content_hash(&checkpoint.weights);
     if let Some(stated) = &checkpoint.facts.content
         && *stated != content

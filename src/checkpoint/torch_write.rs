@@ -59,7 +59,7 @@ fn encode_torch(checkpoint: &Checkpoint, fields: fn(&mut Pickler, &Checkpoint)) 
     let epoch = facts.stored_epoch.or(facts.epoch.map(|epoch| i64::from(epoch) - 1));
     pickle.key_json("epoch", &json!(epoch));
     fields(&mut pickle, checkpoint);
-    pickle.key_json(FACTS_KEY, &json!(facts.to_header()));
+    pickle.key_json(FACTS_KEY, &json!(facts.of_whole_file().to_header()));
     archive(pickle.finish(), weights).map_err(|error| error.to_string())
 }
 

@@ -30,6 +30,8 @@ pub struct Progress {
     told: Option<Instant>,
     /// Stages taken over so far, by the sweep that had them.
     adopted: BTreeMap<String, usize>,
+    /// Stages that are trained from their beginning for want of what was not kept.
+    again: usize,
     /// Whether the bar's clock is to go on.
     ticking: std::sync::Arc<std::sync::atomic::AtomicBool>,
 }
@@ -51,6 +53,7 @@ impl Progress {
             faults: 0,
             told: None,
             adopted: BTreeMap::new(),
+            again: 0,
             ticking: std::sync::Arc::default(),
         }
     }
@@ -65,23 +68,20 @@ impl Progress {
                 self.plan_ready((*stages, *steps, *steps_naive), notices);
             }
             Event::StageAdopted { from, .. } => *self.adopted.entry(from.clone()).or_default() += 1,
-            Event::StageDamaged { stage, cause, moved_to } => self.say(&format!(
-                "warning: stage {stage} cannot be used: {cause}\n  moved to `{moved_to}`; it is trained again"
-            )),
-            Event::StageAgain { stage } => self.say(&format!(
-                "stage {stage} is trained from its beginning: weights or optimizer states that are asked for were not kept ([keep] in the sweep file)"
-            )),
+            Event::StageDamaged { stage, cause, moved_to } => {
+                self.damaged(&format!("stage {stage}"), (cause, moved_to), "trained");
+            }
+            Event::StageAgain { .. } => self.again += 1,
             Event::CohortStarted { phase, members, first_epoch, last_epoch, .. } => {
-                self.training = cohort_text(phase, *members, (*first_epoch, *last_epoch));
-                self.message();
+                self.cohort(phase, *members, (*first_epoch, *last_epoch));
             }
             Event::CohortFinished { .. }
             | Event::EpochDone { .. }
             | Event::StageDiverged { .. }
             | Event::StageFailed { .. } => {}
-            Event::PointDamaged { point, cause, moved_to } => self.say(&format!(
-                "warning: point {point} cannot be used: {cause}\n  moved to `{moved_to}`; it is made again"
-            )),
+            Event::PointDamaged { point, cause, moved_to } => {
+                self.damaged(&format!("point {point}"), (cause, moved_to), "made");
+            }
             Event::CohortFailed { members, cause, next } => self.say(&format!(
                 "warning: training {members} stages together failed: {cause}\n  trying again, at most {next} together"
             )),
@@ -170,6 +170,12 @@ impl Progress {
         for (from, count) in std::mem::take(&mut self.adopted) {
             self.say(&format!("taken over: {} from `{from}`", plural(count, "stage")));
         }
+        if self.again > 0 {
+            self.say(&format!(
+                "trained from their beginning: {} whose weights or optimizer states are asked for and were not kept ([keep])",
+                plural(self.again, "stage")
+            ));
+        }
         for notice in notices {
             self.say(notice);
         }
@@ -196,6 +202,13 @@ impl Progress {
             self.bar = ProgressBar::new(self.steps).with_style(style);
             self.tick();
         }
+    }
+
+    fn cohort(&mut self, phase: &str, members: usize, (first, last): (u32, u32)) {
+        let epochs = if first == last { format!("epoch {last}") } else { format!("epochs {first}-{last}") };
+        let together = if members == 1 { "one run".to_owned() } else { format!("{members} runs together") };
+        self.training = format!("{phase} {epochs}, {together}");
+        self.message();
     }
 
     /// Moves the bar four times a second from the counter that the trainer increments.
@@ -233,6 +246,13 @@ impl Progress {
         }
     }
 
+    /// What was moved away because it could not be used.
+    fn damaged(&self, what: &str, (cause, moved_to): (&str, &str), made: &str) {
+        self.say(&format!(
+            "warning: {what} cannot be used: {cause}\n  moved to `{moved_to}`; it is {made} again"
+        ));
+    }
+
     /// A message: above the bar, or a line; also without progress.
     fn say(&self, text: &str) {
         match self.style {
@@ -240,11 +260,4 @@ impl Progress {
             ProgressStyle::Lines | ProgressStyle::Hidden => output::note(text),
         }
     }
-}
-
-/// What a cohort in training is: `grpo epochs 1-3, 4 runs together`.
-fn cohort_text(phase: &str, members: usize, (first, last): (u32, u32)) -> String {
-    let epochs = if first == last { format!("epoch {last}") } else { format!("epochs {first}-{last}") };
-    let together = if members == 1 { "one run".to_owned() } else { format!("{members} runs together") };
-    format!("{phase} {epochs}, {together}")
 }

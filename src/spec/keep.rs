@@ -38,6 +38,7 @@ choice! {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "the macro writes the enum")]
 impl Default for KeepOptimizer {
     fn default() -> Self {
         Self::All

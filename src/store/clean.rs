@@ -3,7 +3,6 @@
 //! Nothing is ever let go that a point, `current` (or what it could go back to) or another sweep refers to, unless that
 //! very thing is asked for by name. A stage's record says that its files are let go before they are removed, so that a
 //! crash in between leaves nothing that looks damaged.
-#![expect(clippy::disallowed_methods, reason = "removes what nobody refers to")]
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};

@@ -26,20 +26,20 @@ pub static PROGRAM: LazyLock<Device> = LazyLock::new(|| {
 const LENGTH: usize = 3;
 
 /// Numbers in [0, 1) that repeat from run to run.
-struct Numbers(u64);
+pub struct Numbers(pub u64);
 
 impl Numbers {
-    fn next(&mut self) -> f64 {
+    pub fn next(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f64 / (1u64 << 24) as f64
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         (self.next() * n as f64) as usize
     }
 
     /// `count` distinct numbers below `n`.
-    fn distinct(&mut self, count: usize, n: usize) -> Vec<u32> {
+    pub fn distinct(&mut self, count: usize, n: usize) -> Vec<u32> {
         let mut all: Vec<u32> = (0..n as u32).collect();
         (0..count).map(|_| all.swap_remove(self.below(all.len()))).collect()
     }

@@ -371,8 +371,9 @@ fn asking_and_training_go_on_together() {
     let (code, said) = run(&sandbox, &[&file, "--cohort", "1"]);
     assert_eq!(code, Some(0), "{said}");
     let events = String::from_utf8(sandbox.read("results/live/events.jsonl")).expect("UTF-8");
-    let first = events.lines().position(|line| line.contains("\"event\":\"judge\"")).expect("it was asked");
+    let lines: Vec<&str> = events.lines().collect();
+    let first = lines.iter().position(|line| line.contains("\"event\":\"judge\"")).expect("it was asked");
     let last =
-        events.lines().rposition(|line| line.contains("\"event\":\"cohort_started\"")).expect("it trained");
+        lines.iter().rposition(|line| line.contains("\"event\":\"cohort_started\"")).expect("it trained");
     assert!(first < last, "{events}");
 }

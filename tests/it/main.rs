@@ -5,6 +5,7 @@ mod ckpt_files;
 mod ckpt_runs;
 mod coverage;
 mod data;
+mod differential;
 mod engines;
 mod exports;
 #[path = "../../examples/fake_judge.rs"]
@@ -38,3 +39,4 @@ mod sweeps;
 mod table;
 mod tools;
 mod workers;
+mod zeroed;
