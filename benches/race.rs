@@ -35,19 +35,10 @@ impl Cost {
     }
 }
 
-/// CPU seconds of all children that have ended (`proc(5)`: cutime and cstime, in ticks of 10 ms).
-fn children_cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(13) + ticks(14)) / 100.0
-}
-
 /// Runs `sweep run sweeps/race.toml` with further arguments into a directory of its own.
 fn timed(arguments: &[String]) -> std::io::Result<Cost> {
     let out = tempfile::tempdir()?;
-    let before = children_cpu();
+    let before = common::children_cpu();
     let began = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_sweep"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -69,7 +60,7 @@ fn timed(arguments: &[String]) -> std::io::Result<Cost> {
     if !status.success() {
         return Err(std::io::Error::other(format!("sweep run {arguments:?}: {status}")));
     }
-    Ok(Cost { wall, cpu: children_cpu() - before, memory })
+    Ok(Cost { wall, cpu: common::children_cpu() - before, memory })
 }
 
 /// The points that are run alone, and how many each stands for.

@@ -168,7 +168,8 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     while let Some(request) = read(&mut reader)? {
         let number = shared.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let manner = shared.manner.lock().expect("not poisoned").clone();
-        let plant = manner.plants.iter().find(|(_, every)| number.is_multiple_of(*every)).map(|(plant, _)| *plant);
+        let plant =
+            manner.plants.iter().find(|(_, every)| number.is_multiple_of(*every)).map(|(plant, _)| *plant);
         *shared.bodies.lock().expect("not poisoned").entry(request.body.clone()).or_default() += 1;
         enter(shared, manner.slots);
         std::thread::sleep(manner.latency);

@@ -53,6 +53,16 @@ pub fn peak_memory(process: &str) -> Option<f64> {
     text.split(' ').next()?.parse::<f64>().ok().map(|kilobytes| kilobytes / 1024.0)
 }
 
+/// CPU seconds of all children that have ended (`proc(5)`: cutime and cstime, in ticks of 10 ms).
+#[allow(dead_code, reason = "not every bench has children")]
+pub fn children_cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(13) + ticks(14)) / 100.0
+}
+
 /// Prints `text`, and with `--save` writes it to `benches/results/<name>.md`.
 #[expect(clippy::print_stdout, reason = "a bench's result")]
 pub fn report(name: &str, text: &str) {

@@ -3,10 +3,12 @@
 
 mod ckpt;
 mod clean;
+mod compare;
 mod completions;
 mod data;
 mod data_report;
 mod deliver;
+mod follow;
 mod import_scripts;
 mod infer;
 mod init;
@@ -59,6 +61,7 @@ pub(crate) struct Cli {
 enum Command {
     Ckpt(ckpt::CkptArgs),
     Clean(clean::CleanArgs),
+    Compare(compare::CompareArgs),
     Completions(completions::CompletionsArgs),
     Data(data::DataArgs),
     ImportScripts(import_scripts::ImportArgs),
@@ -103,6 +106,7 @@ fn command() -> u8 {
     let outcome: anyhow::Result<u8> = match cli.command {
         Command::Ckpt(args) => ckpt::run(&args),
         Command::Clean(args) => clean::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Data(args) => data::run(&args),
         Command::ImportScripts(args) => import_scripts::run(&args),
@@ -110,6 +114,7 @@ fn command() -> u8 {
         Command::Init(args) => init::run(&args),
         Command::Judge(args) => judge::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Report(args) if args.follow => follow::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Schema(args) => schema::run(&args),

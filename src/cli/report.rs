@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use super::deliver::deliver;
 use super::output;
 use crate::disk;
-use crate::report::{Cost, Matrix, MatrixOptions, Page, figures, matrix, tensorboard};
+use crate::report::{
+    Cost, Figure, Matrix, MatrixOptions, Page, Section, figures, matrix, stored, tensorboard,
+};
 use crate::store::{SweepResults, read_resolved};
 
 /// Write a report: one self-contained HTML page
 ///
 /// Headline, findings, sortable matrix, heat maps, learning curves, parameter movement, selection overlap,
-/// cost and provenance. The page needs no network and no server.
+/// cost and provenance. The page needs no network and no server: filters work on all pictures and tables, a click on a
+/// row shows the answers behind it, and the address keeps what is looked at.
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
     /// Results directory
@@ -26,6 +29,21 @@ pub struct ReportArgs {
     /// Also write TensorBoard event files, one directory per point, into this directory
     #[arg(long, value_name = "DIR")]
     tensorboard: Option<PathBuf>,
+    /// Write the page again whenever a point has ended, until no run is left; the open page loads itself again
+    #[arg(long)]
+    pub(super) follow: bool,
+}
+
+impl ReportArgs {
+    /// The results directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where the page goes.
+    pub fn page(&self) -> PathBuf {
+        self.output.clone().unwrap_or_else(|| self.dir.join("report.html"))
+    }
 }
 
 /// Runs `sweep report`.
@@ -33,15 +51,8 @@ pub struct ReportArgs {
 /// # Errors
 /// A directory without results, damaged files, a place that cannot be written.
 pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
-    let results = SweepResults::read(&args.dir)?;
-    let resolved = read_resolved(&args.dir)?;
-    let found = matrix(&results, &MatrixOptions::default());
-    let drawn = figures(&results, &found);
-    let cost = cost(&args.dir);
-    let page = Page { results: &results, matrix: &found, figures: &drawn, resolved: &resolved, cost };
-    let file = args.output.clone().unwrap_or_else(|| args.dir.join("report.html"));
-    deliver(&file, page.html().as_bytes())?;
-    say_where(&file);
+    let (results, found, drawn) = write_page(args, None)?;
+    say_where(&args.page());
     if let Some(dir) = &args.svg {
         fs_err::create_dir_all(dir)?;
         for (_, figure) in &drawn {
@@ -58,8 +69,38 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// What a page was made from.
+type Drawn = (SweepResults, Matrix, Vec<(Section, Figure)>);
+
+/// Writes the page, which loads itself again after `follow` seconds.
+///
+/// # Errors
+/// As [`run`].
+pub fn write_page(args: &ReportArgs, follow: Option<u64>) -> anyhow::Result<Drawn> {
+    let results = SweepResults::read(&args.dir)?;
+    let resolved = read_resolved(&args.dir)?;
+    let found = current(&results)?;
+    let drawn = figures(&results, &found);
+    let cost = cost(&args.dir);
+    let page = Page { results: &results, matrix: &found, figures: &drawn, resolved: &resolved, cost, follow };
+    deliver(&args.page(), page.html().as_bytes())?;
+    Ok((results, found, drawn))
+}
+
+/// The matrix that a run has stored, which takes most of a report's time to compute, if it is of these `results`.
+fn current(results: &SweepResults) -> anyhow::Result<Matrix> {
+    let is_of_these = |found: &Matrix| {
+        let names = found.points.iter().map(|row| &row.name);
+        names.eq(results.points.iter().map(|point| &point.name))
+    };
+    Ok(match stored(&results.dir)?.filter(is_of_these) {
+        Some(found) => Matrix { name: results.name.clone(), ..found },
+        None => matrix(results, &MatrixOptions::default()),
+    })
+}
+
 /// Prints the path of a file that was written; of stdout there is none.
-fn say_where(file: &Path) {
+pub fn say_where(file: &Path) {
     if file != Path::new("-") {
         output::result(&format!("{}\n", file.display()));
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::output;
 use crate::evaluate::Live;
 use crate::judge::Judge;
-use crate::report::{Answer, Why, points_named, why};
+use crate::report::{Answer, Why, epoch_text, points_named, why};
 use crate::store::SweepResults;
 
 /// Show where one cell of a table comes from
@@ -75,14 +75,7 @@ fn text(found: &Why, dir: &std::path::Path) -> String {
         text += &format!("  checkpoint: {}\n", dir.join(checkpoint).display());
     }
     if let Some(epoch) = &found.last_epoch {
-        text += &format!("  last epoch: {} {}, train loss {:.4}", epoch.phase, epoch.epoch, epoch.train_loss);
-        let figures = [("val_loss", epoch.val_loss), ("kl", epoch.kl), ("beta", epoch.beta)];
-        for (name, value) in figures {
-            if let Some(value) = value {
-                text += &format!(", {name} {value:.4}");
-            }
-        }
-        text.push('\n');
+        text += &format!("  last epoch: {}\n", epoch_text(epoch));
     }
     text + &answers(found) + &comparison(found)
 }

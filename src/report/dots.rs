@@ -13,8 +13,22 @@ pub struct Dot {
     pub interval: Option<Interval>,
     /// Value and interval as people read them.
     pub text: String,
+    /// What else it says when it is pointed at: `; 200 queries`.
+    pub about: String,
+    /// Attributes that say what it leads to.
+    pub leads_to: String,
     pub kind: Kind,
     pub look: Look,
+}
+
+/// The attribute of a mark that leads to the answers of a row.
+pub fn to_row(name: &str) -> String {
+    format!(" data-row=\"{}\"", html_escape(name))
+}
+
+/// The attribute of a mark that leads to the points with these values of axes.
+pub fn to_points(values: &[(&str, &str)]) -> String {
+    format!(" data-only=\"{}\"", html_escape(&serde_json::json!(values).to_string()))
 }
 
 /// What a dot stands for, as a shape.
@@ -121,8 +135,9 @@ impl Dots {
         };
         let _ = write!(
             svg,
-            "<g class=\"dot{look}\"><title>{}</title>",
-            html_escape(&format!("{}: {}", dot.label, dot.text))
+            "<g class=\"dot{look}\"{}><title>{}</title>",
+            dot.leads_to,
+            html_escape(&format!("{}: {}{}", dot.label, dot.text, dot.about))
         );
         let middle = if self.above {
             let room = ((WIDTH - 8.0) / LETTER) as usize;

@@ -1,36 +1,22 @@
 //! The report's figures, each a pure function of the results and their matrix.
 
-use super::forest;
+use super::curves::{Section, charts, curve_name, ranking};
+use super::dots::{to_points, to_row};
+use super::forest::{self, over_queries};
 use super::groups;
 use super::layout::percent;
-use super::matrix::{Matrix, Row, RowStatus};
-use super::panel::Panel;
-use super::stats::{Bootstrap, mean};
-use super::svg::{Figure, HeatMap, LineChart, Series, bars};
+use super::matrix::{Matrix, Row};
+use super::stats::mean;
+use super::svg::{Figure, HeatMap, bars};
 use crate::spec::ParamGroup;
-use crate::store::{EpochMetrics, SweepResults};
-
-/// A figure's group on the page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Section {
-    /// What the page begins with.
-    Picture,
-    HeatMaps,
-    Shots,
-    Learning,
-    Movement,
-    Overlap,
-    Signal,
-}
+use crate::store::SweepResults;
+use crate::text::plural;
 
 /// Rows of maps that list points: more cannot be read.
 const LISTED: usize = 40;
-/// Points whose curves are visible at first, besides the baseline.
-const SHOWN: usize = 3;
 
 /// All figures, in the order of the page.
 pub fn figures(results: &SweepResults, matrix: &Matrix) -> Vec<(Section, Figure)> {
-    let looks = curves(matrix);
     let mut all = Vec::new();
     all.extend(
         [forest::forest(matrix), forest::axes(results, matrix)]
@@ -39,67 +25,11 @@ pub fn figures(results: &SweepResults, matrix: &Matrix) -> Vec<(Section, Figure)
             .map(|figure| (Section::Picture, figure)),
     );
     all.extend(heat_maps(matrix).into_iter().map(|figure| (Section::HeatMaps, figure)));
-    all.extend(shots(results, matrix, &looks).map(|figure| (Section::Shots, figure)));
-    let curves = learning(results, matrix, &looks).into_iter().filter_map(|chart| chart.draw());
-    all.extend(curves.map(|figure| (Section::Learning, figure)));
+    all.extend(charts(results, matrix).iter().filter_map(|(section, chart)| Some((*section, chart.draw()?))));
     all.extend(movement(matrix).map(|figure| (Section::Movement, figure)));
     all.extend(overlap(results, matrix).map(|figure| (Section::Overlap, figure)));
     all.extend(signal(results).map(|figure| (Section::Signal, figure)));
     all
-}
-
-/// How the curves of each point look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Curve {
-    /// Visible at first: the baseline, and the best that differ from each other.
-    pub shown: bool,
-    colour: usize,
-}
-
-impl Curve {
-    /// CSS classes of everything that belongs to the curve.
-    pub fn classes(self) -> String {
-        format!("s{}{}", self.colour % 8, if self.shown { "" } else { " off" })
-    }
-}
-
-/// A point's name in legends.
-pub fn curve_name(row: &Row) -> String {
-    format!("{}{}", row.name, if row.is_baseline { " (baseline)" } else { "" })
-}
-
-/// The curves of all points. Those visible at first have the first colours, each its own.
-pub fn curves(matrix: &Matrix) -> Vec<Curve> {
-    let mut shown: Vec<usize> =
-        (0..matrix.points.len()).filter(|&index| matrix.points[index].is_baseline).collect();
-    let letter = |index: usize| matrix.points[index].identical.as_deref();
-    let mut left = SHOWN;
-    let finished = (0..matrix.points.len()).filter(|&index| matrix.points[index].status == RowStatus::Done);
-    for index in ranking(matrix).into_iter().chain(finished) {
-        let taken = shown
-            .iter()
-            .any(|&other| other == index || letter(index).is_some_and(|name| letter(other) == Some(name)));
-        if left > 0 && !taken {
-            shown.push(index);
-            left -= 1;
-        }
-    }
-    let place = |index: usize| shown.iter().position(|&other| other == index);
-    (0..matrix.points.len())
-        .map(|index| Curve { shown: place(index).is_some(), colour: place(index).unwrap_or(index) })
-        .collect()
-}
-
-/// Points from best to worst; those without a figure are left out.
-fn ranking(matrix: &Matrix) -> Vec<usize> {
-    let figure = |row: &Row| row.average.or(row.val_loss.map(|loss| -loss));
-    let mut order: Vec<usize> =
-        (0..matrix.points.len()).filter(|&index| figure(&matrix.points[index]).is_some()).collect();
-    order.sort_by(|&a, &b| {
-        let of = |index: usize| figure(&matrix.points[index]).unwrap_or(f64::NEG_INFINITY);
-        of(b).total_cmp(&of(a))
-    });
-    order
 }
 
 /// What heat maps show: accuracy, or validation loss where nothing was evaluated.
@@ -143,22 +73,34 @@ fn heat_map(
     let evaluated = !matrix.shots.is_empty();
     let chosen = |row: &&Row| setting.is_none_or(|(axis, value)| row.axes[*axis] == *value);
     let (downs, acrosses) = (matrix.values(down), matrix.values(across));
+    let members = |down_value: &String, across_value: &String| {
+        let (down_value, across_value) = (down_value.clone(), across_value.clone());
+        let is_member = move |row: &&Row| row.axes[down] == down_value && row.axes[across] == across_value;
+        matrix.points.iter().filter(chosen).filter(is_member).filter_map(|row| mapped(matrix, row))
+    };
     let cell = |down_value: &String, across_value: &String| {
-        let members = matrix
-            .points
-            .iter()
-            .filter(chosen)
-            .filter(|row| row.axes[down] == *down_value && row.axes[across] == *across_value);
-        mean(&members.filter_map(|row| mapped(matrix, row)).collect::<Vec<f64>>())
+        mean(&members(down_value, across_value).collect::<Vec<f64>>())
     };
     let values = downs
         .iter()
         .map(|down_value| acrosses.iter().map(|across_value| cell(down_value, across_value)).collect())
         .collect();
+    let counts: Vec<Vec<usize>> = downs
+        .iter()
+        .map(|down_value| {
+            acrosses.iter().map(|across_value| members(down_value, across_value).count()).collect()
+        })
+        .collect();
+    let queries = matrix.queries().filter(|_| evaluated).map_or_else(String::new, over_queries);
     let axes = [down, across].map(|axis| matrix.axes[axis].clone());
+    let (names, values_of) = (axes.clone(), [downs.clone(), acrosses.clone()]);
+    let mark = move |row: usize, column: usize| {
+        let only = [(names[0].as_str(), values_of[0][row].as_str()), (&names[1], &values_of[1][column])];
+        (to_points(&only), format!("; {}{queries}", plural(counts[row][column], "point")))
+    };
     let id = setting.map_or_else(String::new, |(_, value)| format!("-{value}"));
     let suffix = setting.map_or_else(String::new, |(_, value)| format!(", freeze = {value}"));
-    HeatMap {
+    let mut figure = HeatMap {
         id: format!("heat-{}{id}", axes.join("-")),
         title: format!("{}{suffix}", if evaluated { "Average accuracy, %" } else { "Validation loss" }),
         axes: Some(axes),
@@ -168,8 +110,11 @@ fn heat_map(
         format: if evaluated { percent_cell } else { loss_cell },
         range: mapped_range(matrix),
         cell: 64.0,
+        mark: Box::new(mark),
     }
-    .draw()
+    .draw()?;
+    figure.setting = setting.map(|(_, value)| value.clone());
+    Some(figure)
 }
 
 /// Decimals as those of averages in tables.
@@ -179,129 +124,6 @@ fn percent_cell(value: f64) -> String {
 
 fn loss_cell(value: f64) -> String {
     format!("{value:.4}")
-}
-
-fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<Figure> {
-    let panel = Panel::of(results)?;
-    let queries = panel.widest();
-    let bootstrap = Bootstrap::new(queries, 2_000, 11);
-    let mut columns = Vec::new();
-    let mut owners = Vec::new();
-    for (index, point) in results.points.iter().enumerate() {
-        if let Some(scores) = panel.point(point) {
-            columns.extend((0..panel.shots.len()).map(|shot| scores.at_shot(shot, queries)));
-            owners.push((Some(index), point.name.as_str(), scores));
-        }
-    }
-    for reference in &results.references {
-        if let Some(scores) = panel.reference(reference) {
-            columns.extend((0..panel.shots.len()).map(|shot| scores.at_shot(shot, queries)));
-            owners.push((None, reference.name.as_str(), scores));
-        }
-    }
-    let intervals = bootstrap.intervals(&columns);
-    let many = owners.len() as f64;
-    let series = owners
-        .iter()
-        .zip(intervals.chunks(panel.shots.len()))
-        .enumerate()
-        .map(|(place, ((index, name, scores), intervals))| Series {
-            name: index.map_or_else(|| (*name).to_owned(), |index| curve_name(&matrix.points[index])),
-            classes: index.map_or("s7 ref".to_owned(), |index| looks[index].classes()),
-            shown: index.is_none_or(|index| looks[index].shown),
-            point: *index,
-            values: panel
-                .shots
-                .iter()
-                .enumerate()
-                .map(|(shot, count)| {
-                    // A little apart, so that intervals do not hide each other.
-                    let x = *count as f64 + 0.16 * (place as f64 / many - 0.5);
-                    let y = scores.accuracy(shot, queries).map_or(f64::NAN, |score| 100.0 * score);
-                    (x, y, Some((100.0 * intervals[shot].low, 100.0 * intervals[shot].high)))
-                })
-                .collect(),
-        })
-        .collect();
-    let samples = matrix.queries().unwrap_or(queries);
-    LineChart {
-        id: "shots".to_owned(),
-        title: format!("Accuracy by shots, % ({samples} queries, 95 % intervals)"),
-        x_label: "demonstrations".to_owned(),
-        series,
-        ticks: panel.shots.iter().map(|shot| (*shot as f64, shot.to_string())).collect(),
-    }
-    .draw()
-}
-
-/// A figure of an epoch.
-type EpochFigure = fn(&EpochMetrics) -> Option<f64>;
-
-/// Whether training is healthy: the charts of [`learning`] that tell, with only what is visible at first.
-pub fn health(results: &SweepResults, matrix: &Matrix) -> Vec<Figure> {
-    let tells = |chart: &LineChart| ["val-loss", "kl"].contains(&chart.id.as_str());
-    let charts = learning(results, matrix, &curves(matrix)).into_iter().filter(tells);
-    let draw = |mut chart: LineChart| {
-        chart.series.retain(|series| series.shown);
-        chart.id = format!("first-{}", chart.id);
-        chart.draw()
-    };
-    charts.filter_map(draw).collect()
-}
-
-/// Every point's curves, one chart per figure of an epoch.
-fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<LineChart> {
-    let kinds: [(&str, &str, EpochFigure); 5] = [
-        ("rce-loss", "Training loss, RCE", |epoch| (epoch.phase == "rce").then_some(epoch.train_loss.get())),
-        ("grpo-loss", "Training loss, GRPO", |epoch| {
-            (epoch.phase == "grpo").then_some(epoch.train_loss.get())
-        }),
-        ("val-loss", "Validation loss", |epoch| epoch.val_loss.map(f64::from)),
-        ("kl", "KL to the reference policy", |epoch| epoch.kl.map(f64::from)),
-        ("ratio", "Mean probability ratio", |epoch| epoch.mean_ratio.map(f64::from)),
-    ];
-    let longest = results.points.iter().max_by_key(|point| point.metrics.len());
-    let ticks: Vec<(f64, String)> = longest
-        .map(|point| point.metrics.as_slice())
-        .unwrap_or_default()
-        .iter()
-        .enumerate()
-        .map(|(place, epoch)| (place as f64 + 1.0, format!("{} {}", epoch.phase, epoch.epoch)))
-        .collect();
-    kinds
-        .into_iter()
-        .map(|(id, title, figure)| {
-            let series = results
-                .points
-                .iter()
-                .enumerate()
-                .filter_map(|(index, point)| {
-                    let values: Vec<_> = point
-                        .metrics
-                        .iter()
-                        .enumerate()
-                        .filter_map(|(place, epoch)| Some((place as f64 + 1.0, figure(epoch)?, None)))
-                        .collect();
-                    let classes = looks[index].classes();
-                    (!values.is_empty()).then(|| Series {
-                        name: curve_name(&matrix.points[index]),
-                        classes,
-                        shown: looks[index].shown,
-                        point: Some(index),
-                        values,
-                    })
-                })
-                .collect();
-            let ticks = ticks.clone();
-            LineChart {
-                id: id.to_owned(),
-                title: title.to_owned(),
-                x_label: "epoch".to_owned(),
-                series,
-                ticks,
-            }
-        })
-        .collect()
 }
 
 fn movement(matrix: &Matrix) -> Option<Figure> {
@@ -316,6 +138,7 @@ fn movement(matrix: &Matrix) -> Option<Figure> {
         if rows.len() < all { format!(" (the best {LISTED} of {all} points)") } else { String::new() };
     let mut columns: Vec<String> = ParamGroup::ALL.iter().map(|group| group.name().to_owned()).collect();
     columns.push("all".to_owned());
+    let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
     HeatMap {
         id: "movement".to_owned(),
         title: format!("Relative parameter change in the last phase, %{which}"),
@@ -329,6 +152,7 @@ fn movement(matrix: &Matrix) -> Option<Figure> {
         format: |value| format!("{:.3}", 100.0 * value),
         range: None,
         cell: 84.0,
+        mark: Box::new(move |row, _| (to_row(&names[row]), String::new())),
     }
     .draw()
 }
@@ -367,6 +191,9 @@ fn overlap(results: &SweepResults, matrix: &Matrix) -> Option<Figure> {
     };
     let names: Vec<String> = chosen.iter().map(name).collect();
     (names.len() > 1).then_some(())?;
+    let points: Vec<String> = chosen.iter().map(|&index| matrix.points[index].name.clone()).collect();
+    let queries = matrix.queries().map_or_else(String::new, over_queries);
+    let mark = move |row: usize, _| (to_row(&points[row]), queries.clone());
     HeatMap {
         id: "overlap".to_owned(),
         title: "Share of equal selections, % (one point per group of identical ones)".to_owned(),
@@ -380,6 +207,7 @@ fn overlap(results: &SweepResults, matrix: &Matrix) -> Option<Figure> {
         },
         range: None,
         cell: 36.0,
+        mark: Box::new(mark),
     }
     .draw()
 }

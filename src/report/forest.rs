@@ -1,15 +1,14 @@
 //! The pictures that the report begins with: every result against the baseline, and what each axis does.
 
-use super::alike::groups;
-use super::dots::{Dot, Dots, Kind, Look, Panel};
+use super::alike::{Group, groups};
+use super::dots::{Dot, Dots, Kind, Look, Panel, to_points, to_row};
 use super::effects::{Effect, PointScores, average, extremes};
 use super::layout::signed;
 use super::matrix::{Matrix, Row, Verdict};
-use super::select::Metric;
 use super::stats::{Bootstrap, Interval, mean};
 use super::svg::Figure;
 use crate::store::SweepResults;
-use crate::text::plural;
+use crate::text::{plural, thousands};
 
 /// Results of a forest plot: this many of the best, this many of the worst, and the baseline.
 const BEST: usize = 9;
@@ -76,23 +75,57 @@ impl Shown {
 
     fn dot(self, row: &Row, label: String, kind: Kind) -> Option<Dot> {
         let (value, interval, text) = self.figures(row)?;
+        let leads_to = if kind == Kind::Reference { String::new() } else { to_row(&row.name) };
+        let queries = row.queries.filter(|_| self != Self::ValLoss).map_or_else(String::new, over_queries);
+        let seeds = if row.seeds > 1 { format!("; {} seeds", row.seeds) } else { String::new() };
+        let about = seeds + &queries;
         let look = match row.verdict() {
             Verdict::Better => Look::Better,
             Verdict::Worse => Look::Worse,
             Verdict::Baseline | Verdict::Same | Verdict::Unclear | Verdict::Unknown => Look::Plain,
         };
-        Some(Dot { label, value, interval, text, kind, look })
+        Some(Dot { label, value, interval, text, about, leads_to, kind, look })
     }
+}
+
+/// `; 200 queries`, at the end of what a mark says.
+pub fn over_queries(queries: usize) -> String {
+    match queries {
+        1 => "; 1 query".to_owned(),
+        _ => format!("; {} queries", thousands(queries)),
+    }
+}
+
+/// What the page needs to draw the plot anew from a table: its columns, title, direction and scale.
+pub fn columns_of(matrix: &Matrix) -> serde_json::Value {
+    let shown = Shown::of(matrix);
+    let (value, interval) = match shown {
+        Shown::Delta => ("vs baseline", "its interval"),
+        Shown::Average => ("average", "95 % interval"),
+        Shown::ValLoss => ("val_loss", ""),
+    };
+    serde_json::json!({
+        "table": if matrix.configurations.is_empty() { "points" } else { "configurations" },
+        "value": value,
+        "interval": interval,
+        "title": shown.title(),
+        "falling": shown != Shown::ValLoss,
+        "zero": (shown == Shown::Delta).then_some(LEAST),
+        "about": matrix.queries().filter(|_| shown != Shown::ValLoss).map_or_else(String::new, over_queries),
+    })
 }
 
 /// Every result that differs in what it chooses, best first, with the references among them.
 pub fn forest(matrix: &Matrix) -> Option<Figure> {
     let rows = matrix.main_rows();
     let shown = Shown::of(matrix);
-    let metric = Metric::default_of(matrix);
     let mut found = groups(matrix, rows);
     found.retain(|group| shown.figures(&rows[group.first]).is_some());
-    found.sort_by(|a, b| metric.order(&rows[a.first], &rows[b.first]));
+    let falling = shown != Shown::ValLoss;
+    let value = |group: &Group| shown.figures(&rows[group.first]).map_or(f64::NAN, |(value, _, _)| value);
+    // Ties stay in order.
+    let order = |a: f64, b: f64| if falling { b.total_cmp(&a) } else { a.total_cmp(&b) };
+    found.sort_by(|a, b| order(value(a), value(b)));
     let all = found.len();
     let mut place = 0;
     found.retain(|group| {
@@ -108,9 +141,7 @@ pub fn forest(matrix: &Matrix) -> Option<Figure> {
     let references =
         matrix.references.iter().filter_map(|row| shown.dot(row, row.name.clone(), Kind::Reference));
     let mut dots: Vec<Dot> = trained.chain(references).collect();
-    // Ties stay in order.
-    let falling = shown != Shown::ValLoss;
-    dots.sort_by(|a, b| if falling { b.value.total_cmp(&a.value) } else { a.value.total_cmp(&b.value) });
+    dots.sort_by(|a, b| order(a.value, b.value));
     let which = match all - found.len() {
         0 => plural(all, "result"),
         _ => format!("the best and the worst of {}", plural(all, "result")),
@@ -178,6 +209,8 @@ fn effect_panel(
                 signed(interval.low, 1),
                 signed(interval.high, 1)
             ),
+            about: of_points(matrix, axis, value, scores.queries),
+            leads_to: to_points(&[(&matrix.axes[axis], value)]),
             kind: Kind::Trained,
             look: match place {
                 _ if !told => Look::Plain,
@@ -194,13 +227,28 @@ fn effect_panel(
     Some((is_seed, gap, Panel { title, dots }))
 }
 
+/// `; 54 points; 200 queries`
+fn of_points(matrix: &Matrix, axis: usize, value: &str, queries: usize) -> String {
+    let points = matrix.points.iter().filter(|row| row.axes[axis] == value).count();
+    let queries = if queries > 0 { over_queries(queries) } else { String::new() };
+    format!("; {}{queries}", plural(points, "point"))
+}
+
 /// The same of validation losses, where nothing was evaluated.
 fn loss_panel(matrix: &Matrix, axis: usize) -> Option<(bool, f64, Panel)> {
     let dot = |value: String| {
         let rows = matrix.points.iter().filter(|row| row.axes[axis] == value);
         let loss = mean(&rows.filter_map(|row| row.val_loss).collect::<Vec<f64>>())?;
-        let text = format!("{loss:.4}");
-        Some(Dot { label: value, value: loss, interval: None, text, kind: Kind::Trained, look: Look::Plain })
+        Some(Dot {
+            value: loss,
+            interval: None,
+            text: format!("{loss:.4}"),
+            about: of_points(matrix, axis, &value, 0),
+            leads_to: to_points(&[(&matrix.axes[axis], &value)]),
+            label: value,
+            kind: Kind::Trained,
+            look: Look::Plain,
+        })
     };
     let dots: Vec<Dot> = matrix.values(axis).into_iter().filter_map(dot).collect();
     let values = || dots.iter().map(|dot| dot.value);

@@ -17,14 +17,23 @@ use crate::store::{SweepResults, read_judge};
 /// # Errors
 /// A directory that holds neither results nor a matrix, files that cannot be read.
 pub fn load(dir: &Path) -> Result<Matrix, ReportError> {
-    let stored = dir.join("matrix.csv");
-    if stored.is_file() {
-        let found = read_stored(dir)?;
-        if is_fresh(dir, &stored, &found) {
-            return Ok(Matrix { judge: read_judge(dir), ..found });
-        }
+    match stored(dir)? {
+        Some(found) => Ok(found),
+        None => Ok(matrix(&SweepResults::read(dir)?, &MatrixOptions::default())),
     }
-    Ok(matrix(&SweepResults::read(dir)?, &MatrixOptions::default()))
+}
+
+/// The matrix that a run has stored in `dir`, unless something it was computed from is newer.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn stored(dir: &Path) -> Result<Option<Matrix>, ReportError> {
+    let stored = dir.join("matrix.csv");
+    if !stored.is_file() {
+        return Ok(None);
+    }
+    let found = read_stored(dir)?;
+    Ok(is_fresh(dir, &stored, &found).then(|| Matrix { judge: read_judge(dir), ..found }))
 }
 
 fn read_stored(dir: &Path) -> Result<Matrix, ReportError> {

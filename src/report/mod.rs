@@ -8,6 +8,8 @@ mod alike;
 mod axes;
 mod build;
 pub mod check;
+mod compare;
+mod curves;
 mod dots;
 mod effects;
 mod error;
@@ -39,20 +41,22 @@ mod words;
 pub use alike::{Screen, first_screen};
 pub use axes::axis_text;
 pub use build::matrix;
+pub use compare::{Before, Compared, Side};
+pub use curves::Section;
 pub use error::{ReportError, did_you_mean};
-pub use figures::{Section, figures};
+pub use figures::figures;
 pub use layout::{Cell, Column, Detail, LayoutOptions, Line, Table, fitting, layout, layout_rows};
-pub use load::load;
+pub use load::{load, stored};
 pub use long::long_csv;
 pub use matrix::{LEVEL, Matrix, MatrixOptions, Row, RowStatus, Verdict};
 pub use matrix_csv::MatrixFileError;
 pub use merge::{merge, merged_notes};
 pub use observations::{Observation, observations};
-pub use page::{Cost, Page};
+pub use page::{Comparison as ComparisonPage, Cost, Page};
 pub use pivot::pivot;
 pub use select::{Condition, Metric, point_named, points_named, set_baseline};
 pub use svg::Figure;
-pub use why::{Answer, Comparison, Why, why};
+pub use why::{Answer, Comparison, Why, epoch_text, why};
 
 impl Matrix {
     /// `matrix.md`: the table that people compare, and every point where that one averages over seeds.

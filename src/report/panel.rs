@@ -60,6 +60,18 @@ impl Panel {
         Some(Panel { shots, samples: eval.samples.clone(), queries, place, order })
     }
 
+    /// The panel of `second` with the shot counts that `first` was evaluated at too; `None` without one.
+    pub fn of_both(first: &SweepResults, second: &SweepResults) -> Option<Panel> {
+        let known = &first.eval.as_ref()?.shots;
+        let mut panel = Panel::of(second)?;
+        let kept: Vec<bool> = panel.shots.iter().map(|shot| known.contains(shot)).collect();
+        let mut keep = kept.iter().copied();
+        panel.shots.retain(|_| keep.next().unwrap_or(false));
+        let mut keep = kept.iter().copied();
+        panel.order.retain(|_| keep.next().unwrap_or(false));
+        (!panel.shots.is_empty()).then_some(panel)
+    }
+
     /// The samples that `average` and all differences are computed on: the most there are.
     pub fn widest(&self) -> usize {
         self.samples.iter().map(|samples| self.cut(*samples)).max().unwrap_or(self.queries)
@@ -134,6 +146,17 @@ impl Scores {
             }
         }
         sums
+    }
+
+    /// Drops what only one of the two has.
+    pub fn keep_common(&mut self, other: &mut Scores) {
+        for (row, others) in self.values.iter_mut().zip(&mut other.values) {
+            for (score, other) in row.iter_mut().zip(others) {
+                if score.is_nan() || other.is_nan() {
+                    (*score, *other) = (f64::NAN, f64::NAN);
+                }
+            }
+        }
     }
 
     /// The scores at the shot count with index `shot`, 0 where there is no line; for intervals per shot.

@@ -13,10 +13,12 @@ pub struct Figure {
     pub title: String,
     /// The `<svg>` element of a page, which has [`page_style`].
     pub svg: String,
-    /// The `<svg>` element of a file of its own: what is visible at first, with a legend.
+    /// The `<svg>` element of a file of its own, with a legend.
     paper: String,
     /// The two axes that a heat map is over.
     pub axes: Option<[String; 2]>,
+    /// The freeze setting that it is of, if of one.
+    pub setting: Option<String>,
 }
 
 /// Rules that figures have on pages and on paper.
@@ -55,7 +57,14 @@ fn paper_style() -> String {
 impl Figure {
     /// A figure that is the same on a page and on paper.
     pub(super) fn same(id: &str, title: &str, svg: String) -> Self {
-        Self { id: id.to_owned(), title: title.to_owned(), paper: svg.clone(), svg, axes: None }
+        Self {
+            id: id.to_owned(),
+            title: title.to_owned(),
+            paper: svg.clone(),
+            svg,
+            axes: None,
+            setting: None,
+        }
     }
 
     /// The figure as a file of its own, on white.
@@ -76,6 +85,8 @@ pub type Mark = (f64, f64, Option<(f64, f64)>);
 /// One line of a [`LineChart`].
 pub struct Series {
     pub name: String,
+    /// The row whose answers a mark leads to.
+    pub row: String,
     /// Classes of the group: `s0`..`s7` give colours, `ref` is a reference, `off` is hidden.
     pub classes: String,
     /// Visible at first.
@@ -93,6 +104,9 @@ pub struct LineChart {
     pub series: Vec<Series>,
     /// Labelled positions of the x axis.
     pub ticks: Vec<(f64, String)>,
+    /// What a mark says besides its series and its value: a word before the position, a remark at the end.
+    pub unit: String,
+    pub about: String,
 }
 
 const WIDTH: f64 = 460.0;
@@ -107,14 +121,14 @@ const ENTRY: f64 = 17.0;
 const LETTER: f64 = 7.0;
 
 impl LineChart {
-    /// Draws the chart; `None` without a finite value.
+    /// Draws what is visible at first; `None` without a finite value. The page draws other series when they are asked
+    /// for.
     pub fn draw(&self) -> Option<Figure> {
-        let all: Vec<&Series> = self.series.iter().collect();
         let shown: Vec<&Series> = self.series.iter().filter(|series| series.shown).collect();
-        let svg = self.chart(&all, &[])?;
+        let svg = self.chart(&shown, &[])?;
         let legend: Vec<&Series> = shown.iter().copied().filter(|series| series.point.is_some()).collect();
-        let paper = self.chart(&shown, &legend).unwrap_or_else(|| svg.clone());
-        Some(Figure { id: self.id.clone(), title: self.title.clone(), svg, paper, axes: None })
+        let paper = self.chart(&shown, &legend)?;
+        Some(Figure { id: self.id.clone(), title: self.title.clone(), svg, paper, axes: None, setting: None })
     }
 
     /// The chart of `series`, with those of `legend` named below it.
@@ -147,7 +161,7 @@ impl LineChart {
         text(&mut svg, "title", LEFT, 18.0, "start", &self.title);
         text(&mut svg, "label", (LEFT + WIDTH - right) / 2.0, HEIGHT - 8.0, "middle", &self.x_label);
         for series in series {
-            series.draw(&mut svg, &place_x, &place_y);
+            series.draw(&mut svg, &place_x, &place_y, &|mark| self.tip(series, mark));
         }
         for (place, series) in legend.iter().enumerate() {
             series.draw_entry(&mut svg, HEIGHT + ENTRY * (place as f64 + 0.5));
@@ -155,22 +169,36 @@ impl LineChart {
         svg += "</svg>";
         Some(svg)
     }
+
+    /// What the mark of `series` says: `kl0.15-frozen, demonstrations 2: 56.1 [49.3, 62.9]; 200 queries`.
+    fn tip(&self, series: &Series, (x, y, interval): &Mark) -> String {
+        let label = self.ticks.iter().min_by(|(a, _), (b, _)| (a - x).abs().total_cmp(&(b - x).abs()));
+        let label = label.map_or("", |(_, label)| label);
+        let ends =
+            interval.map_or_else(String::new, |(low, high)| format!(" [{}, {}]", short(low), short(high)));
+        format!("{}, {}{label}: {}{ends}{}", series.name, self.unit, short(*y), self.about)
+    }
 }
 
 impl Series {
-    fn draw(&self, svg: &mut String, place_x: &dyn Fn(f64) -> f64, place_y: &dyn Fn(f64) -> f64) {
-        let point = self.point.map_or_else(String::new, |point| format!(" data-point=\"{point}\""));
-        let _ = write!(
-            svg,
-            "<g class=\"series {}\"{point}><title>{}</title>",
-            self.classes,
-            html_escape(&self.name)
-        );
+    fn draw(
+        &self,
+        svg: &mut String,
+        place_x: &dyn Fn(f64) -> f64,
+        place_y: &dyn Fn(f64) -> f64,
+        tip: &dyn Fn(&Mark) -> String,
+    ) {
+        let _ =
+            write!(svg, "<g class=\"series {}\"><title>{}</title>", self.classes, html_escape(&self.name));
+        let row = match (self.point, &self.row) {
+            (Some(_), row) => format!(" data-row=\"{}\"", html_escape(row)),
+            (None, _) => String::new(),
+        };
         let finite = || self.values.iter().filter(|(_, y, _)| y.is_finite());
         let corners: Vec<String> =
             finite().map(|(x, y, _)| format!("{:.1},{:.1}", place_x(*x), place_y(*y))).collect();
         let _ = write!(svg, "<polyline points=\"{}\"/>", corners.join(" "));
-        for (x, y, interval) in finite() {
+        for mark @ (x, y, interval) in finite() {
             if let Some((low, high)) = interval {
                 let at = place_x(*x);
                 let _ = write!(
@@ -180,7 +208,13 @@ impl Series {
                     place_y(*high)
                 );
             }
-            let _ = write!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.6\"/>", place_x(*x), place_y(*y));
+            let _ = write!(
+                svg,
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.6\"{row}><title>{}</title></circle>",
+                place_x(*x),
+                place_y(*y),
+                html_escape(&tip(mark))
+            );
         }
         if self.point.is_none()
             && let Some((x, y, _)) = finite().next_back()
@@ -224,6 +258,8 @@ pub struct HeatMap {
     pub range: Option<(f64, f64)>,
     /// Width of a cell.
     pub cell: f64,
+    /// Of the cell in a row and column: attributes that say what it leads to, and a remark after what it says.
+    pub mark: Box<dyn Fn(usize, usize) -> (String, String)>,
 }
 
 /// Height of a cell.
@@ -269,12 +305,29 @@ impl HeatMap {
             text(&mut svg, "tick", left - 8.0, y + 17.0, "end", row);
             for (column, value) in values.iter().enumerate() {
                 if let Some(value) = value {
+                    let (attributes, about) = (self.mark)(index, column);
+                    let _ = write!(
+                        svg,
+                        "<g{attributes}><title>{}{about}</title>",
+                        html_escape(&self.tip(index, column, *value))
+                    );
                     self.draw_cell(&mut svg, (left + self.cell * column as f64, y), *value, range);
+                    svg += "</g>";
                 }
             }
         }
         svg += "</svg>";
         Some(Figure { axes: self.axes.clone(), ..Figure::same(&self.id, &self.title, svg) })
+    }
+
+    /// `kl_beta 0.1, grpo_lr 5e-6: 55.85`
+    fn tip(&self, row: usize, column: usize, value: f64) -> String {
+        let (row, column) = (&self.rows[row], &self.columns[column]);
+        let place = match &self.axes {
+            Some([down, across]) => format!("{down} {row}, {across} {column}"),
+            None => format!("{row}, {column}"),
+        };
+        format!("{place}: {}", (self.format)(value))
     }
 
     fn draw_cell(&self, svg: &mut String, (x, y): (f64, f64), value: f64, range: (f64, f64)) {
@@ -310,13 +363,14 @@ pub fn bars(id: &str, title: &str, x_label: &str, counts: &[(String, usize)]) ->
         let x = left + width * index as f64;
         let _ = write!(
             svg,
-            "<rect class=\"bar\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"/>",
+            "<g><title>{label}: {count}</title><rect class=\"bar\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\"/>",
             x + 2.0,
             HEIGHT - BOTTOM - height,
             (width - 4.0).max(1.0)
         );
         text(&mut svg, "tick", x + width / 2.0, HEIGHT - BOTTOM - height - 4.0, "middle", &count.to_string());
         text(&mut svg, "tick", x + width / 2.0, HEIGHT - BOTTOM + 16.0, "middle", label);
+        svg += "</g>";
     }
     svg += "</svg>";
     Some(Figure::same(id, title, svg))
@@ -339,12 +393,17 @@ pub(super) fn text(svg: &mut String, class: &str, x: f64, y: f64, anchor: &str, 
 }
 
 /// At most four significant digits, without an exponent where that is short.
-pub(super) fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e5) {
         return format!("{value:.1e}");
     }
     let text = format!("{value:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The number that [`short`] shows, for a page's data.
+pub fn rounded(value: f64) -> serde_json::Value {
+    short(value).parse::<f64>().map_or(serde_json::Value::Null, serde_json::Value::from)
 }
 
 /// A linear axis.

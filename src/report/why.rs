@@ -123,8 +123,19 @@ pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<W
     })
 }
 
+/// `grpo 2, train loss -0.0400, val_loss 7.4600, kl 0.0200, beta 0.1500`
+pub fn epoch_text(epoch: &EpochMetrics) -> String {
+    let mut text = format!("{} {}, train loss {:.4}", epoch.phase, epoch.epoch, epoch.train_loss);
+    for (name, value) in [("val_loss", epoch.val_loss), ("kl", epoch.kl), ("beta", epoch.beta)] {
+        if let Some(value) = value {
+            text += &format!(", {name} {value:.4}");
+        }
+    }
+    text
+}
+
 /// The baseline of the point's seed, or the only one; none for the baseline itself.
-fn baseline_of<'a>(results: &'a SweepResults, point: &PointResult) -> Option<&'a PointResult> {
+pub fn baseline_of<'a>(results: &'a SweepResults, point: &PointResult) -> Option<&'a PointResult> {
     let all = || results.baseline.iter().map(|&index| &results.points[index]);
     let same = all().find(|baseline| baseline.config.train.seed == point.config.train.seed);
     same.or_else(|| all().next())

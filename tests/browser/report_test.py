@@ -1,16 +1,23 @@
 #!/usr/bin/env python3
 """Loads a report in headless Chromium, looks at the pictures it begins with, sorts and filters the matrix, opens its
-groups, toggles a curve, chooses the heat maps' axes, walks through with the Tab key, and fails on any console error, failed assertion or request to the network.
+groups, toggles a curve, chooses the heat maps' axes, points at marks, opens the answers behind a cell, filters all
+pictures, copies the address, walks through with the Tab key, looks at it without scripts, and fails on any console
+error, failed assertion or request to the network. With --why, what a cell opens is held against what that command
+prints. With --time it only says how soon the page can be used.
 
-    tests/browser/report_test.py REPORT.html [--screenshots DIR]
+The page of `sweep compare` will do as well.
+
+    tests/browser/report_test.py REPORT.html [--screenshots DIR] [--why "sweep why DIR"] [--time]
 
 Needs chromium and chromedriver (Debian: chromium, chromium-driver); without them it says so and exits 0.
 Only the standard library is used: chromedriver speaks JSON over HTTP.
 """
 
+import argparse
 import base64
 import json
 import pathlib
+import shlex
 import shutil
 import socket
 import subprocess
@@ -25,14 +32,17 @@ with socket.socket() as probe:
 
 
 class Browser:
-    def __init__(self, dark):
+    def __init__(self, dark, scripts=True):
         self.base = f"http://127.0.0.1:{PORT}"
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         if dark:
             arguments += ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]
+        options = {"args": arguments, "binary": shutil.which("chromium")}
+        if not scripts:
+            options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
         capabilities = {
             "browserName": "chrome",
-            "goog:chromeOptions": {"args": arguments, "binary": shutil.which("chromium")},
+            "goog:chromeOptions": options,
             "goog:loggingPrefs": {"browser": "ALL"},
         }
         answer = self.call("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
@@ -62,19 +72,22 @@ def check(condition, message):
 HEAD = "return [...document.querySelectorAll('#points thead th')].findIndex(h => h.textContent.trim() === arguments[0])"
 # A result is a body: of a group its own row, which comes first.
 COLUMN = """const rows = [...document.querySelectorAll('#points tbody:not(.references)')].map(b => b.rows[0]);
-return rows.map(r => r.cells[arguments[0]].dataset.v).filter(v => v !== undefined).map(Number)"""
+return rows.map(r => r.cells[arguments[0]].textContent).filter(v => v !== '').map(parseFloat)"""
 CLICK = "document.querySelectorAll('#points thead th')[arguments[0]].querySelector('button').click()"
 
 
 def sorts(browser, title):
     column = browser.js(HEAD, title)
     check(column > 0, f"no column {title}")
-    before = browser.js(COLUMN, column)
+    before = browser.js("return document.querySelectorAll('#points thead th')[arguments[0]].ariaSort", column)
     browser.js(CLICK, column)
+    if before == "descending":
+        browser.js(CLICK, column)
     falling = browser.js(COLUMN, column)
-    check(falling == sorted(before, reverse=True), f"{title} is not sorted: {falling[:5]}")
+    check(len(falling) > 1 and falling == sorted(falling, reverse=True), f"{title} is not sorted: {falling[:5]}")
     browser.js(CLICK, column)
-    check(browser.js(COLUMN, column) == sorted(before), f"{title} is not sorted the other way")
+    rising = browser.js(COLUMN, column)
+    check(rising == sorted(rising), f"{title} is not sorted the other way: {rising[:5]}")
     order = browser.js("return document.querySelectorAll('#points thead th')[arguments[0]].ariaSort", column)
     check(order == "ascending", f"the header says {order}")
 
@@ -122,7 +135,7 @@ def pictures(browser):
     if not browser.js("return !!document.querySelector('#fig-forest')"):
         return
     check(browser.js("return document.querySelector('#picture').getBoundingClientRect().top < 400"), "the picture is far down")
-    texts = browser.js("""return [...document.querySelectorAll('#fig-forest .dot')].map(d => d.querySelector('title').textContent)""")
+    texts = browser.js("""return [...document.querySelectorAll('#fig-forest .dot')].map(d => d.dataset.tip)""")
     if browser.js("return !!document.querySelector('#points tr.baseline')"):
         check(any("baseline" in text for text in texts), f"no baseline among {texts}")
     for reference in browser.js("return [...document.querySelectorAll('#points tr.reference th')].map(h => h.textContent)"):
@@ -204,16 +217,174 @@ def has_visible_focus(browser):
 
 
 def toggles(browser):
-    point = browser.js("return document.querySelector('#learning g.series[data-point]').dataset.point")
-    hidden = f"return getComputedStyle(document.querySelector('#learning g.series[data-point=\"{point}\"]')).display"
-    before = browser.js(hidden)
+    drawn = "return [...document.querySelectorAll('#learning figure')].map(f => f.querySelectorAll('g.series').length)"
+    before = browser.js(drawn)
+    box = """const box = [...document.querySelectorAll('input[data-point]')].find(b => !b.checked) ?? document.querySelector('input[data-point]');
+        box.click(); return [box.checked, box.dataset.point]"""
+    checked, point = browser.js(box)
+    step = 1 if checked else -1
+    after = browser.js(drawn)
+    check(any(b - a == step for a, b in zip(before, after)), f"a tick does not switch the curve: {before}, {after}")
     browser.js(f"document.querySelector('input[data-point=\"{point}\"]').click()")
-    check(browser.js(hidden) != before, "a tick does not switch the curve")
+    check(browser.js(drawn) == before, "a second tick does not switch it back")
+    top = "return document.querySelectorAll('#health g.series').length"
+    first = browser.js(top)
     browser.js("document.querySelector('button[data-curves=none]').click()")
-    check(browser.js(hidden) == "none", "a curve is left after hiding all")
-    first = "return [...document.querySelectorAll('#health g.series')].filter(s => getComputedStyle(s).display === 'none').length"
-    check(browser.js(first) == 0, "hiding all hides the curves at the top")
+    check(not any(browser.js(drawn)), "a curve is left after hiding all")
+    check(browser.js(top) == first > 0, "hiding all hides the curves at the top")
     browser.js("document.querySelector('button[data-curves=first]').click()")
+    check(browser.js(drawn) == before, "the first curves do not come back")
+    check(browser.js("return location.hash") == "", "the address keeps what is as it was")
+
+
+def points_at_marks(browser):
+    """Every picture's marks say what they are, by pointer and by keyboard; the arrow keys go through them."""
+    tip = "return document.getElementById('tip').hidden ? null : document.getElementById('tip').textContent"
+    figures = browser.js("return [...document.querySelectorAll('figure')].filter(f => f.getClientRects().length).map(f => f.id)")
+    for figure in figures:
+        point = f"""const mark = document.querySelector('#{figure} [data-tip][tabindex]');
+            if (!mark) return null;
+            mark.dispatchEvent(new PointerEvent('pointerover', {{bubbles: true}})); return mark.dataset.tip"""
+        said = browser.js(point)
+        check(said and browser.js(tip) == said, f"{figure} says {said}")
+        check(":" in said, f"{figure} says no value: {said}")
+        browser.js(f"document.querySelector('#{figure} [tabindex=\"0\"]').focus()")
+        check(browser.js(tip) == said, f"{figure} says nothing to the keyboard")
+        press(browser, "ArrowRight", "ArrowRight", 39)
+        place, left = browser.js(f"return [document.activeElement.dataset.tip, document.querySelectorAll('#{figure} [tabindex]').length]")
+        check(left == 1 or browser.js(tip) == place != said, f"{figure}: the arrow key stays at {place}")
+        check(browser.js(f"return document.querySelectorAll('#{figure} [tabindex=\"0\"]').length") == 1, f"{figure} is many stops of the Tab key")
+    if "fig-forest" in figures and browser.js("return !!document.querySelector('#points td.v')"):
+        said = browser.js("return document.querySelector('#fig-forest .dot').dataset.tip")
+        check("quer" in said and "[" in said, f"without interval and number of queries: {said}")
+    browser.js("document.activeElement.blur()")
+
+
+def answers(browser, why):
+    """A cell opens what `sweep why` prints, by click and by keyboard, and gives the focus back."""
+    shot = browser.js("return [...document.querySelectorAll('#points thead th')].findIndex(h => h.textContent.startsWith('Shot '))")
+    if shot < 0:
+        return
+    find = "[...document.querySelectorAll('#points tbody:not(.references) td:nth-child(%d)')].filter(c => c.getClientRects().length)" % (shot + 1)
+    count = min(2, browser.js(f"return {find}.length") - 1)
+    for place in range(count + 1):
+        browser.js(f"{find}[{place}].click()")
+        row, number = browser.js("return [...new URLSearchParams(location.hash.slice(1)).getAll('look')]")
+        check(browser.js("return document.getElementById('look').open"), "a click on a cell opens nothing")
+        text = browser.js("return document.getElementById('look').textContent")
+        check(row in text, f"what is open is not about {row}: {text[:80]}")
+        if why:
+            printed = subprocess.run([*shlex.split(why), "--point", row, "--shot", number], capture_output=True, text=True, check=True).stdout
+            lines = [line for line in printed.splitlines() if line.strip()]
+            score = lines[0].rsplit(": ", 1)[1]
+            check(score in text, f"{row}: {score} is not in {text[:300]}")
+            for line in lines:
+                if line.startswith("Against"):
+                    check(line.replace(" ", "") in text.replace(" ", ""), f"{row}: `{line}` is not in {text}")
+                elif line[0].isdigit():
+                    words, ids = line.split(": ", 1)
+                    check(words in text and ids in text, f"{row}: `{line}` is not in {text}")
+        press(browser, "Escape", "Escape", 27)
+        settle(browser, "return !document.getElementById('look').open && location.hash === ''", "Escape does not close")
+    # By keyboard: to the next cell, and in.
+    browser.js(f"const name = {find}[0].parentNode.querySelector('th'); name.tabIndex = 0; name.focus()")
+    press(browser, "ArrowRight", "ArrowRight", 39)
+    check(browser.js("return document.activeElement.tagName") == "TD", "the arrow key does not go to the next cell")
+    press(browser, "Enter", "Enter", 13)
+    check(browser.js("return document.getElementById('look').open"), "Enter opens nothing")
+    press(browser, "Escape", "Escape", 27)
+    settle(browser, "return !document.getElementById('look').open", "Escape does not close")
+    check(browser.js("return document.activeElement.tagName") == "TD", "the focus does not come back to the cell")
+
+
+def settle(browser, condition, message):
+    for _ in range(40):
+        if browser.js(condition):
+            return
+        time.sleep(0.05)
+    raise AssertionError(message)
+
+
+def filters_everything(browser):
+    """A value of an axis leaves its rows, dots, cells and curves; the address says so, and a copy of it shows the same."""
+    lists = browser.js("return document.querySelectorAll('#filters details').length")
+    if not lists:
+        return 0
+    rows = "return [...document.querySelectorAll('#points tbody:not(.references)')].length"
+    curves = "return [...document.querySelectorAll('#learning ul.legend li')].map(l => l.textContent)"
+    forest = "return [...document.querySelectorAll('#fig-forest .dot[data-row]')].map(d => d.dataset.tip)"
+    before = [browser.js(one) for one in (rows, curves, forest)]
+    browser.js("document.querySelector('#filters summary').click(); document.querySelectorAll('#filters details:first-of-type input')[0].click()")
+    only = browser.js("return [...new URLSearchParams(location.hash.slice(1))].filter(([key]) => key.startsWith('only.'))")
+    check(len(only) == 1, f"the address does not keep the filter: {only}")
+    said = browser.js("return document.getElementById('passing').textContent")
+    known = browser.js("const d = JSON.parse(document.getElementById('data').textContent); return [d.names, d.at]")
+    left = {name for name, at in zip(*known) if at[0] == 0}
+    check(said.startswith(f"{len(left):,} of "), f"{said}, but {len(left)} pass")
+    check(browser.js(rows) <= before[0], "the table has more rows than before")
+    names = browser.js("return [...document.querySelectorAll('#points tbody:not(.group):not(.references) th')].map(h => h.textContent)")
+    check(all(name in left for name in names), f"the table keeps {[n for n in names if n not in left]}")
+    check(all(name.replace(" (baseline)", "") in left for name in browser.js(curves)), f"curves: {browser.js(curves)}")
+    dots = browser.js("return [...document.querySelectorAll('#fig-forest .dot[data-row]')].map(d => d.dataset.row)")
+    check(len(dots) <= len(before[2]) + 12 and (browser.js(forest) != before[2] or len(left) == len(known[0])), "the forest stays as it was")
+    moved = browser.js("return [...document.querySelectorAll('#fig-movement [data-row]')].map(d => d.dataset.row)")
+    check(all(name in left for name in moved), f"movement keeps {moved[:3]}")
+    for figure in ("#fig-forest", "#fig-axes", "#fig-movement", "#fig-overlap"):
+        check(browser.js("return [...document.querySelectorAll(arguments[0] + ' svg text')].every(t => !/NaN|undefined|Infinity/.test(t.textContent))", figure), f"{figure} has no numbers")
+    # Everything that can be kept, in one address.
+    browser.js("document.querySelector('#filters summary').click()")
+    browser.js(CLICK, max(browser.js(HEAD, title) for title in ("val_loss", "moved")))
+    if browser.js("return !!document.querySelector('tbody.group .open')"):
+        browser.js("document.querySelector('tbody.group .open').click()")
+    browser.js("document.querySelector('#points tbody tr:not(.group) th').click()")
+    state = """return [location.hash, document.getElementById('passing').textContent, document.querySelectorAll('input.open:checked').length,
+        [...document.querySelectorAll('#points thead th')].map(h => h.ariaSort), document.getElementById('look').textContent,
+        [...document.querySelectorAll('#points tbody tr')].map(r => r.textContent)]"""
+    first = browser.js(state)
+    check(len(first[0].split("&")) >= 3, f"the address is only {first[0]}")
+    browser.js("location.reload()")
+    settle(browser, "return document.readyState === 'complete' && !!document.getElementById('tip')", "it does not load again")
+    second = browser.js(state)
+    for one, two in zip(first, second):
+        check(one == two, f"the address does not bring back {str(one)[:200]}: {str(two)[:200]}")
+    browser.js("document.getElementById('look').close()")
+    # A link to a section keeps the state.
+    browser.js("document.querySelector('nav a[href=\"#matrix\"]').click()")
+    check("only." in browser.js("return location.hash"), "a link to a section loses the filter")
+    browser.js("document.getElementById('clear').click()")
+    check("only." not in browser.js("return location.hash"), "the filter is not cleared")
+    check(sorted(browser.js(forest)) == sorted(before[2]), f"without the filter the forest is another one: {browser.js(forest)}, {before[2]}")
+    return lists
+
+
+def without_scripts(page):
+    """Pictures, findings and the matrix are there, and groups open."""
+    browser = Browser(False, scripts=False)
+    try:
+        browser.post("/url", {"url": page.resolve().as_uri()})
+        for part in ("#picture figure svg", "#findings li", "#points tbody tr"):
+            found = browser.post("/elements", {"using": "css selector", "value": part})
+            check(found, f"without scripts there is no {part}")
+        box = browser.post("/elements", {"using": "css selector", "value": "#filters"})[0]
+        shown = browser.call("GET", f"{browser.session}/element/{list(box.values())[0]}/displayed")
+        check(not shown, "without scripts there is a bar that does nothing")
+    finally:
+        browser.close()
+
+
+def first_use(page):
+    """Milliseconds until the page is loaded, and that the first filter takes until it is drawn."""
+    browser = Browser(False)
+    try:
+        browser.post("/url", {"url": page.resolve().as_uri()})
+        loaded = browser.js("return performance.getEntriesByType('navigation')[0].loadEventEnd")
+        script = """const done = arguments[0], began = performance.now();
+            document.querySelector('#filters input').click();
+            requestAnimationFrame(() => setTimeout(() => done(performance.now() - began)))"""
+        used = browser.post("/execute/async", {"script": script, "args": []})
+        return loaded, used
+    finally:
+        browser.close()
 
 
 def fits(browser):
@@ -221,7 +392,7 @@ def fits(browser):
     check(width[0] <= width[1] + 1, f"the page is wider than the window: {width}")
 
 
-def load(browser, page, width, screenshot):
+def load(browser, page, width, screenshot, why):
     browser.post("/window/rect", {"width": width, "height": 1600})
     # Chromium's windows are at least 500 wide; a narrower screen is set in the page's own terms.
     metrics = {"width": width, "height": 1600, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -229,16 +400,11 @@ def load(browser, page, width, screenshot):
     browser.post("/url", {"url": page.resolve().as_uri()})
     started = time.monotonic()
     fits(browser)
-    pictures(browser)
-    if browser.js("return !!document.querySelector('#points tbody tr td.v')"):
-        sorts(browser, "average")
-    sorts(browser, "val_loss")
-    filters(browser)
-    toggles(browser)
-    chooses_axes(browser)
-    has_visible_focus(browser)
-    opens_groups(browser)
-    check(time.monotonic() - started < 20, "the page is slow")
+    if browser.js("return !document.getElementById('provenance')"):
+        compared(browser)
+    else:
+        report(browser, why)
+    check(time.monotonic() - started < 60, "the page is slow")
     if screenshot:
         shot = browser.post("/goog/cdp/execute", {"cmd": "Page.captureScreenshot", "params": {"captureBeyondViewport": True}})
         screenshot.write_bytes(base64.b64decode(shot["data"]))
@@ -248,12 +414,50 @@ def load(browser, page, width, screenshot):
     check(not errors, f"console: {errors}")
 
 
+def compared(browser):
+    """The page of `sweep compare`: what it shares with a report, and the commands behind a row."""
+    sorts(browser, "moved")
+    browser.js("history.replaceState(null, '', location.href.split('#')[0]); location.reload()")
+    settle(browser, "return document.readyState === 'complete' && !!document.getElementById('tip')", "it does not load again")
+    filters(browser)
+    points_at_marks(browser)
+    browser.js("document.querySelector('#points tbody th').click()")
+    commands = browser.js("return document.querySelector('#look .command').textContent.split('\\n')")
+    check(all(one.startswith("sweep why ") for one in commands), f"a row opens {commands}")
+    browser.js("document.getElementById('look').close()")
+    settle(browser, "return location.hash === ''", "the address keeps what is closed")
+    filters_everything(browser)
+
+
+def report(browser, why):
+    """The page of `sweep report`."""
+    pictures(browser)
+    if browser.js("return !!document.querySelector('#points tbody tr td.v')"):
+        sorts(browser, "average")
+    sorts(browser, "val_loss")
+    browser.js("history.replaceState(null, '', location.href.split('#')[0]); location.reload()")
+    settle(browser, "return document.readyState === 'complete' && !!document.getElementById('tip')", "it does not load again")
+    has_visible_focus(browser)
+    filters(browser)
+    toggles(browser)
+    points_at_marks(browser)
+    opens_groups(browser)
+    answers(browser, why)
+    chooses_axes(browser)
+    filters_everything(browser)
+
+
 def main():
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
         print("skipped: chromium and chromedriver are not installed")
         return 0
-    page = pathlib.Path(sys.argv[1])
-    shots = pathlib.Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    parser = argparse.ArgumentParser()
+    parser.add_argument("page", type=pathlib.Path)
+    parser.add_argument("--screenshots", type=pathlib.Path)
+    parser.add_argument("--why", help="the command that prints what a cell opens")
+    parser.add_argument("--time", action="store_true")
+    given = parser.parse_args()
+    page, shots = given.page, given.screenshots
     driver = subprocess.Popen(["chromedriver", f"--port={PORT}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(100):
@@ -262,18 +466,24 @@ def main():
                 break
             except OSError:
                 time.sleep(0.1)
+        if given.time:
+            times = [first_use(page) for _ in range(5)]
+            loaded, used = (min(one) for one in zip(*times))
+            print(f"{page}: {page.stat().st_size / 1e6:.2f} MB, loaded after {loaded:.0f} ms, a first filter drawn after {used:.0f} ms (the quickest of 5)")
+            return 0
+        without_scripts(page)
         for dark in (False, True):
             browser = Browser(dark)
             try:
                 for width in (1400, 390):
                     name = f"report-{width}-{'dark' if dark else 'light'}.png"
-                    load(browser, page, width, shots and shots / name)
+                    load(browser, page, width, shots and shots / name, given.why)
             finally:
                 browser.close()
     finally:
         driver.terminate()
         driver.wait()
-    print(f"{page}: pictures stand, groups open, matrix sorts and filters, curves switch, axes can be chosen, focus is seen, no console errors (1400 and 390 pixels, light and dark)")
+    print(f"{page}: pictures stand, groups open, matrix sorts and filters, curves switch, axes can be chosen, marks and cells say what is behind them, filters reach every picture, the address keeps the state, focus is seen, no console errors (1400 and 390 pixels, light and dark)")
     return 0
 
 

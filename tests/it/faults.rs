@@ -103,7 +103,11 @@ fn a_full_disk_ends_the_run_with_what_is_done() {
     let place = Place::new();
     let Some(small) = Mounted::new("600k") else { return };
     let out = small.0.path().display().to_string();
+    // It is seen before anything is trained, and whoever goes on nevertheless keeps what has been done.
     let (code, text) = said(&place.run(&["--out", &out], ""));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("still has about") && text.contains("--ignore-space"), "{text}");
+    let (code, text) = said(&place.run(&["--out", &out, "--ignore-space"], ""));
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("No space left on device"), "{text}");
     small.remount("size=50m");

@@ -3,6 +3,7 @@
 mod ckpt;
 mod ckpt_files;
 mod ckpt_runs;
+mod compare;
 mod coverage;
 mod data;
 mod differential;

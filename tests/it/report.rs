@@ -21,14 +21,27 @@ fn the_report_is_one_file_and_the_same_every_time() {
     for outside in ["http://", "https://", "src=", "@import"] {
         assert!(!page.contains(outside), "the page refers to {outside}");
     }
-    let bodies = page.matches("<tbody").count() - 1;
-    let groups = page.matches("<tbody class=\"group\">").count();
+    let written = without_script(&page);
+    let bodies = written.matches("<tbody").count() - 1;
+    let groups = written.matches("<tbody class=\"group\"").count();
     // Every point has its row, and every group of points that choose alike one more.
-    assert_eq!(page.matches("<tr").count(), 1 + 72 + groups + 3);
-    assert_eq!(page.matches("class=\"member").count(), 72 - (bodies - groups));
+    assert_eq!(written.matches("<tr").count(), 1 + 72 + groups + 3);
+    assert_eq!(written.matches("class=\"member").count(), 72 - (bodies - groups));
     assert!(root.path().join("figures/heat-kl_beta-grpo_lr-none.svg").is_file());
     let events = "tb/kl0.15-lr5e-6-ep1-frozen/events.out.tfevents.0000000000.sweep";
     assert!(root.path().join(events).is_file());
+}
+
+/// What stands on the page before its scripts do anything.
+fn without_script(page: &str) -> &str {
+    &page[..page.find("<script").expect("a script")]
+}
+
+/// What the page's script knows.
+pub fn known(page: &str) -> serde_json::Value {
+    let start = page.find("<script type=\"application/json\" id=\"data\">").expect("data");
+    let text = &page[start..start + page[start..].find("</script>").expect("its end")];
+    serde_json::from_str(&text[text.find('>').expect("the tag's end") + 1..]).expect("JSON")
 }
 
 /// What the rows of a figure of dots say, each with its colour.
@@ -37,7 +50,8 @@ fn dots(page: &str, id: &str) -> Vec<String> {
     let figure = &page[start..start + page[start..].find("</figure>").expect("its end")];
     let rows = figure.split("<g class=\"dot").skip(1);
     rows.map(|row| {
-        let (look, rest) = row.split_once("\"><title>").expect("a title");
+        let (look, rest) = row.split_once('"').expect("its classes");
+        let (_, rest) = rest.split_once("><title>").expect("a title");
         format!("{}{}", rest.split('<').next().expect("a text"), look)
     })
     .collect()
@@ -54,45 +68,45 @@ fn the_page_begins_with_every_result_against_the_baseline() {
     let places = parts.map(|part| page.find(part).expect(part));
     assert!(places.is_sorted(), "{places:?}");
     insta::assert_snapshot!(dots(&page, "forest").join("\n"), @r"
-    kl0.15-frozen: baseline
-    kl 0.12-0.18, frozen/unfrozen (5 of 6): -0.28 [-4.1, +3.6]
+    kl0.15-frozen: baseline; 200 queries
+    kl 0.12-0.18, frozen/unfrozen (5 of 6): -0.28 [-4.1, +3.6]; 200 queries
     ");
     // Of a large grid the best, the worst and the baseline; references among them, and what is real in colour.
     finish(&fixture::grid("grid", 2, 40), root.path());
     stdout(&["report", "grid", "--svg", "figures"], root.path());
     let page = std::fs::read_to_string(root.path().join("grid/report.html")).expect("written");
     insta::assert_snapshot!(dots(&page, "forest").join("\n"), @r"
-    oracle: +12.25 [+7.3, +17.3] better
-    kl 0.1/0.12/0.18, lr 2e-5, ep 2-3, frozen (3 of 6): +2.81 [-42.5, +50.5]
-    kl0.12-lr2e-5-ep3-frozen: +2.81 [-7.3, +11.2]
-    kl0.12-lr2e-5-ep3-unfrozen: +2.50 [-27.6, +36.3]
-    kl 0.1-0.18, lr 5e-6 to 2e-5, ep 1-3, unfrozen (8 of 36): +2.19 [-2.0, +6.7]
-    kl 0.1-0.18, lr 5e-6 to 2e-5, ep 1-3, frozen (8 of 36): +1.88 [-1.5, +5.5]
-    kl 0.1/0.12/0.18, lr 2e-5, ep 2-3, unfrozen (3 of 6): +1.87 [-4.0, +7.9]
-    kl0.1-lr2e-5-ep3-frozen: +1.87 [-6.2, +10.0]
-    kl 0.12/0.18, lr 5e-6 to 2e-5, ep 1-3, unfrozen (3 of 18): +1.87 [-4.8, +10.7]
-    kl 0.12-0.18, lr 1e-5 to 2e-5, ep 2-3, unfrozen (3 of 12): +1.87 [-2.1, +6.0]
-    kl 0.1/0.15, lr 1e-5 to 2e-5, ep 2-3, frozen (2 of 8): +0.31 [-12.3, +12.0]
-    kl 0.1-0.18, lr 5e-6 to 1e-5, ep 1-2, frozen/unfrozen (12 of 32): baseline
-    kl 0.12-0.18, lr 1e-5 to 2e-5, ep 2-3, frozen (3 of 12): -0.63 [-25.9, +21.5]
-    nearest: -4.75 [-9.7, +0.3]
-    random: -16.75 [-21.8, -11.7] worse
+    oracle: +12.25 [+7.3, +17.3]; 40 queries better
+    kl 0.1/0.12/0.18, lr 2e-5, ep 2-3, frozen (3 of 6): +2.81 [-42.5, +50.5]; 2 seeds; 40 queries
+    kl0.12-lr2e-5-ep3-frozen: +2.81 [-7.3, +11.2]; 2 seeds; 40 queries
+    kl0.12-lr2e-5-ep3-unfrozen: +2.50 [-27.6, +36.3]; 2 seeds; 40 queries
+    kl 0.1-0.18, lr 5e-6 to 2e-5, ep 1-3, unfrozen (8 of 36): +2.19 [-2.0, +6.7]; 2 seeds; 40 queries
+    kl 0.1-0.18, lr 5e-6 to 2e-5, ep 1-3, frozen (8 of 36): +1.88 [-1.5, +5.5]; 2 seeds; 40 queries
+    kl 0.1/0.12/0.18, lr 2e-5, ep 2-3, unfrozen (3 of 6): +1.87 [-4.0, +7.9]; 2 seeds; 40 queries
+    kl0.1-lr2e-5-ep3-frozen: +1.87 [-6.2, +10.0]; 2 seeds; 40 queries
+    kl 0.12/0.18, lr 5e-6 to 2e-5, ep 1-3, unfrozen (3 of 18): +1.87 [-4.8, +10.7]; 2 seeds; 40 queries
+    kl 0.12-0.18, lr 1e-5 to 2e-5, ep 2-3, unfrozen (3 of 12): +1.87 [-2.1, +6.0]; 2 seeds; 40 queries
+    kl 0.1/0.15, lr 1e-5 to 2e-5, ep 2-3, frozen (2 of 8): +0.31 [-12.3, +12.0]; 2 seeds; 40 queries
+    kl 0.1-0.18, lr 5e-6 to 1e-5, ep 1-2, frozen/unfrozen (12 of 32): baseline; 2 seeds; 40 queries
+    kl 0.12-0.18, lr 1e-5 to 2e-5, ep 2-3, frozen (3 of 12): -0.63 [-25.9, +21.5]; 2 seeds; 40 queries
+    nearest: -4.75 [-9.7, +0.3]; 40 queries
+    random: -16.75 [-21.8, -11.7]; 40 queries worse
     ");
     insta::assert_snapshot!(dots(&page, "axes").join("\n"), @r"
-    5e-6: -0.53 [-1.6, +0.5]
-    1e-5: -0.01 [-0.4, +0.4]
-    2e-5: +0.54 [-0.6, +1.7]
-    1: -0.35 [-1.1, +0.4]
-    2: +0.16 [-0.1, +0.4]
-    3: +0.19 [-0.5, +0.9]
-    0.1: +0.20 [-0.2, +0.6]
-    0.12: +0.23 [0.0, +0.4]
-    0.15: -0.20 [-0.4, +0.1]
-    0.18: -0.23 [-0.7, +0.2]
-    backbone: -0.15 [-0.4, +0.1]
-    none: +0.15 [-0.1, +0.4]
-    0: -0.19 [-1.3, +1.0]
-    1: +0.19 [-1.0, +1.3]
+    5e-6: -0.53 [-1.6, +0.5]; 48 points; 40 queries
+    1e-5: -0.01 [-0.4, +0.4]; 48 points; 40 queries
+    2e-5: +0.54 [-0.6, +1.7]; 48 points; 40 queries
+    1: -0.35 [-1.1, +0.4]; 48 points; 40 queries
+    2: +0.16 [-0.1, +0.4]; 48 points; 40 queries
+    3: +0.19 [-0.5, +0.9]; 48 points; 40 queries
+    0.1: +0.20 [-0.2, +0.6]; 36 points; 40 queries
+    0.12: +0.23 [0.0, +0.4]; 36 points; 40 queries
+    0.15: -0.20 [-0.4, +0.1]; 36 points; 40 queries
+    0.18: -0.23 [-0.7, +0.2]; 36 points; 40 queries
+    backbone: -0.15 [-0.4, +0.1]; 72 points; 40 queries
+    none: +0.15 [-0.1, +0.4]; 72 points; 40 queries
+    0: -0.19 [-1.3, +1.0]; 72 points; 40 queries
+    1: +0.19 [-1.0, +1.3]; 72 points; 40 queries
     ");
     for name in ["forest.svg", "axes.svg"] {
         let figure = std::fs::read_to_string(root.path().join("figures").join(name)).expect("written");
@@ -126,11 +140,11 @@ fn rows_that_choose_alike_are_one_row_of_the_page_that_opens() {
     lab(root.path());
     stdout(&["report", "lab"], root.path());
     let page = std::fs::read_to_string(root.path().join("lab/report.html")).expect("written");
-    let group = page.find("<tbody class=\"group\">").expect("a group");
+    let group = page.find("<tbody class=\"group\"").expect("a group");
     let body = &page[group..group + page[group..].find("</tbody>").expect("its end")];
     let name = "<label><input type=\"checkbox\" class=\"open\"> kl 0.12-0.18, frozen/unfrozen: 5 of 6 configurations</label>";
     assert!(body.contains(name), "{body}");
-    assert_eq!(body.matches("<tr class=\"member\">").count(), 5);
+    assert_eq!(body.matches("<tr class=\"member\"").count(), 5);
     // Its figures are theirs; what differs among them is a range.
     let first = body.lines().nth(1).expect("its own row");
     assert!(first.contains(">55.85</td>") && first.contains(">-0.28</td>"), "{first}");
@@ -139,13 +153,112 @@ fn rows_that_choose_alike_are_one_row_of_the_page_that_opens() {
 }
 
 #[test]
-fn five_hundred_points_make_a_report_quickly() {
+fn of_a_large_sweep_the_page_has_the_best_rows_and_knows_all() {
     let root = tempfile::tempdir().expect("a directory");
-    fixture::write(&fixture::grid("grid", 7, 115), root.path());
-    let start = std::time::Instant::now();
+    fixture::write(&fixture::grid("grid", 14, 40), root.path());
     stdout(&["report", "grid", "-o", "a.html"], root.path());
-    let elapsed = start.elapsed();
-    assert!(elapsed.as_secs_f64() < 8.0, "{elapsed:?}");
+    let page = std::fs::read_to_string(root.path().join("a.html")).expect("written");
+    let written = without_script(&page);
+    let table = &written[written.find("<table id=\"points\"").expect("the table of points")..];
+    let table = &table[..table.find("</table>").expect("its end")];
+    let rows = table.matches("<tbody").count() - 1;
+    assert!((150..=151).contains(&rows) && table.contains("baseline"), "{rows} rows");
+    assert!(written.contains("<noscript><p class=\"soft\">15"), "nothing says that there are more");
+    let known = known(&page);
+    assert_eq!(known["tables"]["points"]["rows"].as_array().map(Vec::len), Some(1008));
+    assert_eq!(known["names"].as_array().map(Vec::len), Some(1008));
+    // Only a few curves are drawn; the values of all are known.
+    assert!(written.matches("class=\"series").count() < 100, "the page draws every curve");
+    assert_eq!(known["charts"]["kl"]["values"].as_array().map(Vec::len), Some(1008));
+}
+
+#[test]
+fn the_page_from_the_stored_matrix_is_the_page_from_the_results() {
+    let root = tempfile::tempdir().expect("a directory");
+    finish(&fixture::grid("grid", 2, 40), root.path());
+    stdout(&["report", "grid", "-o", "stored.html"], root.path());
+    std::fs::remove_file(root.path().join("grid/matrix.csv")).expect("removed");
+    stdout(&["report", "grid", "-o", "anew.html"], root.path());
+    let read = |name: &str| std::fs::read(root.path().join(name)).expect("written");
+    assert!(read("stored.html") == read("anew.html"), "the two pages differ");
+}
+
+/// What a cell opens is what `sweep why` prints: the page's answers, unpacked, are its answers.
+#[test]
+fn the_answers_in_the_page_are_those_of_why() {
+    let root = tempfile::tempdir().expect("a directory");
+    finish(&fixture::grid("grid", 2, 40), root.path());
+    stdout(&["report", "grid"], root.path());
+    let page = std::fs::read_to_string(root.path().join("grid/report.html")).expect("written");
+    let known = known(&page);
+    let answers = &known["answers"];
+    for (place, shot) in [(0_usize, 0_usize), (17, 3), (143, 1)] {
+        let name = known["names"][place].as_str().expect("a name");
+        let count = (shot + 1).to_string();
+        let text = stdout(&["why", "grid", "--point", name, "--shot", &count, "--json"], root.path());
+        let found: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let result = answers["of"][place].as_u64().expect("a result") as usize;
+        let letters: Vec<char> = answers["results"][result].as_str().expect("a text").chars().collect();
+        let start = answers["starts"][shot].as_u64().expect("a place") as usize;
+        for (query, answer) in found["answers"].as_array().expect("answers").iter().enumerate() {
+            let code = letters[start + query] as usize - '0' as usize;
+            let choice = &answers["choices"][shot][query][code];
+            assert_eq!(answers["queries"][shot][query], answer["query_id"]);
+            assert_eq!((&choice[0], &choice[1]), (&answer["selection"], &answer["score"]), "{name}");
+        }
+        let base = known["against"][place].as_i64().expect("a place");
+        let against = found["comparison"]["baseline"].as_str();
+        assert_eq!(usize::try_from(base).ok().and_then(|base| known["names"][base].as_str()), against);
+    }
+}
+
+#[test]
+fn a_followed_page_ends_with_the_run_and_stands_still() {
+    let place = Place::with(&[("grpo_epochs = [1, 2]", "grpo_epochs = [1, 40]")]);
+    let run = place.start(&["--cohort", "8"], "");
+    wait_for(|| place.results("small").join("resolved.json").is_file());
+    let mut follow = std::process::Command::new(env!("CARGO_BIN_EXE_sweep"));
+    follow.current_dir(place.dir.path()).args(["report", "results/small", "--follow"]);
+    let output = follow.output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said(&run.wait_with_output().expect("it ends")).0, Some(0));
+    let page = std::fs::read_to_string(place.results("small").join("report.html")).expect("written");
+    assert!(page.contains("8 of 8 points finished"), "the page was written before the end");
+    assert!(known(&page)["follow"].is_null() && !page.contains("http-equiv"), "it goes on loading itself");
+}
+
+#[test]
+fn a_followed_page_can_be_left() {
+    let place = Place::with(&[("grpo_epochs = [1, 2]", "grpo_epochs = [1, 5000]")]);
+    let run = place.start(&["--cohort", "8"], "");
+    wait_for(|| place.results("small").join("resolved.json").is_file());
+    let page = place.results("small").join("report.html");
+    let mut follow = std::process::Command::new(env!("CARGO_BIN_EXE_sweep"));
+    follow.current_dir(place.dir.path()).args(["report", "results/small", "--follow"]);
+    let follow = crate::sweeps::Running::spawn(&mut follow).expect("started");
+    wait_for(|| page.is_file());
+    let text = std::fs::read_to_string(&page).expect("whole");
+    assert!(
+        known(&text)["follow"].as_u64().is_some() && text.ends_with("</html>\n"),
+        "it does not load itself again"
+    );
+    signal(&follow, "INT");
+    assert_eq!(follow.wait_with_output().expect("it ends").status.code(), Some(130));
+    let text = std::fs::read_to_string(&page).expect("whole");
+    assert!(known(&text)["follow"].is_null(), "the page that is left loads itself for ever");
+    signal(&run, "INT");
+    assert_eq!(said(&run.wait_with_output().expect("it ends")).0, Some(130));
+}
+
+#[test]
+fn a_followed_page_needs_a_file() {
+    let root = tempfile::tempdir().expect("a directory");
+    lab(root.path());
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sweep"));
+    let output = command.current_dir(root.path()).args(["report", "lab", "--follow", "-o", "-"]).output();
+    let output = output.expect("ran");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("hint: name a file with `-o`"));
 }
 
 #[test]

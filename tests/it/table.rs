@@ -230,7 +230,7 @@ fn the_best_none_are_no_table() {
 }
 
 #[test]
-fn ten_thousand_points_are_read_in_under_a_second() {
+fn ten_thousand_points_are_read_from_the_stored_matrix() {
     let root = tempfile::tempdir().expect("a directory");
     let mut found = matrix(&lab_table(), &MatrixOptions::default());
     let row = found.points[0].clone();
@@ -238,6 +238,7 @@ fn ten_thousand_points_are_read_in_under_a_second() {
         .map(|index| Row { name: format!("point-{index}"), status: RowStatus::Done, ..row.clone() })
         .collect();
     disk::write(&root.path().join("large/matrix.csv"), &found.to_csv()).expect("written");
+    // Records that say nothing: only the matrix can have been read. How long that takes, `benches/report.rs` says.
     let record = root.path().join("large/resolved.json");
     disk::write(&record, b"{}").expect("written");
     for index in 0..10_000 {
@@ -247,9 +248,6 @@ fn ten_thousand_points_are_read_in_under_a_second() {
     }
     std::thread::sleep(std::time::Duration::from_millis(20));
     disk::write(&root.path().join("large/matrix.csv"), &found.to_csv()).expect("written");
-    let start = std::time::Instant::now();
     let text = stdout(&["table", "large", "--best", "5", "--points"], root.path());
-    let elapsed = start.elapsed();
-    assert!(text.lines().count() > 5);
-    assert!(elapsed.as_secs_f64() < 1.0, "{elapsed:?}");
+    assert!(text.lines().count() > 5 && text.contains("| point-0 |"), "{text}");
 }

@@ -1,12 +1,16 @@
 //! The report: one HTML file that needs nothing else.
 
+mod answers;
+mod compare;
+mod data;
 mod facts;
 mod picture;
 mod table;
 
 use std::fmt::Write;
 
-use super::figures::{Section, mapped_range};
+use super::curves::{Section, charts};
+use super::figures::mapped_range;
 use super::matrix::{Matrix, RowStatus};
 use super::notes;
 use super::observations::{Observation, best_row, failures, observations};
@@ -15,11 +19,19 @@ use super::svg::{Figure, page_style};
 use crate::store::{ResolvedRecord, SweepResults};
 use crate::text::thousands;
 
+pub use compare::Comparison;
 pub use facts::Cost;
 use picture::legend;
 
 const PAGE_STYLE: &str = include_str!("../assets/report.css");
-const SCRIPT: &str = include_str!("../assets/report.js");
+/// One script in several files: what the page knows, tables, pictures, answers, and what starts it.
+const SCRIPT: [&str; 5] = [
+    include_str!("../assets/report.js"),
+    include_str!("../assets/tables.js"),
+    include_str!("../assets/charts.js"),
+    include_str!("../assets/look.js"),
+    include_str!("../assets/start.js"),
+];
 
 /// Everything that the page is made from.
 pub struct Page<'a> {
@@ -28,40 +40,43 @@ pub struct Page<'a> {
     pub figures: &'a [(Section, Figure)],
     pub resolved: &'a ResolvedRecord,
     pub cost: Cost,
+    /// Seconds after which the page loads itself again, while a run goes on.
+    pub follow: Option<u64>,
 }
 
 impl Page<'_> {
     /// The whole file.
     pub fn html(&self) -> String {
-        let name = escape(&self.matrix.name);
-        let mut page = format!(
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{name}</title>\n<style>\n{}{PAGE_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{name}</h1>\n",
-            page_style()
-        );
+        let mut page = open(&self.matrix.name, self.follow);
         page += &self.headline();
-        page += "</header>\n<nav aria-label=\"Sections\"><a href=\"#picture\">Picture</a> <a href=\"#findings\">Findings</a> <a href=\"#matrix\">Matrix</a>";
+        page += "</header>\n<nav aria-label=\"Sections\"><div class=\"links\"><a href=\"#picture\">Picture</a> <a href=\"#findings\">Findings</a> <a href=\"#matrix\">Matrix</a>";
         for (section, id, title) in SECTIONS {
             if self.has(section) {
                 let _ = write!(page, " <a href=\"#{id}\">{title}</a>");
             }
         }
-        page += " <a href=\"#cost\">Cost</a> <a href=\"#provenance\">Provenance</a></nav>\n<main>\n";
+        page += " <a href=\"#cost\">Cost</a> <a href=\"#provenance\">Provenance</a></div>\n";
+        page += FILTERS;
+        page += "</nav>\n<main>\n";
+        let charts = charts(self.results, self.matrix);
+        let tables = table::tables(self.matrix);
         // The first finding is the headline.
         let headline = best_row(self.matrix);
         let mut findings = observations(self.results, self.matrix);
         findings.retain(|found| Some(found) != headline.as_ref());
         let warnings = self.warnings();
         let words = list("findings", "Findings", &findings);
-        page += &picture::section(self.results, self.matrix, self.figures, warnings.len(), &words);
-        page += &table::section(self.matrix);
+        page += &picture::section(self.matrix, self.figures, &charts, warnings.len(), &words);
+        page += &table::section(self.matrix, &tables);
         page += &list("warnings", "Warnings", &warnings);
         for (section, id, title) in SECTIONS {
             page += &self.section(section, id, title);
         }
         page += &facts::cost(self.results, self.cost);
         page += &facts::provenance(self.resolved);
-        let _ = write!(page, "</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
-        page
+        let mut known = data::of_sweep(self.results, self.matrix, &tables, &charts);
+        data::merge(&mut known, serde_json::json!({ "follow": self.follow }));
+        page + &close(&known)
     }
 
     fn headline(&self) -> String {
@@ -115,7 +130,7 @@ impl Page<'_> {
         match section {
             Section::Learning | Section::Shots => {
                 text += "<p class=\"soft control\"><span>Tick a point in the <a href=\"#points\">matrix</a> to show its curve.</span> <button type=\"button\" data-curves=\"none\">Hide all</button> <button type=\"button\" data-curves=\"first\">Best and baseline</button></p>\n";
-                text += &legend(self.matrix, false);
+                text += &legend(self.matrix);
             }
             Section::HeatMaps => text += &self.axes_choice(),
             Section::Picture | Section::Movement | Section::Overlap | Section::Signal => {}
@@ -125,6 +140,9 @@ impl Page<'_> {
             let axes = figure.axes.as_ref().map_or_else(String::new, |[down, across]| {
                 format!(" data-down=\"{}\" data-across=\"{}\"", escape(down), escape(across))
             });
+            let setting = figure.setting.as_ref();
+            let axes = axes
+                + &setting.map_or_else(String::new, |value| format!(" data-setting=\"{}\"", escape(value)));
             let _ = writeln!(text, "<figure id=\"fig-{}\"{axes}>{}</figure>", escape(&figure.id), figure.svg);
         }
         text + "</div></section>\n"
@@ -167,6 +185,32 @@ impl Page<'_> {
         }
         text
     }
+}
+
+/// The bar that the script fills with the axes.
+const FILTERS: &str =
+    "<div id=\"filters\" class=\"control\" role=\"group\" aria-label=\"Filters\" hidden></div>\n";
+
+/// The head of a page, up to its title.
+fn open(title: &str, follow: Option<u64>) -> String {
+    let title = escape(title);
+    // With scripts the page loads itself again where nobody is disturbed.
+    let again = follow.map_or_else(String::new, |seconds| {
+        format!("<noscript><meta http-equiv=\"refresh\" content=\"{seconds}\"></noscript>\n")
+    });
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n{again}<link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n<style>\n{}{PAGE_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n",
+        page_style()
+    )
+}
+
+/// The end of a page: what its script knows, and the script.
+fn close(known: &serde_json::Value) -> String {
+    format!(
+        "</main>\n<dialog id=\"look\" aria-label=\"answers\"></dialog>\n{}<script>\n(() => {{\n\"use strict\";\n{}}})();\n</script>\n</body>\n</html>\n",
+        data::block(known),
+        SCRIPT.concat()
+    )
 }
 
 const SECTIONS: [(Section, &str, &str); 6] = [

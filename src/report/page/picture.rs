@@ -2,18 +2,17 @@
 
 use std::fmt::Write;
 
-use crate::report::figures::{Section, curve_name, curves, health};
+use crate::report::curves::{Section, curve_name, curves, health};
 use crate::report::matrix::{Matrix, Row};
 use crate::report::render::html_escape as escape;
-use crate::report::svg::Figure;
-use crate::store::SweepResults;
+use crate::report::svg::{Figure, LineChart};
 use crate::text::plural;
 
 /// The first screen: `findings` is their section.
 pub fn section(
-    results: &SweepResults,
     matrix: &Matrix,
     figures: &[(Section, Figure)],
+    charts: &[(Section, LineChart)],
     warnings: usize,
     findings: &str,
 ) -> String {
@@ -29,7 +28,7 @@ pub fn section(
     if let Some(axes) = drawn("axes") {
         text += &card("axis", "Which axis matters?", &[axes], axes_caption(matrix));
     }
-    let charts = health(results, matrix);
+    let charts = health(charts);
     if !charts.is_empty() {
         let warned = match warnings {
             0 => String::new(),
@@ -37,7 +36,7 @@ pub fn section(
         };
         let caption = format!(
             "{}<p class=\"soft\">Every other curve is <a href=\"#learning\">below</a>.{warned}</p>",
-            legend(matrix, true)
+            legend(matrix)
         );
         let charts: Vec<&Figure> = charts.iter().collect();
         text += &card("health", "Is training healthy?", &charts, &caption);
@@ -75,23 +74,21 @@ fn axes_caption(matrix: &Matrix) -> &'static str {
     match matrix.shots.is_empty() {
         true => "",
         false => {
-            "<p class=\"soft\">Lines are 95 % intervals over the queries. In colour: best and worst value, where the two can be told apart.</p>"
+            "<p class=\"soft\">Lines are 95 % intervals over the queries. In colour: best and worst value, where the two can be told apart over all points.</p>"
         }
     }
 }
 
-/// Names of the curves in their colours: of all, or of those that are visible at first.
-pub fn legend(matrix: &Matrix, first: bool) -> String {
+/// Names of the curves that are visible at first, in their colours.
+pub fn legend(matrix: &Matrix) -> String {
+    let looks = curves(matrix);
+    let mut shown: Vec<_> = looks.iter().zip(&matrix.points).filter(|(look, _)| look.shown).collect();
+    shown.sort_by_key(|(look, _)| look.colour);
     let mut text = String::from("<ul class=\"legend\">\n");
-    for (index, (look, row)) in curves(matrix).iter().zip(&matrix.points).enumerate() {
-        if first && !look.shown {
-            continue;
-        }
-        // Those that are always there have no number to be switched by.
-        let point = if first { String::new() } else { format!(" data-point=\"{index}\"") };
+    for (look, row) in shown {
         let _ = writeln!(
             text,
-            "<li class=\"series {}\"{point}><span>{}</span></li>",
+            "<li class=\"series {}\"><span>{}</span></li>",
             look.classes(),
             escape(&curve_name(row))
         );

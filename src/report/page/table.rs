@@ -3,27 +3,38 @@
 
 use std::fmt::Write;
 
+use serde_json::{Value, json};
+
 use crate::report::alike::{Group, groups, what};
-use crate::report::figures::{Curve, curves};
+use crate::report::curves::{Curve, curves};
 use crate::report::layout::{Detail, percent, shot_title, signed, verdict_text};
 use crate::report::matrix::{Matrix, Row};
 use crate::report::notes;
 use crate::report::render::html_escape as escape;
+use crate::report::select::Metric;
 use crate::report::stats::Interval;
-use crate::report::svg::shade;
-use crate::text::thousands;
+use crate::report::svg::{rounded, shade};
+use crate::text::{plural, thousands};
+
+/// Rows of a table that are all on the page as it is written. Of a larger one only the best are, without the members of
+/// groups: a browser takes long to lay out thousands of rows that nobody looks at, and makes them when it is asked to.
+const WHOLE: usize = 400;
+/// Rows of a larger table that are there without a script.
+const FIRST: usize = 150;
 
 /// The section of the matrix.
-pub fn section(matrix: &Matrix) -> String {
+pub fn section(matrix: &Matrix, tables: &[Grid]) -> String {
     let mut text = String::from(
-        "<section id=\"matrix\"><h2>Matrix</h2>\n<p class=\"control\"><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"parts of names, values\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span></p>\n",
+        "<section id=\"matrix\"><h2>Matrix</h2>\n<p class=\"control\"><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"parts of names, values\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span> <span class=\"soft hint\">A click on a row shows its answers; so does Enter, and arrows go from cell to cell.</span></p>\n",
     );
-    if !matrix.configurations.is_empty() {
-        text += "<h3>Configurations, averaged over seeds</h3>\n";
-        text += &rows_table(matrix, "configurations", &matrix.configurations, None);
-        text += "<h3>Every point</h3>\n";
+    for table in tables {
+        if tables.len() > 1 {
+            let title =
+                if table.looks.is_some() { "Every point" } else { "Configurations, averaged over seeds" };
+            let _ = writeln!(text, "<h3>{title}</h3>");
+        }
+        text += &table.html();
     }
-    text += &rows_table(matrix, "points", &matrix.points, Some(&curves(matrix)));
     text += "<ul class=\"soft\">\n";
     for note in notes::notes_without_groups(matrix, matrix.main_rows(), Detail::Full) {
         let _ = writeln!(text, "<li>{}</li>", escape(&note));
@@ -31,22 +42,32 @@ pub fn section(matrix: &Matrix) -> String {
     text + "</ul>\n" + COLUMNS + "</section>\n"
 }
 
+/// The tables of the page: configurations where several seeds were run, and every point.
+pub fn tables(matrix: &Matrix) -> Vec<Grid<'_>> {
+    let configurations = Grid::of(matrix, "configurations", &matrix.configurations, None);
+    let points = Grid::of(matrix, "points", &matrix.points, Some(curves(matrix)));
+    [configurations, points]
+        .into_iter()
+        .filter(|table| !table.rows.is_empty() || table.id == "points")
+        .collect()
+}
+
 /// A cell: what is shown, and the number behind it.
 #[derive(Clone, Debug, PartialEq)]
-struct Cell {
-    text: String,
-    /// What it is sorted by; words by themselves.
+pub struct Cell {
+    pub text: String,
+    /// Of figures; words have none.
     value: Option<f64>,
     /// Its place in the range of its column, 0 to 1, where cells are shaded.
     shade: Option<f64>,
 }
 
 impl Cell {
-    fn words(text: &str) -> Option<Self> {
+    pub fn words(text: &str) -> Option<Self> {
         (!text.is_empty()).then(|| Self { text: text.to_owned(), value: None, shade: None })
     }
 
-    fn figure(value: Option<f64>, text: &str) -> Option<Self> {
+    pub fn figure(value: Option<f64>, text: &str) -> Option<Self> {
         value.map(|value| Self { text: text.to_owned(), value: Some(value), shade: None })
     }
 
@@ -57,83 +78,220 @@ impl Cell {
     fn html(&self) -> String {
         let text = escape(&self.text);
         match (self.value, self.shade) {
-            (Some(value), Some(shade)) => {
-                format!("<td class=\"n v\" style=\"--v:{shade:.2}\" data-v=\"{value}\">{text}</td>")
-            }
-            (Some(value), None) => format!("<td class=\"n\" data-v=\"{value}\">{text}</td>"),
-            (None, _) => format!("<td data-v=\"{text}\">{text}</td>"),
+            (Some(_), Some(shade)) => format!("<td class=\"n v\" style=\"--v:{shade:.2}\">{text}</td>"),
+            (Some(_), None) => format!("<td class=\"n\">{text}</td>"),
+            (None, _) => format!("<td>{text}</td>"),
         }
     }
 }
 
 /// A row's cells, `None` where there is nothing to show.
-type Cells = Vec<Option<Cell>>;
+pub type Cells = Vec<Option<Cell>>;
 
 /// One table: `rows` and the references, with ticks that switch curves where there are `looks`. Columns in which
 /// nothing stands are left out.
-fn rows_table(matrix: &Matrix, id: &str, rows: &[Row], looks: Option<&[Curve]>) -> String {
-    let references = &matrix.references;
-    let ranges = shaded_ranges(matrix, rows);
-    let shaded = |cells: Cells| -> Cells {
-        let ranges = ranges.iter().copied().map(Some).chain(std::iter::repeat(None));
-        let pairs = cells.into_iter().zip(ranges);
-        pairs
-            .map(|(cell, range)| range.map_or(cell.clone(), |range| cell.map(|cell| cell.shaded(range))))
-            .collect()
-    };
-    let cells: Vec<Cells> = rows.iter().map(|row| shaded(cells_of(matrix, row))).collect();
-    let frame: Vec<Cells> = references.iter().map(|row| cells_of(matrix, row)).collect();
-    let columns = columns(matrix, looks.is_some());
-    let is_used = |column: &usize| cells.iter().chain(&frame).any(|row| row[*column].is_some());
-    let used: Vec<usize> = (0..columns.len()).filter(is_used).collect();
-    let line = |tick: &str, class: &str, name: &str, cells: &Cells| {
-        let mut text = format!("<tr{class}>{tick}<th scope=\"row\">{name}</th>");
-        for &column in &used {
+pub struct Grid<'a> {
+    matrix: &'a Matrix,
+    pub id: &'static str,
+    pub rows: &'a [Row],
+    looks: Option<Vec<Curve>>,
+    groups: Vec<Group>,
+    columns: Vec<Column>,
+    used: Vec<usize>,
+    cells: Vec<Cells>,
+    /// Cells of the references.
+    frame: Vec<Cells>,
+    /// Of the shaded columns, which come first.
+    ranges: Vec<(f64, f64)>,
+}
+
+impl<'a> Grid<'a> {
+    fn of(matrix: &'a Matrix, id: &'static str, rows: &'a [Row], looks: Option<Vec<Curve>>) -> Self {
+        let ranges = shaded_ranges(matrix, rows);
+        let shaded = |cells: Cells| -> Cells {
+            let ranges = ranges.iter().copied().map(Some).chain(std::iter::repeat(None));
+            let shade = |(cell, range): (Option<Cell>, Option<(f64, f64)>)| match range {
+                Some(range) => cell.map(|cell| cell.shaded(range)),
+                None => cell,
+            };
+            cells.into_iter().zip(ranges).map(shade).collect()
+        };
+        let cells: Vec<Cells> = rows.iter().map(|row| shaded(cells_of(matrix, row))).collect();
+        let frame: Vec<Cells> = matrix.references.iter().map(|row| cells_of(matrix, row)).collect();
+        let columns = columns(matrix, looks.is_some());
+        let is_used = |column: &usize| cells.iter().chain(&frame).any(|row| row[*column].is_some());
+        let used = (0..columns.len()).filter(is_used).collect();
+        Self { matrix, id, rows, looks, groups: groups(matrix, rows), columns, used, cells, frame, ranges }
+    }
+
+    /// A table of `rows` with columns of its own, of which the last are the axes.
+    pub fn with(
+        matrix: &'a Matrix,
+        id: &'static str,
+        rows: &'a [Row],
+        columns: Vec<Column>,
+        cells: Vec<Cells>,
+    ) -> Self {
+        let used =
+            (0..columns.len()).filter(|column| cells.iter().any(|row| row[*column].is_some())).collect();
+        let groups = groups(matrix, rows);
+        Self {
+            matrix,
+            id,
+            rows,
+            looks: None,
+            groups,
+            columns,
+            used,
+            cells,
+            frame: Vec::new(),
+            ranges: Vec::new(),
+        }
+    }
+
+    /// Whether every row is on the page as it is written.
+    fn is_whole(&self) -> bool {
+        self.rows.len() + self.groups.len() <= WHOLE
+    }
+
+    /// Places of the groups on the page as it is written: all in their order, or of many the best and the baseline's.
+    fn first(&self) -> Vec<usize> {
+        let all: Vec<usize> = (0..self.groups.len()).collect();
+        if self.is_whole() {
+            return all;
+        }
+        let row = |place: usize| &self.rows[self.groups[place].first];
+        let metric = Metric::default_of(self.matrix);
+        let mut best = all;
+        best.sort_by(|a, b| metric.order(row(*a), row(*b)));
+        let baseline = best.iter().skip(FIRST).copied().find(|&place| row(place).is_baseline);
+        best.truncate(FIRST);
+        best.into_iter().chain(baseline).collect()
+    }
+
+    /// The table as it is written.
+    pub fn html(&self) -> String {
+        let called = what(self.matrix, self.rows);
+        let no_tick = if self.looks.is_some() { "<td></td>" } else { "" };
+        let first = self.first();
+        let mut text =
+            head(self.id, self.looks.is_some(), self.used.iter().map(|&column| &self.columns[column]));
+        for &place in &first {
+            let group = &self.groups[place];
+            let class = if group.is_several() { " class=\"group\"" } else { "" };
+            let _ = writeln!(text, "<tbody{class} data-group=\"{place}\">");
+            if group.is_several() {
+                let class = if self.rows[group.first].is_baseline { "group baseline" } else { "group" };
+                let name = format!(
+                    "<label><input type=\"checkbox\" class=\"open\"> {}</label>",
+                    escape(&group.place.sentence(called))
+                );
+                let cells = together(self.matrix, self.rows, group, &self.cells);
+                text += &self.line(no_tick, class, None, &name, &cells);
+            }
+            if self.is_whole() || !group.is_several() {
+                text.extend(group.members.iter().map(|&row| self.row(row, group.is_several())));
+            }
+            text += "</tbody>\n";
+        }
+        text += "<tbody class=\"references\">\n";
+        for (row, cells) in self.matrix.references.iter().zip(&self.frame) {
+            text += &self.line(no_tick, "reference", None, &escape(&row.name), cells);
+        }
+        text += "</tbody></table></div>\n";
+        if !self.is_whole() {
+            let _ = writeln!(
+                text,
+                "<noscript><p class=\"soft\">{} of {} are shown, the best first. With scripts the page has all of them; so have `matrix.csv` and `matrix.md` in the results directory.</p></noscript>\n<p class=\"control\"><button type=\"button\" id=\"more-{}\" hidden></button></p>",
+                first.len(),
+                plural(self.rows.len(), "row"),
+                self.id
+            );
+        }
+        text
+    }
+
+    fn row(&self, index: usize, is_member: bool) -> String {
+        let classes = [("member", is_member), ("baseline", self.rows[index].is_baseline)];
+        let classes: Vec<&str> = classes.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+        let look = self.looks.as_ref().map(|looks| looks[index]);
+        let tick = look.map_or_else(String::new, |look| tick(index, &self.rows[index], look));
+        self.line(&tick, &classes.join(" "), Some(index), &escape(&self.rows[index].name), &self.cells[index])
+    }
+
+    fn line(&self, tick: &str, class: &str, row: Option<usize>, name: &str, cells: &Cells) -> String {
+        let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
+        let row = row.map_or_else(String::new, |row| format!(" data-row=\"{row}\""));
+        let mut text = format!("<tr{class}{row}>{tick}<th scope=\"row\">{name}</th>");
+        for &column in &self.used {
             text += &cells[column].as_ref().map_or_else(|| "<td></td>".to_owned(), Cell::html);
         }
         text + "</tr>\n"
-    };
-    let ticks = |index: usize| {
-        looks.map_or_else(String::new, |looks| tick(index, &rows[index], looks.get(index).copied()))
-    };
-    let no_tick = if looks.is_some() { "<td></td>" } else { "" };
-    let called = what(matrix, rows);
-    let mut text = head(id, looks.is_some(), used.iter().map(|&column| &columns[column]));
-    for group in groups(matrix, rows) {
-        text += if group.is_several() { "<tbody class=\"group\">\n" } else { "<tbody>\n" };
-        if group.is_several() {
-            let class =
-                if rows[group.first].is_baseline { " class=\"group baseline\"" } else { " class=\"group\"" };
-            let name = format!(
-                "<label><input type=\"checkbox\" class=\"open\"> {}</label>",
-                escape(&group.place.sentence(called))
-            );
-            text += &line(no_tick, class, &name, &together(matrix, rows, &group, &cells));
-        }
-        for &index in &group.members {
-            let classes = [("member", group.is_several()), ("baseline", rows[index].is_baseline)];
-            let classes: Vec<&str> = classes.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
-            let class =
-                if classes.is_empty() { String::new() } else { format!(" class=\"{}\"", classes.join(" ")) };
-            text += &line(&ticks(index), &class, &escape(&rows[index].name), &cells[index]);
-        }
-        text += "</tbody>\n";
     }
-    text += "<tbody class=\"references\">\n";
-    for (row, cells) in references.iter().zip(&frame) {
-        text += &line(no_tick, " class=\"reference\"", &escape(&row.name), cells);
+
+    /// What the page's script needs to draw the table: columns, every row and group as texts, ranges of colours in the
+    /// numbers of the texts, and by what it is sorted at first.
+    pub fn data(&self) -> Value {
+        let called = what(self.matrix, self.rows);
+        let texts = |cells: &Cells| -> Vec<String> {
+            let text =
+                |&column: &usize| cells[column].as_ref().map_or_else(String::new, |cell| cell.text.clone());
+            self.used.iter().map(text).collect()
+        };
+        let named = |(row, cells): (&Row, &Cells)| [vec![row.name.clone()], texts(cells)].concat();
+        let group = |group: &Group| {
+            if !group.is_several() {
+                return json!(group.first);
+            }
+            let cells = texts(&together(self.matrix, self.rows, group, &self.cells));
+            json!([group.members, group.first, group.place.sentence(called), cells])
+        };
+        let column =
+            |&column: &usize| json!([self.columns[column].title, self.columns[column].kind as usize]);
+        let shade = |&column: &usize| {
+            self.ranges.get(column).map(|(low, high)| [100.0 * low, 100.0 * high].map(rounded))
+        };
+        let metric = Metric::default_of(self.matrix);
+        let order = if metric.larger_is_better() { "descending" } else { "ascending" };
+        let name = metric.name(self.matrix);
+        let has = self.used.iter().any(|&column| self.columns[column].title == name);
+        let sorted = (!self.is_whole() && has).then_some([name, order.to_owned()]);
+        json!({
+            "columns": self.used.iter().map(column).collect::<Vec<_>>(),
+            "rows": self.rows.iter().zip(&self.cells).map(named).collect::<Vec<_>>(),
+            "references": self.matrix.references.iter().zip(&self.frame).map(named).collect::<Vec<_>>(),
+            "groups": self.groups.iter().map(group).collect::<Vec<_>>(),
+            "shade": self.used.iter().map(shade).collect::<Vec<_>>(),
+            "sorted": sorted,
+            "whole": self.is_whole(),
+        })
     }
-    text + "</tbody></table></div>\n"
 }
 
-fn head<'a>(id: &str, points: bool, columns: impl Iterator<Item = &'a (String, bool)>) -> String {
+/// How the texts of a column are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Words = 0,
+    /// By their first number.
+    Number = 1,
+    /// Intervals by their width.
+    Width = 2,
+}
+
+/// A column of a [`Grid`].
+pub struct Column {
+    pub title: String,
+    pub kind: Kind,
+}
+
+fn head<'a>(id: &str, curves: bool, columns: impl Iterator<Item = &'a Column>) -> String {
     let mut text = format!(
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{id}\"><table id=\"{id}\" class=\"results\"><thead><tr>{}<th scope=\"col\"><button type=\"button\">{}</button></th>",
-        if points { "<th scope=\"col\">curve</th>" } else { "" },
-        if points { "point" } else { "configuration" }
+        if curves { "<th scope=\"col\">curve</th>" } else { "" },
+        if id == "points" { "point" } else { "configuration" }
     );
-    for (title, numeric) in columns {
-        let class = if *numeric { " class=\"n\"" } else { "" };
+    for Column { title, kind } in columns {
+        let class = if *kind == Kind::Words { "" } else { " class=\"n\"" };
         let _ =
             write!(text, "<th scope=\"col\"{class}><button type=\"button\">{}</button></th>", escape(title));
     }
@@ -179,30 +337,29 @@ fn shaded_ranges(matrix: &Matrix, rows: &[Row]) -> Vec<(f64, f64)> {
     shots.chain([range(&|row: &Row| row.average)]).collect()
 }
 
-/// Titles of [`cells_of`], and whether they are numbers. What is compared comes first, so that narrow screens show
-/// it.
-fn columns(matrix: &Matrix, points: bool) -> Vec<(String, bool)> {
-    let mut columns: Vec<(String, bool)> = matrix.shots.iter().map(|shot| (shot_title(shot), true)).collect();
+/// The columns of [`cells_of`]. What is compared comes first, so that narrow screens show it.
+fn columns(matrix: &Matrix, points: bool) -> Vec<Column> {
+    let column = |(title, kind): (&str, Kind)| Column { title: title.to_owned(), kind };
+    let shots = matrix.shots.iter().map(|shot| Column { title: shot_title(shot), kind: Kind::Number });
     let figures = [
-        ("average", true),
-        ("95 % interval", true),
-        ("vs baseline", true),
-        ("its interval", true),
-        ("p (Holm)", true),
-        ("verdict", false),
-        ("same", false),
-        ("changed %", true),
-        ("moved %", true),
-        ("val_loss", true),
-        ("KL", true),
-        ("trainable", true),
+        ("average", Kind::Number),
+        ("95 % interval", Kind::Width),
+        ("vs baseline", Kind::Number),
+        ("its interval", Kind::Number),
+        ("p (Holm)", Kind::Number),
+        ("verdict", Kind::Words),
+        ("same", Kind::Words),
+        ("changed %", Kind::Number),
+        ("moved %", Kind::Number),
+        ("val_loss", Kind::Number),
+        ("KL", Kind::Number),
+        ("trainable", Kind::Number),
     ];
-    columns.extend(figures.map(|(title, numeric)| (title.to_owned(), numeric)));
-    columns.extend(matrix.axes.iter().map(|axis| match axis.as_str() {
-        "seed" if !points => ("seeds".to_owned(), true),
-        _ => (axis.clone(), false),
-    }));
-    columns
+    let axes = matrix.axes.iter().map(|axis| match axis.as_str() {
+        "seed" if !points => ("seeds", Kind::Number),
+        axis => (axis, Kind::Words),
+    });
+    shots.chain(figures.map(column)).chain(axes.map(column)).collect()
 }
 
 /// A row's cells in the order of [`columns`].
@@ -240,17 +397,12 @@ fn cells_of(matrix: &Matrix, row: &Row) -> Cells {
     cells
 }
 
-/// The cell of a table that switches a point's curves; a reference has none.
-fn tick(index: usize, row: &Row, look: Option<Curve>) -> String {
-    look.map_or_else(
-        || "<td></td>".to_owned(),
-        |look| {
-            format!(
-                "<td><input type=\"checkbox\" data-point=\"{index}\"{} aria-label=\"curves of {}\"></td>",
-                if look.shown { " checked data-first" } else { "" },
-                escape(&row.name)
-            )
-        },
+/// The cell of a table that switches a point's curves.
+fn tick(index: usize, row: &Row, look: Curve) -> String {
+    format!(
+        "<td><input type=\"checkbox\" data-point=\"{index}\"{} aria-label=\"curves of {}\"></td>",
+        if look.shown { " checked" } else { "" },
+        escape(&row.name)
     )
 }
 

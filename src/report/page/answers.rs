@@ -1,0 +1,123 @@
+//! What every point chose for every query, small enough for a page: points that choose alike are one text, with a letter
+//! per shot count and query that says which of the query's choices it is.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::report::curves::ranking;
+use crate::report::matrix::Matrix;
+use crate::store::{PointResult, SweepResults};
+
+/// Bytes of all texts together. What has no room is left to `sweep why`.
+const ROOM: usize = 1_500_000;
+/// The letter of a query's first choice; a space stands for a missing answer.
+const FIRST: u32 = '0' as u32;
+
+/// Demonstrations in order, and what the answer with them scored.
+type Choice = (Vec<u32>, f64);
+
+/// The answers that a page holds.
+pub struct Answers {
+    /// Per shot count, the queries in the order of the evaluation file.
+    queries: Vec<Vec<u64>>,
+    /// Per shot count and query, what was chosen by anyone, and what it scored.
+    choices: Vec<Vec<Vec<Choice>>>,
+    results: Vec<String>,
+    /// Per point, its place among the results; `None` where there was no room.
+    of: Vec<Option<usize>>,
+}
+
+impl Answers {
+    /// The answers of the baseline, then of the best points, as many as there is room for; `None` without evaluation.
+    pub fn of(results: &SweepResults, matrix: &Matrix) -> Option<Self> {
+        let shots = &results.eval.as_ref()?.shots;
+        let scored = results.points.iter().find(|point| !point.scores.is_empty())?;
+        let ids =
+            |shot| scored.scores.get(shot).map(|lines| lines.iter().map(|line| line.query_id).collect());
+        let queries: Vec<Vec<u64>> = shots.iter().map(|shot| ids(shot).unwrap_or_default()).collect();
+        let mut answers = Self {
+            choices: queries.iter().map(|ids| vec![Vec::new(); ids.len()]).collect(),
+            queries,
+            results: Vec::new(),
+            of: vec![None; results.points.len()],
+        };
+        let mut used = 0;
+        let mut known: HashMap<String, usize> = HashMap::new();
+        let mut letters: HashMap<&str, usize> = HashMap::new();
+        for index in results.baseline.iter().copied().chain(ranking(matrix)) {
+            let letter = matrix.points[index].identical.as_deref();
+            if answers.of[index].is_none() {
+                answers.of[index] = letter.and_then(|letter| letters.get(letter)).copied();
+            }
+            if answers.of[index].is_some() || used >= ROOM {
+                continue;
+            }
+            let Some(text) = answers.text(&results.points[index], shots) else { continue };
+            let next = answers.results.len();
+            let place = *known.entry(text.clone()).or_insert(next);
+            if place == next {
+                used += text.len();
+                answers.results.push(text);
+            }
+            letters.extend(letter.map(|letter| (letter, place)));
+            answers.of[index] = Some(place);
+        }
+        Some(answers)
+    }
+
+    /// One letter per shot count and query; `None` where there are more choices than letters.
+    fn text(&mut self, point: &PointResult, shots: &[usize]) -> Option<String> {
+        let mut text = String::new();
+        for ((shot, ids), choices) in shots.iter().zip(&self.queries).zip(&mut self.choices) {
+            let lines = point.scores.get(shot).map(Vec::as_slice).unwrap_or_default();
+            let in_step =
+                lines.len() == ids.len() && lines.iter().zip(ids).all(|(line, id)| line.query_id == *id);
+            for (place, id) in ids.iter().enumerate() {
+                let line =
+                    if in_step { lines.get(place) } else { lines.iter().find(|line| line.query_id == *id) };
+                let Some(line) = line else {
+                    text.push(' ');
+                    continue;
+                };
+                let choices = &mut choices[place];
+                let score = line.score.get();
+                let is_same = |(selection, other): &Choice| *selection == line.selection && *other == score;
+                let code = choices.iter().position(is_same).unwrap_or_else(|| {
+                    choices.push((line.selection.clone(), score));
+                    choices.len() - 1
+                });
+                // A letter behind the surrogates would be two of them to the script.
+                let letter = FIRST + u32::try_from(code).ok()?;
+                text.push(char::from_u32(letter).filter(|_| letter < 0xd800)?);
+            }
+        }
+        Some(text)
+    }
+
+    /// For the page's block of data.
+    pub fn data(&self) -> Value {
+        let starts = self.queries.iter().scan(0, |next, ids| {
+            let start = *next;
+            *next += ids.len();
+            Some(start)
+        });
+        json!({
+            "queries": self.queries,
+            "choices": self.choices,
+            "results": self.results,
+            "of": self.of.iter().map(|place| place.map_or(-1, |place| place as i64)).collect::<Vec<_>>(),
+            "starts": starts.collect::<Vec<usize>>(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_are_those_that_the_script_reads() {
+        assert!(include_str!("../assets/look.js").contains(&format!("const LETTERS = {FIRST};")));
+    }
+}
