@@ -75,6 +75,21 @@ pub enum Event {
     },
     /// A stage ended by a number that is not finite.
     StageDiverged { stage: String, epoch: u32, cause: String },
+    /// How the asking of a judge goes: before anything is asked, now and then, and at the end.
+    Judge {
+        /// What evaluating the points so far on their own asks, how many questions of it are distinct, and how many of
+        /// those had been answered before.
+        naive: usize,
+        distinct: usize,
+        cached: usize,
+        /// Answers got by asking, questions without an answer, and questions left.
+        asked: usize,
+        failed: usize,
+        left: usize,
+        per_second: Option<Finite>,
+        /// The first fault of each kind.
+        faults: Vec<String>,
+    },
     /// A point has its results.
     PointDone {
         point: String,

@@ -11,8 +11,8 @@
 //! ```text
 //! cli
 //! run
-//! report    evaluate  learn     judge     scripts
-//! store     data
+//! report    evaluate  learn     scripts
+//! store     data      judge
 //! plan      checkpoint
 //! spec
 //! disk      record    event     text

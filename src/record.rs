@@ -35,10 +35,57 @@ pub struct QueryScore {
     pub shot: usize,
     /// Local ids of the chosen demonstrations.
     pub selection: Vec<u32>,
-    /// Index of the chosen logged trajectory.
-    pub trajectory: usize,
+    /// Index of the chosen logged trajectory; `None` where a judge was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trajectory: Option<usize>,
     pub score: Finite,
     pub log_prob: Finite,
+    /// What the judge answered, where one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+}
+
+/// What was chosen for one query at one shot count and has no score: the judge did not answer. A line of
+/// `selections.jsonl` whose `score` is `null`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unanswered {
+    pub query_id: u64,
+    pub shot: usize,
+    pub selection: Vec<u32>,
+    pub score: (),
+    pub log_prob: Finite,
+}
+
+/// `judge.json`: who answered, what was asked, and how far the answers can be relied on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JudgeRecord {
+    /// Short hash of `identity`.
+    pub judge: String,
+    /// The model or the program, its template and its settings.
+    pub identity: serde_json::Value,
+    /// What evaluating every point on its own asks, and how many of those questions are distinct.
+    pub naive: usize,
+    pub distinct: usize,
+    /// Answers that this directory's runs asked for.
+    pub asked: usize,
+    /// Seconds of asking behind `asked`.
+    pub seconds: Finite,
+    /// Questions without an answer, in words, by kind.
+    pub faults: Vec<String>,
+    pub noise: Option<JudgeNoise>,
+}
+
+/// What a second asking of the same questions changed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JudgeNoise {
+    pub questions: usize,
+    /// Answers, and scores, that were others the second time.
+    pub answers_changed: usize,
+    pub scores_changed: usize,
+    /// Mean over the questions of the squared difference of the two scores.
+    pub mean_square: Finite,
 }
 
 /// One row of `metrics.csv`; `None` where a figure does not apply.

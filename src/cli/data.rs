@@ -11,7 +11,7 @@ use super::output;
 use super::sweep_file::SpecArgs;
 use crate::checkpoint::CheckpointError;
 use crate::data::{self, DataError};
-use crate::evaluate::{EvaluateError, Logged, leaks};
+use crate::evaluate::{EvaluateError, Live, Logged, leaks};
 use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams};
 
 /// Check data before anything is trained on them
@@ -152,18 +152,24 @@ fn check(request: &Request, json: bool) -> anyhow::Result<u8> {
         }
     };
     let mut report = Report::new(&request.data, &inspection, &request.rewards);
-    let mut evaluated = None;
-    if let Some(params) = &request.eval {
+    let mut evaluated = Vec::new();
+    if let Some(params) = request.eval.as_ref().filter(|params| params.is_live()) {
+        match Live::load(params, &inspection.dataset) {
+            Ok(live) => evaluated = live.queries().to_vec(),
+            Err(error @ EvaluateError::Io(_)) => return Err(error.into()),
+            Err(error) => report.errors.push(error.to_string()),
+        }
+    } else if let Some(params) = &request.eval {
         match Logged::load(params, &inspection.dataset.embeddings) {
             Ok(logged) => {
                 report.add_evaluation(params, &logged, &inspection.dataset.embeddings);
-                evaluated = Some(logged);
+                evaluated = logged.queries().to_vec();
             }
             Err(error @ EvaluateError::Io(_)) => return Err(error.into()),
             Err(error) => report.errors.push(error.to_string()),
         }
     }
-    report.add_leaks(leaks(&inspection.dataset, evaluated.as_ref()));
+    report.add_leaks(leaks(&inspection.dataset, &evaluated));
     let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { report.text() };
     output::result(&text);
     for warning in &report.warnings {

@@ -232,10 +232,7 @@ impl RewardReport {
 impl EvalReport {
     fn text(&self) -> String {
         let mut text = format!("{}\n  {:<14} {}\n", self.logged.display(), "queries", self.queries);
-        let score = match self.score {
-            ScoreField::Accuracy => "vqa_acc_score",
-            ScoreField::Correct => "vqa_correct",
-        };
+        let score = self.score.name();
         let _ = writeln!(text, "  {:<14} {score} (means below)", "score");
         let shots: BTreeSet<usize> = self.references.values().flat_map(BTreeMap::keys).copied().collect();
         let heads: String = shots.iter().map(|shot| format!("{:>9}", format!("{shot}-shot"))).collect();

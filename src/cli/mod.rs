@@ -10,7 +10,9 @@ mod data_report;
 mod deliver;
 mod follow;
 mod import_scripts;
+mod infer;
 mod init;
+mod judge;
 mod launch;
 mod limits;
 mod output;
@@ -63,7 +65,9 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Data(data::DataArgs),
     ImportScripts(import_scripts::ImportArgs),
+    Infer(Box<infer::InferArgs>),
     Init(init::InitArgs),
+    Judge(judge::JudgeArgs),
     Plan(plan::PlanArgs),
     Report(report::ReportArgs),
     Run(run::RunArgs),
@@ -106,7 +110,9 @@ fn command() -> u8 {
         Command::Completions(args) => completions::run(&args),
         Command::Data(args) => data::run(&args),
         Command::ImportScripts(args) => import_scripts::run(&args),
+        Command::Infer(args) => infer::run(&args),
         Command::Init(args) => init::run(&args),
+        Command::Judge(args) => judge::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) if args.follow => follow::run(&args),
         Command::Report(args) => report::run(&args),

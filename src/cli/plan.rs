@@ -8,7 +8,7 @@ use super::output;
 use super::plan_text::{self, Planned};
 use super::run::HowArgs;
 use super::sweep_file::{SpecArgs, expand};
-use crate::run::{Session, Speed, forecast};
+use crate::run::{Session, Speed, forecast, questions};
 use crate::store::{Inventory, SweepDir, speed_samples};
 
 /// Show what `sweep run` would do: stages, what is shared and already there, cohorts, time and memory
@@ -69,6 +69,20 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// What a judge will be asked; `null` where none is.
+fn asking(planned: &Planned) -> Option<Value> {
+    let asked = questions(planned.session, planned.options)?;
+    Some(json!({
+        "naive": asked.naive,
+        "known": asked.known,
+        "distinct": asked.distinct,
+        "cached": asked.cached,
+        "to_ask": asked.to_ask,
+        "at_most": asked.at_most,
+        "seconds": asked.seconds,
+    }))
+}
+
 fn to_json(planned: &Planned) -> Value {
     let Planned { session, options, forecast, .. } = planned;
     let plan = &session.plan;
@@ -118,6 +132,7 @@ fn to_json(planned: &Planned) -> Value {
         "steps": plan.steps,
         "steps_naive": plan.steps_naive,
         "steps_left": forecast.steps_left,
+        "questions": asking(planned),
         "reused": reused,
         "taken_over": taken_over,
         "seconds": forecast.seconds(),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::plan::{Origin, StageKind, StageProgress};
 use crate::report::axis_text;
-use crate::run::{CohortForecast, Forecast, RunOptions, Session};
+use crate::run::{CohortForecast, Forecast, RunOptions, Session, questions};
 use crate::spec::Point;
 use crate::store::Held;
 use crate::text::{duration, plural, size, thousands};
@@ -29,8 +29,35 @@ pub fn text(planned: &Planned) -> String {
     summary(planned, &mut text);
     Tree::of(planned).write(&mut text);
     cohorts(planned, &mut text);
+    asking(planned, &mut text);
     disk(planned, &mut text);
     text
+}
+
+/// What a judge will be asked: known for the points that have chosen, at most so much for the others.
+fn asking(planned: &Planned, text: &mut String) {
+    let Some(asked) = questions(planned.session, planned.options) else { return };
+    let [naive, known, distinct, cached, to_ask] =
+        [asked.naive, asked.known, asked.distinct, asked.cached, asked.to_ask].map(thousands);
+    let _ = writeln!(text, "questions to the judge: {naive}, every point evaluated on its own");
+    if asked.known > 0 {
+        let _ = writeln!(
+            text,
+            "  of points that have chosen: {known}, {distinct} of them distinct, {cached} answered, {to_ask} to ask"
+        );
+    }
+    if asked.naive > asked.known {
+        let rest = plural(asked.naive - asked.known, "question");
+        let _ = writeln!(text, "  of the others: at most {rest}, known once they are trained");
+    }
+    let most = thousands(asked.at_most);
+    let _ = match asked.seconds {
+        _ if asked.at_most == 0 => writeln!(text, "  nothing to ask"),
+        Some(seconds) => {
+            writeln!(text, "  at most {most} to ask: about {} at the rate so far", duration(seconds))
+        }
+        None => writeln!(text, "  at most {most} to ask; how fast the judge is, the first run will tell"),
+    };
 }
 
 fn number(count: u64) -> String {

@@ -22,6 +22,12 @@ pub struct Progress {
     steps: u64,
     /// Whether somebody has said what fits into the time: every worker does, and one is enough.
     estimated: bool,
+    /// What the cohort in training is, and how the judge is doing.
+    training: String,
+    judging: String,
+    /// Faults of the judge that have been told, and when its state was told last.
+    faults: usize,
+    told: Option<Instant>,
     /// Stages taken over so far, by the sweep that had them.
     adopted: BTreeMap<String, usize>,
     /// Stages that are trained from their beginning for want of what was not kept.
@@ -42,6 +48,10 @@ impl Progress {
             ended: 0,
             steps: 0,
             estimated: false,
+            training: String::new(),
+            judging: String::new(),
+            faults: 0,
+            told: None,
             adopted: BTreeMap::new(),
             again: 0,
             ticking: std::sync::Arc::default(),
@@ -90,6 +100,7 @@ impl Progress {
                     duration(seconds_left.get())
                 ));
             }
+            Event::Judge { .. } => self.judge(event),
             Event::PointDone { point, average, val_loss, .. } => {
                 self.ended += 1;
                 let figure = match (average, val_loss) {
@@ -104,6 +115,54 @@ impl Progress {
                 self.say(&format!("[{}/{}] {point}  FAILED: {error}", self.ended, self.points));
             }
             Event::Finished { .. } => self.finish(),
+        }
+    }
+
+    /// How the judge is doing: in the bar, or in a line now and then.
+    fn judge(&mut self, event: &Event) {
+        let Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults } = event else {
+            return;
+        };
+        let (asked, failed, left) = (*asked, *failed, *left);
+        /// How often a line is worth it.
+        const OFTEN: Duration = Duration::from_secs(10);
+        for fault in faults.iter().skip(self.faults) {
+            self.say(&format!("warning: the judge: {fault}"));
+        }
+        self.faults = self.faults.max(faults.len());
+        let first = self.told.is_none();
+        if first {
+            let [naive, distinct, cached, left] = [*naive, *distinct, *cached, left].map(thousands);
+            self.say(&format!(
+                "judge: {naive} questions, {distinct} of them distinct, {cached} answered before, {left} to ask"
+            ));
+        }
+        let rate = per_second.map(f64::from).filter(|_| left > 0).map_or_else(String::new, |rate| {
+            format!(", {rate:.1} a second, {} left", duration(left as f64 / rate))
+        });
+        let errors = if failed > 0 { format!(", {}", plural(failed, "error")) } else { String::new() };
+        self.judging =
+            format!("judge: {} answers, {} to go{rate}{errors}", thousands(asked), thousands(left));
+        self.message();
+        let due = self.told.is_none_or(|told| told.elapsed() >= OFTEN);
+        if due && !first && (self.style == ProgressStyle::Lines || self.bar.is_hidden()) {
+            self.item_line(&self.judging.clone());
+        }
+        if due {
+            self.told = Some(Instant::now());
+        }
+    }
+
+    fn message(&self) {
+        let parts = [self.training.as_str(), self.judging.as_str()];
+        self.bar
+            .set_message(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; "));
+    }
+
+    /// A line of progress, where progress is shown.
+    fn item_line(&self, text: &str) {
+        if self.style != ProgressStyle::Hidden {
+            self.say(text);
         }
     }
 
@@ -145,10 +204,11 @@ impl Progress {
         }
     }
 
-    fn cohort(&self, phase: &str, members: usize, (first, last): (u32, u32)) {
+    fn cohort(&mut self, phase: &str, members: usize, (first, last): (u32, u32)) {
         let epochs = if first == last { format!("epoch {last}") } else { format!("epochs {first}-{last}") };
         let together = if members == 1 { "one run".to_owned() } else { format!("{members} runs together") };
-        self.bar.set_message(format!("{phase} {epochs}, {together}"));
+        self.training = format!("{phase} {epochs}, {together}");
+        self.message();
     }
 
     /// Moves the bar four times a second from the counter that the trainer increments.

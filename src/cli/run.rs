@@ -47,6 +47,9 @@ pub struct HowArgs {
     /// Where results go: a sweep writes to ROOT/<name>/
     #[arg(long, value_name = "ROOT", default_value = "results", env = "SWEEP_OUT")]
     out: PathBuf,
+    /// Where answers of a judge are kept [default: ROOT/judge-cache, shared by the sweeps of ROOT]
+    #[arg(long, value_name = "DIR", env = "SWEEP_CACHE")]
+    cache: Option<PathBuf>,
     /// auto, cpu, cuda, cuda:N or wgpu (flex: burn's CPU backend, for comparison); several, as in cuda:0,cuda:1
     /// or cuda:all, get one worker process each
     #[arg(long, default_value = "auto", env = "SWEEP_DEVICE")]
@@ -125,6 +128,7 @@ impl HowArgs {
             retry_infeasible: false,
             ignore_space: false,
             max_failures: None,
+            cache: self.cache.clone(),
             provenance,
         })
     }
@@ -213,7 +217,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
                 continuation(&args.limits, &name)
             ));
         }
-        let own = ended.unwrap_or(u8::from(outcome.failed + outcome.pending > 0));
+        let own = ended.unwrap_or(u8::from(outcome.failed + outcome.pending + outcome.incomplete > 0));
         args.limits.finished(if events.is_err() { own.max(2) } else { own }, Some(&outcome), &dir);
         events?;
         if let Some(ended) = ended {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output;
-use crate::store::{Status, Usage, status};
-use crate::text::{duration, plural, size};
+use crate::store::{Asking, Status, Usage, status};
+use crate::text::{duration, plural, size, thousands};
 
 /// How often `--follow` looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -77,6 +77,28 @@ fn json(status: &Status) -> String {
     serde_json::to_string(status).map_or_else(|_| String::new(), |line| line + "\n")
 }
 
+/// How the judge is doing, or did.
+fn asking(judge: &Asking, running: bool) -> String {
+    let Asking { naive, distinct, cached, asked, failed, left, per_second, faults } = judge;
+    let counts = [naive, distinct, cached, asked].map(|count| thousands(*count));
+    let [naive, distinct, cached, asked] = counts;
+    let mut text = format!(
+        "  judge: {naive} questions, {distinct} of them distinct, {cached} answered before, {asked} asked, {} to go",
+        thousands(*left)
+    );
+    if let Some(rate) = per_second.filter(|_| running && *left > 0) {
+        text += &format!(" ({rate:.1} a second, about {} left)", duration(*left as f64 / rate));
+    }
+    if *failed > 0 {
+        text += &format!(", {}", plural(*failed, "error"));
+    }
+    text.push('\n');
+    for fault in faults {
+        text += &format!("  warning: the judge: {fault}\n");
+    }
+    text
+}
+
 fn text(status: &Status) -> String {
     let Status { points, done, failed, running, pending, .. } = status;
     let mut text = format!(
@@ -104,6 +126,9 @@ fn text(status: &Status) -> String {
             let val_loss = stage.val_loss.map_or(String::new(), |loss| format!(", val_loss {loss:.4}"));
             text += &format!("    {name}: epoch {}, loss {:.4}{val_loss}\n", stage.epoch, stage.train_loss);
         }
+    }
+    if let Some(judge) = &status.judge {
+        text += &asking(judge, status.holder.is_some());
     }
     let Usage { weights, optimizer, set_aside, .. } = status.usage;
     let parts = [("weights", weights), ("optimizer states", optimizer), ("set aside", set_aside)];

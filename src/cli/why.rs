@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use super::output;
+use crate::evaluate::Live;
+use crate::judge::Judge;
 use crate::report::{Answer, Why, epoch_text, points_named, why};
 use crate::store::SweepResults;
 
@@ -21,6 +23,9 @@ pub struct WhyArgs {
     /// Number of demonstrations
     #[arg(long)]
     shot: usize,
+    /// Only this query; where a judge was asked, with the whole prompt
+    #[arg(long, value_name = "ID")]
+    query: Option<u64>,
     /// Print JSON: every query with its selection and scores
     #[arg(long)]
     json: bool,
@@ -34,11 +39,23 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
     let results = SweepResults::read(&args.dir)?;
     let points = points_named(&results, &args.point)?;
     let one = |at: &usize| why(&results, &results.points[*at], args.shot);
-    let found = points.iter().map(one).collect::<Result<Vec<Why>, _>>()?;
+    let mut found = points.iter().map(one).collect::<Result<Vec<Why>, _>>()?;
+    if let Some(query) = args.query {
+        for one in &mut found {
+            one.answers.retain(|answer| answer.query_id == query);
+            one.unanswered.retain(|id| *id == query);
+        }
+    }
+    let asked = Asked::of(&args.dir);
     let printed = match &found[..] {
         [only] if args.json => serde_json::to_string_pretty(only)? + "\n",
         all if args.json => serde_json::to_string_pretty(all)? + "\n",
-        all => all.iter().map(|one| text(one, &args.dir)).collect::<Vec<_>>().join("\n"),
+        all => {
+            let one = |one: &Why| {
+                text(one, &args.dir) + &asked.iter().map(|asked| asked.text(one)).collect::<String>()
+            };
+            all.iter().map(one).collect::<Vec<_>>().join("\n")
+        }
     };
     output::result(&printed);
     Ok(0)
@@ -61,6 +78,50 @@ fn text(found: &Why, dir: &std::path::Path) -> String {
         text += &format!("  last epoch: {}\n", epoch_text(epoch));
     }
     text + &answers(found) + &comparison(found)
+}
+
+/// What the judge was asked and what would have been right, as far as the sweep's inputs are still there.
+struct Asked {
+    live: Live,
+    judge: Judge,
+}
+
+impl Asked {
+    /// Of the results in `dir`; `None` where no judge was asked.
+    fn of(dir: &std::path::Path) -> Option<Self> {
+        let (live, judge) = crate::run::judge_of(dir)?;
+        Some(Self { live, judge })
+    }
+
+    /// Answers and accepted answers; with one query the prompt.
+    fn text(&self, found: &Why) -> String {
+        let mut text = String::new();
+        if let Some(judge) = &found.judge {
+            text += &format!("\nJudge {}: {}\n", judge.judge, judge.identity);
+        }
+        let pools: std::collections::HashMap<u64, &[u32]> =
+            self.live.queries().iter().map(|query| (query.query_id, query.pool.as_slice())).collect();
+        for answer in &found.answers {
+            let item = self.judge.items().get(answer.query_id);
+            let accepted = item.map(|item| item.answers.join(" | ")).unwrap_or_default();
+            let said = answer.answer.as_deref().unwrap_or_default();
+            text += &format!(
+                "  query {}: answered {said:?}, accepted: {accepted}, scores {}\n",
+                answer.query_id, answer.score
+            );
+            if let ([_], Some(pool)) = (&found.answers[..], pools.get(&answer.query_id)) {
+                let question = self.live.question(answer.query_id, pool, &answer.selection);
+                match self.judge.prompt(&question) {
+                    Ok(prompt) => text += &format!("\nPrompt:\n{prompt}\n"),
+                    Err(fault) => text += &format!("\nThe prompt cannot be shown: {fault}\n"),
+                }
+            }
+        }
+        if !found.unanswered.is_empty() {
+            text += &format!("  without an answer: {:?}\n", found.unanswered);
+        }
+        text
+    }
 }
 
 fn answers(found: &Why) -> String {

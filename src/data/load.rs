@@ -108,7 +108,10 @@ fn hash_file(path: &Path) -> Result<blake3::Hash, DataError> {
 }
 
 /// The embedding matrix, with no NaN or infinity in it.
-fn read_embeddings(path: &Path) -> Result<Embeddings, DataError> {
+///
+/// # Errors
+/// A file that cannot be read, is no matrix, or has such values.
+pub fn read_embeddings(path: &Path) -> Result<Embeddings, DataError> {
     let array = read_matrix(path)?;
     let (rows, dim) = match array.shape[..] {
         [rows, dim] if rows > 0 && dim > 0 => (rows, dim),

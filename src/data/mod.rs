@@ -14,7 +14,7 @@ mod tests;
 pub use dataset::{Dataset, Dropped, Embeddings, Group, Trajectory};
 pub use error::{DataError, Fault};
 pub use group::{Age, MethodShare};
-pub use load::{Facts, Inspection, inspect, inspect_trajectories, load};
+pub use load::{Facts, Inspection, inspect, inspect_trajectories, load, read_embeddings};
 pub use log_prob::{CandidateScores, sequence_log_prob};
 pub use reward::{Rewards, check_rewards, rewards, signal_health};
 

@@ -37,6 +37,25 @@ pub enum EvaluateError {
         file.display()
     )]
     TooManySamples { file: PathBuf, asked: usize, queries: usize },
+    #[error(transparent)]
+    Items(#[from] crate::judge::ItemsError),
+    #[error(
+        "`eval.shots` asks for {shot} demonstrations, and the pool of query {query_id} has {pool}\nhint: no demonstration is shown twice"
+    )]
+    SmallPool { shot: usize, query_id: u64, pool: usize },
+    #[error(
+        "`eval.queries` is not given, and the training data leave no validation queries\nhint: name a file of queries with their `candidate_pool_ids`"
+    )]
+    NoValidation,
+    #[error(
+        "`{}`:{line}: query {query_id} has other candidates than in line {first}\nhint: a judge is asked with one pool per query; give the query one pool",
+        file.display()
+    )]
+    OtherPool { file: PathBuf, line: usize, first: usize, query_id: u64 },
+    #[error(
+        "`SSL_CERT_FILE`: `{path}`: {cause}\nhint: it names a PEM file with the certificates of trusted authorities"
+    )]
+    Authorities { path: String, cause: String },
     #[error("`eval.{key}` is empty or holds a 0: there would be nothing to evaluate")]
     NothingAsked { key: &'static str },
 }

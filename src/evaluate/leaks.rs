@@ -3,12 +3,12 @@
 
 use std::collections::HashSet;
 
-use super::Logged;
+use super::EvalQuery;
 use crate::data::Dataset;
 use crate::record::Leaks;
 
 /// Looks for them. Two queries are one when they have the same id, or embeddings that are equal to the last bit.
-pub fn leaks(dataset: &Dataset, logged: Option<&Logged>) -> Leaks {
+pub fn leaks(dataset: &Dataset, queries: &[EvalQuery]) -> Leaks {
     // `data check` may look at trajectories alone.
     let known = dataset.embeddings.rows > 0;
     let bits = |query: u64| -> Vec<u32> {
@@ -21,7 +21,6 @@ pub fn leaks(dataset: &Dataset, logged: Option<&Logged>) -> Leaks {
         training_in_own_pool: dataset.groups().filter(|group| own(group.query_id, &group.pool)).count(),
         ..Leaks::default()
     };
-    let queries = logged.map_or(&[][..], Logged::queries);
     let distinct: HashSet<u64> = queries.iter().map(|query| query.query_id).collect();
     found.queries = distinct.len();
     for &query in &distinct {

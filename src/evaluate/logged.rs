@@ -140,9 +140,10 @@ impl Logged {
                 query_id: question.query_id,
                 shot,
                 selection: choices.pointers[trajectory].clone(),
-                trajectory,
+                trajectory: Some(trajectory),
                 score: choices.scores[trajectory],
                 log_prob,
+                answer: None,
             })
         };
         let per_shot = |shot: usize| {
@@ -283,6 +284,8 @@ fn check_choice(
     let (name, value) = match score {
         ScoreField::Accuracy => ("vqa_acc_score", one.vqa_acc_score),
         ScoreField::Correct => ("vqa_correct", one.vqa_correct),
+        ScoreField::Probability => ("vqa_gt_prob", one.vqa_gt_prob),
+        ScoreField::TokenF1 => ("token_f1", None),
     };
     let value = value.ok_or((name, Fault::MissingFor("eval.score")))?;
     Finite::new(value).ok_or((name, Fault::OutOfRange { value }))

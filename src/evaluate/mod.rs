@@ -1,7 +1,8 @@
-//! How good a selector is: its choices among demonstration sequences and what a judge said of them.
+//! How good a selector is: its choices, among logged demonstration sequences or free, and what a judge says of them.
 
 mod error;
 mod leaks;
+mod live;
 mod logged;
 mod references;
 #[cfg(test)]
@@ -9,5 +10,6 @@ mod tests;
 
 pub use error::EvaluateError;
 pub use leaks::leaks;
+pub use live::{Live, Unit};
 pub use logged::{EvalQuery, Logged, NotFinite};
 pub use references::references;

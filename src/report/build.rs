@@ -55,6 +55,7 @@ impl<'a> Build<'a> {
         let configurations = self.configurations(&points);
         Matrix {
             comparisons: Comparisons::count(&points, &configurations),
+            judge: self.results.judge.clone(),
             name: self.results.name.clone(),
             axes: self.labels.names.clone(),
             shots: self.shot_columns(),
@@ -129,8 +130,7 @@ impl<'a> Build<'a> {
             .enumerate()
             .filter_map(|(index, scores)| {
                 let scores = scores.clone()?;
-                let base = self.baseline_row(&self.baselines_of(&self.results.points[index]));
-                let differences = base.map(|base| difference(&scores, &base)).unwrap_or_default();
+                let differences = self.difference_of(index).unwrap_or_default();
                 Some((index, scores, differences))
             })
             .collect();
@@ -175,6 +175,10 @@ impl<'a> Build<'a> {
         row.shots = self.accuracies(self.scores[index].as_ref());
         row.average = average;
         row.delta = average.zip(base).map(|(average, base)| average - base);
+        let lacks = |at: &usize| !self.results.points[*at].unanswered.is_empty();
+        if !is_baseline && std::iter::once(&index).chain(&baselines).any(lacks) {
+            row.delta = self.difference_of(index).and_then(|differences| mean(&differences));
+        }
         row.trainable = ended.then_some(point.trainable).filter(|_| point.total > 0);
         row.total = ended.then_some(point.total).filter(|total| *total > 0);
         row.val_loss = point.metrics.iter().rev().find_map(|epoch| epoch.val_loss).map(f64::from);
@@ -187,6 +191,7 @@ impl<'a> Build<'a> {
         row.movement = movement("all");
         row.group_movement = ParamGroup::ALL.map(|group| movement(group.name()));
         row.queries = average.map(|_| self.queries);
+        row.unanswered = point.unanswered.len();
         row.is_baseline = is_baseline;
         row.warning = hints::hardly_moved(point, self.results.health.as_ref());
         row.error = point.error.clone().filter(|_| point.status != PointStatus::Done);
@@ -278,6 +283,7 @@ impl<'a> Build<'a> {
         row.movement = of(&|row| row.movement);
         row.group_movement = std::array::from_fn(|group| of(&|row: &Row| row.group_movement[group]));
         row.queries = members.iter().find_map(|&index| points[index].queries);
+        row.unanswered = members.iter().map(|&index| points[index].unanswered).sum();
         row.is_baseline = members.iter().any(|&index| points[index].is_baseline);
         row.warning = members.iter().find_map(|&index| points[index].warning.clone());
         row.error = members.iter().find_map(|&index| points[index].error.clone());
@@ -308,13 +314,24 @@ impl<'a> Build<'a> {
 
     /// Per finished seed, the differences to the baseline (of the same seed where there is one).
     fn differences(&self, members: &[usize]) -> Vec<Vec<f64>> {
-        members
-            .iter()
-            .filter_map(|&index| {
-                let base = self.baseline_row(&self.baselines_of(&self.results.points[index]))?;
-                Some(difference(self.rows[index].as_ref()?, &base))
-            })
-            .collect()
+        members.iter().filter_map(|&index| self.difference_of(index)).collect()
+    }
+
+    /// A point's differences to its baseline, query by query; over the scores that both have.
+    fn difference_of(&self, index: usize) -> Option<Vec<f64>> {
+        let baselines = self.baselines_of(&self.results.points[index]);
+        let complete = |index: &usize| self.results.points[*index].unanswered.is_empty();
+        if complete(&index) && baselines.iter().all(complete) {
+            let base = self.baseline_row(&baselines)?;
+            return Some(difference(self.rows[index].as_ref()?, &base));
+        }
+        let own = self.scores[index].as_ref()?;
+        let others: Vec<&Scores> = baselines.iter().filter_map(|&base| self.scores[base].as_ref()).collect();
+        let common = others.iter().fold(own.clone(), |common, other| common.where_in(other));
+        let rows: Vec<Vec<f64>> =
+            others.iter().map(|other| other.where_in(&common).by_query(self.queries)).collect();
+        let rows: Vec<&[f64]> = rows.iter().map(Vec::as_slice).collect();
+        Some(difference(&common.by_query(self.queries), &mean_row(&rows)?))
     }
 
     /// More seeds where they are the larger source of doubt, else more queries.

@@ -141,6 +141,7 @@ impl Compared {
             names: [first.name.clone(), second.name.clone()],
             only: [only(first, &matched), only(second, &other)],
             matrix: Matrix {
+                judge: None,
                 name: format!("{} against {}", second.name, first.name),
                 axes,
                 // Of the columns of accuracies only that there are some matters.

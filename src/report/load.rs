@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::build::matrix;
 use super::error::ReportError;
 use super::matrix::{Matrix, MatrixOptions};
-use crate::store::SweepResults;
+use crate::store::{SweepResults, read_judge};
 
 /// The matrix of the results in `dir`.
 ///
@@ -33,7 +33,7 @@ pub fn stored(dir: &Path) -> Result<Option<Matrix>, ReportError> {
         return Ok(None);
     }
     let found = read_stored(dir)?;
-    Ok(is_fresh(dir, &stored, &found).then_some(found))
+    Ok(is_fresh(dir, &stored, &found).then(|| Matrix { judge: read_judge(dir), ..found }))
 }
 
 fn read_stored(dir: &Path) -> Result<Matrix, ReportError> {

@@ -73,6 +73,7 @@ fn outline(name: &str, results: &SweepResults, conditions: &[Condition]) -> Resu
         configurations: Vec::new(),
         references: Vec::new(),
         comparisons: Comparisons::default(),
+        judge: None,
     };
     outline.keep(conditions)?;
     Ok(outline)

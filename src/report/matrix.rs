@@ -1,7 +1,7 @@
 //! A results matrix: every figure of a table.
 
 use super::stats::Interval;
-use crate::store::PointStatus;
+use crate::store::{JudgeRecord, PointStatus};
 
 /// How intervals are drawn. The defaults are part of the results: change them and `matrix.csv` changes.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,8 @@ pub struct Matrix {
     pub references: Vec<Row>,
     /// Comparisons behind `p_holm`, of points and of configurations: rows may be filtered afterwards.
     pub comparisons: Comparisons,
+    /// Who scored, where a judge was asked.
+    pub judge: Option<JudgeRecord>,
 }
 
 /// Rows that were compared with the baseline.
@@ -131,6 +133,8 @@ pub struct Row {
     pub group_movement: [Option<f64>; 5],
     /// Evaluation queries behind `average`.
     pub queries: Option<usize>,
+    /// Scores that are missing because the judge did not answer.
+    pub unanswered: usize,
     /// About how many more queries, or seeds, would tell `delta` from noise; only where it cannot be told.
     pub more_queries: Option<usize>,
     pub more_seeds: Option<usize>,
@@ -182,6 +186,7 @@ impl Row {
             movement: None,
             group_movement: [None; 5],
             queries: None,
+            unanswered: 0,
             more_queries: None,
             more_seeds: None,
             is_baseline: false,

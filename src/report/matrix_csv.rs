@@ -29,6 +29,8 @@ const FIGURES: [&str; 16] = [
     "seeds",
     "movement",
 ];
+/// The last column, where some of a judge's answers are missing.
+const UNANSWERED: &str = "unanswered";
 /// Columns after the movement per group.
 const LAST: [&str; 6] = ["queries", "more_queries", "more_seeds", "baseline", "warning", "error"];
 
@@ -97,7 +99,15 @@ impl Matrix {
         header.extend(FIGURES.map(str::to_owned));
         header.extend(ParamGroup::ALL.map(movement_column));
         header.extend(LAST.map(str::to_owned));
+        if self.lacks_answers() {
+            header.push(UNANSWERED.to_owned());
+        }
         header
+    }
+
+    /// Only then is there a column for it: other matrices stay as they were.
+    fn lacks_answers(&self) -> bool {
+        self.points.iter().chain(&self.configurations).any(|row| row.unanswered > 0)
     }
 
     fn record(&self, row: &Row) -> Vec<String> {
@@ -133,6 +143,9 @@ impl Matrix {
             text(row.warning.as_deref()),
             text(row.error.as_deref().map(|error| error.replace('\n', " ")).as_deref()),
         ]);
+        if self.lacks_answers() {
+            record.push(text(Some(row.unanswered).filter(|count| *count > 0)));
+        }
         record
     }
 
@@ -159,6 +172,7 @@ impl Matrix {
             points,
             configurations,
             references,
+            judge: None,
         })
     }
 }
@@ -241,6 +255,7 @@ impl Cells<'_> {
         row.is_baseline = self.get("baseline")?.unwrap_or(false);
         row.warning = self.get("warning")?;
         row.error = self.get("error")?;
+        row.unanswered = self.get(UNANSWERED)?.unwrap_or(0);
         Ok(row)
     }
 

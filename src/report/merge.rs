@@ -22,6 +22,7 @@ pub fn merge(matrices: &[Matrix], every_point: bool) -> Matrix {
         configurations: Vec::new(),
         references: Vec::new(),
         comparisons: Comparisons::default(),
+        judge: None,
     };
     for (number, matrix) in matrices.iter().enumerate() {
         let rows = if every_point { &matrix.points } else { matrix.main_rows() };

@@ -17,6 +17,7 @@ mod figures;
 mod forest;
 mod groups;
 mod hints;
+mod judged;
 
 mod layout;
 mod load;

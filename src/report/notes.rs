@@ -1,11 +1,10 @@
 //! The sentences below a table: what its numbers can and cannot bear.
 
+use super::judged;
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
+pub use super::words::list;
 use super::words::{Detail, signed};
 use crate::text::thousands;
-
-/// Names that are listed before "and n more".
-const LISTED: usize = 4;
 
 /// The notes for `rows` of `matrix`, shown with as much `detail`. A function of the matrix alone, so that tables
 /// read from `matrix.csv` say the same as the run did.
@@ -20,7 +19,11 @@ pub fn notes_without_groups(matrix: &Matrix, rows: &[Row], detail: Detail) -> Ve
 
 /// What must be said even where there is little room: what the differences can bear, and what is missing.
 pub fn brief(matrix: &Matrix, rows: &[Row]) -> Vec<String> {
-    verdicts(rows, matrix.comparisons_of(rows)).into_iter().chain(unfinished(rows)).collect()
+    verdicts(rows, matrix.comparisons_of(rows))
+        .into_iter()
+        .chain(unfinished(rows))
+        .chain(judged::missing(rows))
+        .collect()
 }
 
 fn all(matrix: &Matrix, rows: &[Row], detail: Detail, groups: Vec<String>) -> Vec<String> {
@@ -29,6 +32,7 @@ fn all(matrix: &Matrix, rows: &[Row], detail: Detail, groups: Vec<String>) -> Ve
     notes.extend(verdicts(rows, matrix.comparisons_of(rows)));
     notes.extend(groups);
     notes.extend(unfinished(rows));
+    notes.extend(judged::notes(matrix, rows));
     notes.extend(hardly_moved(rows));
     notes
 }
@@ -206,13 +210,6 @@ fn hardly_moved(rows: &[Row]) -> Option<String> {
         list(&names),
         first.name
     ))
-}
-
-/// `a, b, c, d and 3 more`
-pub fn list(names: &[&str]) -> String {
-    let shown = if names.len() > LISTED + 1 { LISTED } else { names.len() };
-    let text = names[..shown].join(", ");
-    if shown < names.len() { format!("{text} and {} more", names.len() - shown) } else { text }
 }
 
 #[cfg(test)]

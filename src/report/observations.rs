@@ -9,9 +9,9 @@ use super::effects::{Effect, PointScores, average};
 use super::hints::kl_weight;
 use super::layout::{shot_title, signed};
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
-use super::notes::list;
 use super::panel::difference;
 use super::stats::{Bootstrap, sign_flip};
+use super::words::list;
 use crate::store::{PointResult, PointStatus, SweepResults};
 
 /// One sentence and what it rests on.

@@ -34,19 +34,21 @@ impl Panel {
         let eval = results.eval.as_ref()?;
         let shots = eval.shots.clone();
         let mut place = HashMap::new();
-        let scored = results.points.iter().find(|point| !point.scores.is_empty());
+        // The order of the queries is that of a point which lacks none, if there is one.
+        let scored = || results.points.iter().filter(|point| !point.scores.is_empty());
+        let scored = scored().find(|point| point.unanswered.is_empty()).or_else(|| scored().next());
         let order: Vec<Vec<usize>> = match scored {
             Some(point) => shots
                 .iter()
                 .map(|shot| {
                     let lines = point.scores.get(shot).map(Vec::as_slice).unwrap_or_default();
-                    lines
-                        .iter()
-                        .map(|line| {
-                            let next = place.len();
-                            *place.entry(line.query_id).or_insert(next)
-                        })
-                        .collect()
+                    let missing = point.unanswered.iter().filter(|line| line.shot == *shot);
+                    let ids = lines.iter().map(|line| line.query_id).chain(missing.map(|line| line.query_id));
+                    ids.map(|query_id| {
+                        let next = place.len();
+                        *place.entry(query_id).or_insert(next)
+                    })
+                    .collect()
                 })
                 .collect(),
             None => {
@@ -122,6 +124,13 @@ impl Scores {
         let shots: Option<Vec<f64>> =
             (0..self.values.len()).map(|shot| self.accuracy(shot, queries)).collect();
         mean(&shots?)
+    }
+
+    /// These scores where `other` has one too.
+    pub fn where_in(&self, other: &Scores) -> Scores {
+        let cell = |(own, other): (&f64, &f64)| if other.is_nan() { f64::NAN } else { *own };
+        let row = |(own, other): (&Vec<f64>, &Vec<f64>)| own.iter().zip(other).map(cell).collect();
+        Scores { values: self.values.iter().zip(&other.values).map(row).collect() }
     }
 
     /// One figure per query whose mean is [`Scores::average`]: the mean over shots, where a shot with fewer

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::axes::axis_text;
 use super::error::ReportError;
 use super::stats::mcnemar;
-use crate::store::{EpochMetrics, PointResult, PointStatus, QueryScore, SweepResults};
+use crate::store::{EpochMetrics, JudgeRecord, PointResult, PointStatus, QueryScore, SweepResults};
 
 /// Everything behind the accuracy of one point at one shot count.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +26,12 @@ pub struct Why {
     pub shot: usize,
     pub accuracy: f64,
     pub answers: Vec<Answer>,
+    /// Queries that the judge did not answer about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<u64>,
+    /// The judge that scored, where one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeRecord>,
     /// Against the baseline, if the sweep has one that was evaluated and is not this point.
     pub comparison: Option<Comparison>,
 }
@@ -40,6 +46,9 @@ pub struct Answer {
     pub log_prob: f64,
     pub baseline_selection: Option<Vec<u32>>,
     pub baseline_score: Option<f64>,
+    /// What the judge answered, where one was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }
 
 /// The point against the baseline, query by query.
@@ -88,6 +97,7 @@ pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<W
                 log_prob: line.log_prob.get(),
                 baseline_selection: other.map(|other| other.selection.clone()),
                 baseline_score: other.map(|other| other.score.get()),
+                answer: line.answer.clone(),
             }
         })
         .collect();
@@ -101,6 +111,13 @@ pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<W
         last_epoch: point.metrics.last().cloned(),
         shot,
         accuracy: answers.iter().map(|answer| answer.score).sum::<f64>() / answers.len() as f64,
+        unanswered: point
+            .unanswered
+            .iter()
+            .filter(|line| line.shot == shot)
+            .map(|line| line.query_id)
+            .collect(),
+        judge: results.judge.clone(),
         comparison: baseline.map(|baseline| compare(&baseline.name, &answers)),
         answers,
     })

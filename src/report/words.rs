@@ -1,5 +1,8 @@
 //! How numbers and rows are put into words, in little room or much.
 
+/// Names that are listed before "and n more".
+const LISTED: usize = 4;
+
 /// What a row says, from everything to what fits 80 columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
@@ -21,4 +24,11 @@ pub fn signed(value: f64, precision: usize) -> String {
 /// No `-0.00`: a difference that rounds to nothing has no sign.
 pub fn unsigned_zero(value: f64, precision: usize) -> f64 {
     if value.abs() < 0.5 * 10.0_f64.powi(-(precision as i32)) { 0.0 } else { value }
+}
+
+/// `a, b, c, d and 3 more`
+pub fn list(names: &[&str]) -> String {
+    let shown = if names.len() > LISTED + 1 { LISTED } else { names.len() };
+    let text = names[..shown].join(", ");
+    if shown < names.len() { format!("{text} and {} more", names.len() - shown) } else { text }
 }

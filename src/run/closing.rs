@@ -28,11 +28,24 @@ pub fn close(
     sink: &mut dyn FnMut(&Event),
 ) -> Result<RunReport, RunError> {
     runner.finish_ready(None, &mut |event| logged(store, event, sink))?;
+    let mut stopped = stopped;
+    if stopped.is_none() {
+        stopped = runner.await_answers(&mut |event| logged(store, event, sink))?;
+    }
+    if let Some(judging) = &mut runner.judging {
+        judging.stop(&mut |event| logged(store, event, sink));
+    }
     let outcome = runner.points.outcome(stopped);
     store.check_in_place()?;
     // Whoever wants it to end does not wait for it: the next run does it.
     if stopped.is_none() {
         runner.points.export(runner.session, store, &runner.stages)?;
+    }
+    if let (Some(live), Some(judging)) = (&runner.session.live, &runner.judging) {
+        let again = runner.session.spec.eval.as_ref().map_or(0, |eval| eval.judge_noise);
+        let results = SweepResults::read(store.dir().path())?;
+        let stop = || runner.cancel.is_raised() || stopped.is_some();
+        store.write_judge(&judging.record(live, &results, again as usize, &stop))?;
     }
     if let (KeepWeights::Best(count), None) = (runner.session.spec.keep.weights, stopped) {
         keep_best(&mut runner, count)?;

@@ -26,6 +26,10 @@ pub enum RunError {
     NotFinite { path: PathBuf, cause: String },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(
+        "there is no point `{0}` with a checkpoint in these results\nhint: `sweep table` prints their names"
+    )]
+    NoSuchPoint(String),
     #[error(transparent)]
     Slurm(#[from] SlurmError),
     #[error(transparent)]

@@ -159,9 +159,7 @@ fn data_bytes(session: &Session) -> u64 {
     let data = &session.dataset;
     let groups: usize =
         data.groups().map(|group| group.pool.len() * 4 + group.trajectories.len() * 160).sum();
-    let logged = session.logged.as_ref().map_or(0, |logged| {
-        logged.queries().iter().map(|query| query.pool.len() * 4 + 16_384).sum::<usize>()
-    });
+    let logged = session.queries().iter().map(|query| query.pool.len() * 4 + 16_384).sum::<usize>();
     (data.embeddings.values.len() * 4 + groups + logged) as u64
 }
 

@@ -31,9 +31,19 @@ pub fn compared(old: &ResolvedRecord, session: &Session) -> Vec<String> {
             "the training data has changed since the last run: every point is trained again".to_owned(),
         );
     }
-    let eval =
-        |eval: &Option<EvalParams>| eval.as_ref().map(|e| (e.shots.clone(), e.samples.clone(), e.score));
-    if differs("eval.logged") || eval(&old.eval) != eval(&session.spec.eval) {
+    let eval = |eval: &Option<EvalParams>| {
+        eval.as_ref().map(|e| {
+            let (endpoint, command) = (e.endpoint.clone(), e.command.clone());
+            // How hard and where a judge is asked changes no answer.
+            let endpoint = endpoint.map(|endpoint| (endpoint.model, endpoint.query, endpoint.demonstration));
+            (e.shots.clone(), e.samples.clone(), e.score, endpoint, command.map(|command| command.program))
+        })
+    };
+    if differs("eval.logged")
+        || differs("eval.queries")
+        || differs("eval.items")
+        || eval(&old.eval) != eval(&session.spec.eval)
+    {
         lines
             .push("the evaluation has changed since the last run: every point is evaluated again".to_owned());
     }

@@ -3,7 +3,7 @@
 use super::error::RunError;
 use super::log::logged;
 use super::notices;
-use super::options::RunOptions;
+use super::options::{CACHE, RunOptions};
 use super::points::{Failed, PointTable};
 use super::session::Session;
 use super::space::space;
@@ -114,6 +114,11 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
     let mut provenance = options.provenance.clone();
     if fresh {
         provenance.insert(FRESH.to_owned(), "true".to_owned());
+    }
+    if session.live.is_some() {
+        let cache = options.cache();
+        let cache = std::path::absolute(&cache).unwrap_or(cache);
+        provenance.insert(CACHE.to_owned(), cache.display().to_string());
     }
     let notices = old.map_or_else(Vec::new, |old| notices::compared(&old, session));
     let resolved = ResolvedRecord {

@@ -8,6 +8,9 @@ use crate::plan::{GPU_WIDTH, cpu_width};
 use crate::report;
 use crate::store::SweepDir;
 
+/// The directory of a results root that all its sweeps keep a judge's answers in.
+pub const CACHE: &str = "judge-cache";
+
 /// How a run is to be made; none of it changes a result.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -31,6 +34,8 @@ pub struct RunOptions {
     pub retry_infeasible: bool,
     /// Stop after so many points have failed.
     pub max_failures: Option<usize>,
+    /// Where a judge's answers are kept; `None` = beside the results of all sweeps of `root`.
+    pub cache: Option<PathBuf>,
     /// Begin although the disk is too full for what is estimated.
     pub ignore_space: bool,
     /// Facts about this launch for `resolved.json`.
@@ -38,6 +43,11 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// Where a judge's answers are kept.
+    pub fn cache(&self) -> PathBuf {
+        self.cache.clone().unwrap_or_else(|| self.root.join(CACHE))
+    }
+
     /// Most stages that train together.
     pub fn widest_cohort(&self) -> usize {
         self.width.unwrap_or_else(|| match self.device.is_gpu() {
@@ -54,6 +64,8 @@ pub struct Outcome {
     pub failed: usize,
     /// Points without results because the run was stopped.
     pub pending: usize,
+    /// Finished points that lack some of the judge's answers.
+    pub incomplete: usize,
     /// Why it ended before everything was done.
     pub stopped: Option<Stop>,
 }

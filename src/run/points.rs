@@ -5,25 +5,31 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::error::RunError;
+use super::judging::{Judging, Waiting};
 use super::notices;
 use super::options::{Outcome, Stop};
 use super::pool::beside_training;
+use super::scored::{Scored, finish, write};
 use super::session::Session;
 use super::stages::StageTable;
 use crate::checkpoint;
-use crate::evaluate::NotFinite;
+use crate::evaluate::{NotFinite, Unit};
 use crate::event::Event;
 use crate::finite::Finite;
 use crate::learn::{Device, Query, panics, scores_of};
 use crate::plan::{StageProgress, model_of};
 use crate::store::{
-    EpochMetrics, FORMAT, PointFiles, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError,
-    SweepDir, check_point,
+    EpochMetrics, FORMAT, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError, SweepDir,
+    check_point,
 };
 
 /// How each point has ended, in grid order; `None` = not yet.
 pub struct PointTable {
     ended: Vec<Option<PointStatus>>,
+    /// Points whose questions the judge has.
+    asking: Vec<bool>,
+    /// Points that ended without some of its answers.
+    incomplete: Vec<bool>,
     /// Points that ended without results since the table was opened.
     new_failures: usize,
 }
@@ -43,13 +49,14 @@ impl PointTable {
         failed: Failed,
         log: &mut dyn FnMut(&Event),
     ) -> Result<Self, RunError> {
-        let queries = session.logged.as_ref().map_or(0, |logged| logged.queries().len());
+        let queries = session.queries().len();
         let dir = store.dir().path();
         let points = &session.spec.points;
         let found: Vec<Result<Option<PointRecord>, StoreError>> =
             points.par_iter().map(|point| check_point(dir, &point.name, queries)).collect();
         let evaluation = session.evaluation();
         let mut ended = Vec::with_capacity(points.len());
+        let mut incomplete = vec![false; points.len()];
         for ((point, planned), found) in points.iter().zip(&session.plan.points).zip(found) {
             let record = match found {
                 Ok(record) => record,
@@ -76,9 +83,12 @@ impl PointTable {
                 // The same files by other paths: the record says what `resolved.json` says.
                 store.write_point_record(&PointRecord { config: point.config.clone(), ..record.clone() })?;
             }
+            let lacks = record.as_ref().is_some_and(|record| record.unanswered > 0);
+            incomplete[ended.len()] = lacks;
             let status = record.map(|record| record.status);
             ended.push(status.filter(|status| match status {
-                PointStatus::Done => true,
+                // What is missing is asked again.
+                PointStatus::Done => !lacks || failed == Failed::Stay,
                 PointStatus::Infeasible => {
                     matches!(reached(session, stages, planned.stage, planned.epoch), Reach::Never(_))
                 }
@@ -86,22 +96,25 @@ impl PointTable {
                 PointStatus::Pending => false,
             }));
         }
-        Ok(Self { ended, new_failures: 0 })
+        Ok(Self { asking: vec![false; points.len()], incomplete, ended, new_failures: 0 })
     }
 
     /// For a worker process, which finishes the points of the stages that it trains.
     pub fn join(session: &Session) -> Self {
-        Self { ended: vec![None; session.plan.points.len()], new_failures: 0 }
+        let points = session.plan.points.len();
+        let no = vec![false; points];
+        Self { ended: vec![None; points], asking: no.clone(), incomplete: no, new_failures: 0 }
     }
 
     /// For a look from outside: what has ended, nothing set aside.
     pub fn glance(session: &Session, dir: &SweepDir) -> Self {
-        let queries = session.logged.as_ref().map_or(0, |logged| logged.queries().len());
+        let queries = session.queries().len();
         let status = |point: &crate::spec::Point| {
             let record = check_point(dir.path(), &point.name, queries).ok()??;
             notices::same_but_paths(&record.config, &point.config).then_some(record.status)
         };
-        Self { ended: session.spec.points.par_iter().map(status).collect(), new_failures: 0 }
+        let ended = session.spec.points.par_iter().map(status).collect();
+        Self { ended, ..Self::join(session) }
     }
 
     /// Per stage, the epochs at which points end that have no results yet.
@@ -138,10 +151,13 @@ impl PointTable {
             |wanted: &[PointStatus]| self.ended.iter().flatten().filter(|s| wanted.contains(s)).count();
         let done = count(&[PointStatus::Done]);
         let failed = count(&[PointStatus::Failed, PointStatus::Infeasible]);
-        Outcome { done, failed, pending: self.ended.len() - done - failed, stopped }
+        let lacks = |(ended, lacks): &(&Option<PointStatus>, &bool)| ended.is_some() && **lacks;
+        let incomplete = self.ended.iter().zip(&self.incomplete).filter(lacks).count();
+        Outcome { done, failed, pending: self.ended.len() - done - failed, incomplete, stopped }
     }
 
-    /// Finishes every point (of the stages in `only`) whose epoch is there, and those that will never get it.
+    /// Finishes every point (of the stages in `only`) whose epoch is there, and those that will never get it. Those
+    /// that a judge is asked about are given to `judging`; [`PointTable::settle`] finishes them.
     ///
     /// # Errors
     /// A store that cannot be read or written.
@@ -149,13 +165,81 @@ impl PointTable {
         &mut self,
         (session, store): (&Session, &Store),
         stages: &mut StageTable,
-        (device, only): (Device, Option<&[usize]>),
+        (device, only, judging): (Device, Option<&[usize]>, Option<&mut Judging>),
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
+        let reached_ones = self.reached_ones((session, store), stages, only, log)?;
+        let stages = &*stages;
+        let one = |&(index, epoch): &(usize, u32)| -> Result<Ended, RunError> {
+            let (record, choices, metrics) = match evaluate(session, stages, index, epoch, device)? {
+                Ok(evaluated) => evaluated,
+                Err(cause) => return Ok(Err((PointStatus::Infeasible, format!("evaluation: {cause}")))),
+            };
+            // Before the point counts as finished: an interrupted export is made again with it.
+            export(session, store, stages, (session.plan.points[index].stage, epoch))?;
+            match choices {
+                Choices::Scored(scores) => {
+                    let point = Scored { record, scores, unanswered: Vec::new(), metrics };
+                    Ok(Ok(Finished::Point(finish(session, store, &point)?)))
+                }
+                Choices::ToAsk(units) => {
+                    Ok(Ok(Finished::Asks(Box::new(Waiting { index, record, units, metrics }))))
+                }
+            }
+        };
+        // A defect costs the point that it happens to, and no other.
+        let caught = |reached: &(usize, u32)| {
+            let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(reached)));
+            tried.unwrap_or_else(|payload| {
+                let cause = panics::message_of(payload.as_ref());
+                Ok(Err((PointStatus::Failed, format!("its evaluation failed: {cause}"))))
+            })
+        };
+        // A GPU evaluates one model at a time; cores share the models among them.
+        let finished: Vec<Result<Ended, RunError>> = match device {
+            Device::Cpu => beside_training(|| reached_ones.par_iter().map(caught).collect()),
+            Device::Flex | Device::Cuda(..) | Device::Wgpu => reached_ones.iter().map(caught).collect(),
+        };
+        let mut first_error = Ok(());
+        let mut to_ask = Vec::new();
+        for ((index, _), finished) in reached_ones.into_iter().zip(finished) {
+            match finished {
+                Ok(Ok(Finished::Point(event))) => {
+                    log(&event);
+                    self.ended[index] = Some(PointStatus::Done);
+                }
+                Ok(Ok(Finished::Asks(waiting))) => {
+                    self.asking[index] = true;
+                    to_ask.push(*waiting);
+                }
+                Ok(Err((status, cause))) => {
+                    let lost = (index, status, cause);
+                    first_error = first_error.and(self.give_up(session, store, stages, lost, log));
+                }
+                Err(error) => first_error = first_error.and(Err(error)),
+            }
+        }
+        if let Some(judging) = judging {
+            judging.add(to_ask, log);
+        }
+        first_error
+    }
+
+    /// The points (of the stages in `only`) whose epoch is there; gives up those that will never get it.
+    fn reached_ones(
+        &mut self,
+        (session, store): (&Session, &Store),
+        stages: &mut StageTable,
+        only: Option<&[usize]>,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<Vec<(usize, u32)>, RunError> {
         let mut reached_ones = Vec::new();
         for index in 0..self.ended.len() {
             let planned = session.plan.points[index];
-            if self.ended[index].is_some() || only.is_some_and(|only| !only.contains(&planned.stage)) {
+            if self.ended[index].is_some()
+                || self.asking[index]
+                || only.is_some_and(|only| !only.contains(&planned.stage))
+            {
                 continue;
             }
             match reached(session, stages, planned.stage, planned.epoch) {
@@ -169,47 +253,43 @@ impl PointTable {
                 Reach::NotYet => {}
             }
         }
-        let stages = &*stages;
-        let one = |&(index, epoch): &(usize, u32)| -> Result<Finished, RunError> {
-            let (record, scores, metrics) = match evaluate(session, stages, index, epoch, device)? {
-                Ok(evaluated) => evaluated,
-                Err(cause) => return Ok(Err((PointStatus::Infeasible, format!("evaluation: {cause}")))),
-            };
-            // Before the point counts as finished: an interrupted export is made again with it.
-            export(session, store, stages, (session.plan.points[index].stage, epoch))?;
-            write(session, store, &record, &scores, &metrics)?;
-            let average = average(session, &scores);
-            let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
-            Ok(Ok(Event::PointDone { point: record.name, stage: record.stage, average, val_loss }))
-        };
-        // A defect costs the point that it happens to, and no other.
-        let caught = |reached: &(usize, u32)| {
-            let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(reached)));
-            tried.unwrap_or_else(|payload| {
-                let cause = panics::message_of(payload.as_ref());
-                Ok(Err((PointStatus::Failed, format!("its evaluation failed: {cause}"))))
-            })
-        };
-        // A GPU evaluates one model at a time; cores share the models among them.
-        let finished: Vec<Result<Finished, RunError>> = match device {
-            Device::Cpu => beside_training(|| reached_ones.par_iter().map(caught).collect()),
-            Device::Flex | Device::Cuda(..) | Device::Wgpu => reached_ones.iter().map(caught).collect(),
-        };
-        let mut first_error = Ok(());
-        for ((index, _), finished) in reached_ones.into_iter().zip(finished) {
-            match finished {
-                Ok(Ok(event)) => {
-                    log(&event);
-                    self.ended[index] = Some(PointStatus::Done);
+        Ok(reached_ones)
+    }
+
+    /// Finishes the points whose questions have all come back, and gives up those of which none was answered.
+    ///
+    /// # Errors
+    /// A store that cannot be written.
+    pub fn settle(
+        &mut self,
+        (session, store): (&Session, &Store),
+        stages: &mut StageTable,
+        judging: &mut Judging,
+        log: &mut dyn FnMut(&Event),
+    ) -> Result<(), RunError> {
+        let Some(live) = &session.live else { return Ok(()) };
+        for (waiting, cause) in judging.settled(log) {
+            let Waiting { index, mut record, units, metrics } = waiting;
+            let (mut scores, mut unanswered) = (BTreeMap::<usize, Vec<QueryScore>>::new(), Vec::new());
+            for unit in &units {
+                match live.line(unit, judging.answer(&unit.question)) {
+                    Ok(line) => scores.entry(unit.shot).or_default().push(line),
+                    Err(line) => unanswered.push(line),
                 }
-                Ok(Err((status, cause))) => {
-                    let lost = (index, status, cause);
-                    first_error = first_error.and(self.give_up(session, store, stages, lost, log));
-                }
-                Err(error) => first_error = first_error.and(Err(error)),
             }
+            if scores.is_empty() {
+                let cause = cause.unwrap_or_else(|| "no answer has a score".to_owned());
+                let lost = (index, PointStatus::Failed, format!("the judge gave no answer: {cause}"));
+                self.give_up(session, store, stages, lost, log)?;
+                continue;
+            }
+            record.judge = Some(judging.name());
+            record.unanswered = unanswered.len();
+            self.incomplete[index] = !unanswered.is_empty();
+            log(&finish(session, store, &Scored { record, scores, unanswered, metrics })?);
+            self.ended[index] = Some(PointStatus::Done);
         }
-        first_error
+        Ok(())
     }
 
     /// Exports every finished point: also those whose exports were damaged since or not asked for at the time.
@@ -235,7 +315,9 @@ impl PointTable {
     ) -> Result<(), RunError> {
         let record = record(session, index, None, status, Some(cause.clone()));
         let metrics = chain_metrics(session, stages, index, session.plan.points[index].epoch);
-        write(session, store, &record, &BTreeMap::new(), &metrics)?;
+        let point =
+            Scored { record: record.clone(), scores: BTreeMap::new(), unanswered: Vec::new(), metrics };
+        write(session, store, &point)?;
         log(&Event::PointFailed { point: record.name, stage: record.stage, error: cause });
         self.ended[index] = Some(status);
         self.new_failures += 1;
@@ -243,8 +325,19 @@ impl PointTable {
     }
 }
 
-/// A point that has its results, or how it ended without them and why.
-type Finished = Result<Event, (PointStatus, String)>;
+/// A point that has its results or waits for the judge's, or how it ended without them and why.
+type Ended = Result<Finished, (PointStatus, String)>;
+
+enum Finished {
+    Point(Event),
+    Asks(Box<Waiting>),
+}
+
+/// What a point chose.
+enum Choices {
+    Scored(BTreeMap<usize, Vec<QueryScore>>),
+    ToAsk(Vec<Unit>),
+}
 
 /// What becomes of points that have failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,7 +379,7 @@ fn reached(session: &Session, stages: &StageTable, stage: usize, epoch: u32) -> 
     }
 }
 
-type Evaluated = (PointRecord, BTreeMap<usize, Vec<QueryScore>>, Vec<EpochMetrics>);
+type Evaluated = (PointRecord, Choices, Vec<EpochMetrics>);
 
 fn evaluate(
     session: &Session,
@@ -298,22 +391,27 @@ fn evaluate(
     let planned = session.plan.points[index];
     let model = model_of(&session.plan, planned.stage).1;
     let weights = stages.weights(session, planned.stage, epoch)?;
-    let mut scores = BTreeMap::new();
-    if let Some(logged) = &session.logged {
+    let mut choices = Choices::Scored(BTreeMap::new());
+    if !session.queries().is_empty() {
         let layout = session.layout(model);
         let flat = layout.flatten(&weights).map_err(|cause| crate::store::StoreError::Corrupt {
             path: session.plan.stages[planned.stage].key.0.clone().into(),
             cause,
         })?;
-        let queries: Vec<Query> = logged
+        let queries: Vec<Query> = session
             .queries()
             .iter()
             .map(|query| Query { row: query.query_id as usize, pool: &query.pool })
             .collect();
         let embeddings = &session.dataset.embeddings;
         let logits = scores_of(device, &layout, &flat, embeddings, &queries, model.temperature);
-        scores = match logged.select(&logits) {
-            Ok(scores) => scores,
+        let chosen = match (&session.logged, &session.live) {
+            (Some(logged), _) => logged.select(&logits).map(Choices::Scored),
+            (None, Some(live)) => live.choose(&logits).map(Choices::ToAsk),
+            (None, None) => Ok(Choices::Scored(BTreeMap::new())),
+        };
+        choices = match chosen {
+            Ok(choices) => choices,
             Err(cause) => return Ok(Err(cause)),
         };
     }
@@ -323,7 +421,7 @@ fn evaluate(
     // What has left zero has moved by no share of anything.
     let movement = checkpoint::compare(&before, &weights)?.movement().into_iter();
     point.movement = movement.filter_map(|(name, share)| Some((name, Finite::new(share)?))).collect();
-    Ok(Ok((point, scores, chain_metrics(session, stages, index, epoch))))
+    Ok(Ok((point, choices, chain_metrics(session, stages, index, epoch))))
 }
 
 fn record(
@@ -356,6 +454,8 @@ fn record(
         total: layout.total,
         movement: BTreeMap::new(),
         checkpoint: epoch.map(|epoch| StageStore::checkpoint_path(&stage.key, phase, epoch)),
+        judge: None,
+        unanswered: 0,
         unknown: serde_json::Map::new(),
     }
 }
@@ -369,17 +469,6 @@ fn chain_metrics(session: &Session, stages: &StageTable, index: usize, epoch: u3
         stages.record(stage).epochs.iter().take(until as usize).map(|epoch| epoch.metrics.clone())
     });
     rows.collect()
-}
-
-fn write(
-    session: &Session,
-    store: &Store,
-    record: &PointRecord,
-    scores: &BTreeMap<usize, Vec<QueryScore>>,
-    metrics: &[EpochMetrics],
-) -> Result<(), RunError> {
-    let samples = session.spec.eval.as_ref().map_or(&[][..], |eval| &eval.samples);
-    Ok(store.write_point(PointFiles { record, metrics, scores, samples })?)
 }
 
 /// Writes a stage's checkpoint in the formats of `[export]`.
@@ -398,13 +487,4 @@ fn export(
     }
     let stage = &session.plan.stages[stage];
     Ok(store.export(&StageStore::checkpoint_path(&stage.key, stage.kind.phase(), epoch), formats)?)
-}
-
-fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Option<Finite> {
-    session.logged.as_ref()?;
-    let means: Vec<f64> = scores
-        .values()
-        .map(|shot| shot.iter().map(|query| query.score.get()).sum::<f64>() / shot.len().max(1) as f64)
-        .collect();
-    Finite::new(means.iter().sum::<f64>() / means.len() as f64)
 }

@@ -1,11 +1,12 @@
 //! The loop that trains what is outstanding, alone or beside other worker processes.
 
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Pace};
 use super::error::RunError;
 use super::failures::{Failures, Verdict};
+use super::judging::Judging;
 use super::options::{RunOptions, Stop};
 use super::points::PointTable;
 use super::session::Session;
@@ -43,6 +44,8 @@ pub struct Runner<'a> {
     epochs: u64,
     /// Number of worker processes that share the stages; `None` = this process works alone.
     crew: Option<usize>,
+    /// The judge, once there is something to ask.
+    pub judging: Option<Judging>,
 }
 
 /// A cohort and, beside other workers, the claims on its stages.
@@ -74,6 +77,7 @@ impl<'a> Runner<'a> {
             began: None,
             epochs: 0,
             crew,
+            judging: None,
         }
     }
 
@@ -91,7 +95,7 @@ impl<'a> Runner<'a> {
             if let Some(stop) = self.stop() {
                 return Ok(Some(stop));
             }
-            let Some((cohort, claims)) = self.next(log)? else { return Ok(self.stop()) };
+            let Some((cohort, claims)) = self.next(log)? else { return self.await_answers(log) };
             let cohort = self.fitting(cohort);
             if cohort.stages.is_empty() {
                 return Ok(Some(Stop::Budget));
@@ -152,6 +156,7 @@ impl<'a> Runner<'a> {
             if let Some(work) = self.claim_next(crew, log)? {
                 return Ok(Some(work));
             }
+            self.settle(log)?;
             std::thread::sleep(POLL);
         }
     }
@@ -324,7 +329,18 @@ impl<'a> Runner<'a> {
         let steps = self.session.dataset.train.len() as u64;
         let (mut began, mut reported) = (Instant::now(), 0);
         let mut recorded_out = Some(recorded_out);
-        for events in events_in {
+        loop {
+            let events = match events_in.recv_timeout(POLL) {
+                Ok(events) => events,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Err(error) = self.settle(log) {
+                        cancel.raise();
+                        return Err(error);
+                    }
+                    continue;
+                }
+            };
             self.pace.add(steps * events.len() as u64, began.elapsed());
             began = Instant::now();
             reported += events.len();
@@ -344,7 +360,32 @@ impl<'a> Runner<'a> {
                 let _ = recorded_out.send(());
             }
         }
-        Ok(())
+    }
+
+    /// Finishes the points whose answers have come, while training goes on.
+    fn settle(&mut self, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
+        let Some(judging) = &mut self.judging else { return Ok(()) };
+        self.points.settle((self.session, self.store), &mut self.stages, judging, log)
+    }
+
+    /// Waits until the judge has answered everything, or until there is a reason to stop; says which.
+    ///
+    /// # Errors
+    /// A store that cannot be read or written.
+    pub fn await_answers(&mut self, log: &mut dyn FnMut(&Event)) -> Result<Option<Stop>, RunError> {
+        loop {
+            self.settle(log)?;
+            let Some(judging) = self.judging.as_mut().filter(|judging| judging.is_busy()) else { break };
+            if self.options.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Ok(Some(Stop::Budget));
+            }
+            if self.cancel.is_raised() {
+                return Ok(Some(Stop::Interrupted));
+            }
+            judging.wait(POLL);
+            self.store.check_in_place()?;
+        }
+        Ok(self.stop())
     }
 
     /// The name of the last point that ends in a stage; empty if none does.
@@ -384,7 +425,13 @@ impl<'a> Runner<'a> {
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         let device = self.options.device;
-        self.points.finish_ready((self.session, self.store), &mut self.stages, (device, only), log)
+        if let (Some(live), None) = (&self.session.live, &self.judging) {
+            let judging = Judging::open(live, self.options, self.store.dir(), self.crew.unwrap_or(1))?;
+            self.judging = Some(judging);
+        }
+        let how = (device, only, self.judging.as_mut());
+        self.points.finish_ready((self.session, self.store), &mut self.stages, how, log)?;
+        self.settle(log)
     }
 
     /// Says once, after the first epoch, what fits into the time that is left.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::error::RunError;
 use crate::checkpoint::{self, Weights};
 use crate::data::{self, Dataset};
-use crate::evaluate::{Logged, leaks};
+use crate::evaluate::{EvalQuery, Live, Logged, leaks};
 use crate::learn::{EngineParams, Layout, RewardTable, Shape, fresh_weights};
 use crate::plan::{self, Inputs, Origin, Plan, StageKind};
 use crate::spec::{FreezeSet, ModelParams, PointConfig, RewardParams, SweepSpec};
@@ -20,6 +20,8 @@ pub struct Session {
     pub spec: SweepSpec,
     pub dataset: Dataset,
     pub logged: Option<Logged>,
+    /// Where a judge is asked while the sweep runs.
+    pub live: Option<Live>,
     pub plan: Plan,
     /// Content hashes by key, for provenance.
     pub inputs: BTreeMap<String, String>,
@@ -45,13 +47,18 @@ impl Session {
             ("data.embeddings".to_owned(), hash_file(&first.config.data.embeddings)?),
             ("data".to_owned(), dataset.digest.clone()),
         ]);
-        let logged = match &spec.eval {
-            Some(eval) => {
-                inputs.insert("eval.logged".to_owned(), hash_file(&eval.logged)?);
-                Some(Logged::load(eval, &dataset.embeddings)?)
+        let (mut logged, mut live) = (None, None);
+        if let Some(eval) = &spec.eval {
+            let files =
+                [("eval.logged", &eval.logged), ("eval.queries", &eval.queries), ("eval.items", &eval.items)];
+            for (key, path) in files.into_iter().filter(|(_, path)| !path.as_os_str().is_empty()) {
+                inputs.insert(key.to_owned(), hash_file(path)?);
             }
-            None => None,
-        };
+            match eval.is_live() {
+                true => live = Some(Live::load(eval, &dataset)?),
+                false => logged = Some(Logged::load(eval, &dataset.embeddings)?),
+            }
+        }
         let rewards = reward_tables(&spec, &dataset)?;
         let (starts, hashes) = warm_starts(&spec, dataset.embeddings.dim)?;
         for (path, content) in &hashes {
@@ -66,7 +73,7 @@ impl Session {
         let plan = plan::build(&spec.points, &facts, share);
         let labels = dataset.train.iter().map(labels_of).collect();
         let length = dataset.steps();
-        Ok(Self { spec, dataset, logged, plan, inputs, length, labels, rewards, starts })
+        Ok(Self { spec, dataset, logged, live, plan, inputs, length, labels, rewards, starts })
     }
 
     /// The shape of a point's model.
@@ -108,10 +115,23 @@ impl Session {
         }
     }
 
+    /// The queries that points are evaluated on; none without `[eval]`.
+    pub fn queries(&self) -> &[EvalQuery] {
+        match (&self.logged, &self.live) {
+            (Some(logged), _) => logged.queries(),
+            (None, Some(live)) => live.queries(),
+            (None, None) => &[],
+        }
+    }
+
     /// Identity of the evaluation: what decides selections and scores besides the weights. `None` without one.
     pub fn evaluation(&self) -> Option<String> {
         let eval = self.spec.eval.as_ref()?;
-        let what = (&eval.shots, &eval.samples, eval.score, self.inputs.get("eval.logged"));
+        let source = match &self.live {
+            Some(live) => Some(live.hash()),
+            None => self.inputs.get("eval.logged").cloned(),
+        };
+        let what = (&eval.shots, &eval.samples, eval.score, source);
         let canonical = serde_json::to_vec(&what).expect("numbers, lists and names always become JSON");
         Some(blake3::hash(&canonical).to_hex()[..32].to_owned())
     }
@@ -123,7 +143,7 @@ impl Session {
 
     /// Evaluation queries that training will see.
     pub fn leaks(&self) -> Leaks {
-        leaks(&self.dataset, self.logged.as_ref())
+        leaks(&self.dataset, self.queries())
     }
 
     /// What a careful person wants to know before training starts: rewards RCE uses, what is frozen and how

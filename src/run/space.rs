@@ -91,7 +91,8 @@ fn trained_parameters(session: &Session, index: usize) -> u64 {
 /// Files of one point: a row per epoch, a line per query and shot, and its exports.
 fn point_bytes(session: &Session) -> u64 {
     let spec = &session.spec;
-    let queries = session.logged.as_ref().map_or(0, |logged| logged.question_count()) as u64;
+    let logged = session.logged.as_ref().map(|logged| logged.question_count());
+    let queries = logged.unwrap_or_else(|| session.queries().len()) as u64;
     let shots = spec.eval.as_ref().map_or(0, |eval| eval.shots.len()) as u64;
     let epochs = session.plan.points.iter().map(|point| u64::from(point.epoch)).max().unwrap_or(0);
     let exports = spec.points.first().map_or(0, |point| {

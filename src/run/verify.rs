@@ -6,8 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::RunError;
+use super::inputs::find_inputs;
 use super::local::run;
-use super::options::RunOptions;
+use super::options::{CACHE, RunOptions};
 use super::session::hash_file;
 use crate::checkpoint;
 use crate::event::Event;
@@ -102,6 +103,10 @@ pub fn verify(
 ) -> Result<Verification, VerifyError> {
     let mut resolved = read_resolved(dir)?;
     find_inputs(&mut resolved);
+    if let Some(eval) = &mut resolved.eval {
+        // What is checked is training: a second asking would say nothing of it.
+        eval.judge_noise = 0;
+    }
     check_inputs(&resolved)?;
     let before = SweepResults::read(dir)?;
     let choice = choose(dir, &resolved.points, &before.points, count);
@@ -135,6 +140,7 @@ pub fn verify(
         retry_infeasible: false,
         ignore_space: true,
         max_failures: None,
+        cache: resolved.provenance.get(CACHE).map(PathBuf::from),
         provenance: BTreeMap::new(),
     };
     let report = run(spec, &options, cancel, sink)?;
@@ -146,26 +152,6 @@ pub fn verify(
         .map(|(&at, again)| compare((dir, &before.points[at]), (report.dir.path(), again)))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Verification { points: checks, kinds: choice.kinds, kinds_of: choice.kinds_of })
-}
-
-/// Relative paths are relative to where the sweep was started.
-fn find_inputs(resolved: &mut ResolvedRecord) {
-    let Some(place) = resolved.provenance.get("directory").map(PathBuf::from) else { return };
-    let mend = |path: &mut PathBuf| {
-        if path.is_relative() {
-            *path = place.join(&path);
-        }
-    };
-    for point in &mut resolved.points {
-        mend(&mut point.config.data.trajectories);
-        mend(&mut point.config.data.embeddings);
-        if let Some(init) = &mut point.config.train.init {
-            mend(init);
-        }
-    }
-    if let Some(eval) = &mut resolved.eval {
-        mend(&mut eval.logged);
-    }
 }
 
 fn check_inputs(resolved: &ResolvedRecord) -> Result<(), VerifyError> {
@@ -183,7 +169,11 @@ fn check_inputs(resolved: &ResolvedRecord) -> Result<(), VerifyError> {
     check("data.trajectories", &data.trajectories, hash_file(&data.trajectories)?)?;
     check("data.embeddings", &data.embeddings, hash_file(&data.embeddings)?)?;
     if let Some(eval) = &resolved.eval {
-        check("eval.logged", &eval.logged, hash_file(&eval.logged)?)?;
+        let files =
+            [("eval.logged", &eval.logged), ("eval.queries", &eval.queries), ("eval.items", &eval.items)];
+        for (key, path) in files.into_iter().filter(|(_, path)| !path.as_os_str().is_empty()) {
+            check(key, path, hash_file(path)?)?;
+        }
     }
     // Keys name the path as it was written; weights are compared whatever file they are in now.
     let inits: HashSet<&PathBuf> =

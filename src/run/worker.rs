@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::closing::close_after_workers;
 use super::error::RunError;
 use super::log::logged;
-use super::options::{RunOptions, Stop};
+use super::options::{CACHE, RunOptions, Stop};
 use super::points::PointTable;
 use super::runner::Runner;
 use super::session::Session;
@@ -57,13 +57,14 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<WorkerReport, Ru
     let began = Instant::now();
     let resolved = read_resolved(&options.dir)?;
     let inputs = resolved.inputs.clone();
+    let cache = resolved.provenance.get(CACHE).map(PathBuf::from);
     let session = Session::load(spec_of(resolved, &options.dir), options.share)?;
     if let Some(changed) = changed_input(&inputs, &session.inputs) {
         return Err(RunError::InputChanged(changed));
     }
     let dir = SweepDir::at(&options.dir);
     let store = join(&dir, options.attached)?;
-    let run_options = run_options(options);
+    let run_options = RunOptions { cache, ..run_options(options) };
     let stages = StageTable::join(&session, store.stages(), options.device.kind())?;
     let tables = (stages, PointTable::join(&session));
     let both = (&run_options, cancel);
@@ -114,6 +115,7 @@ fn run_options(options: &WorkerOptions) -> RunOptions {
         retry_infeasible: false,
         ignore_space: true,
         max_failures: options.max_failures,
+        cache: None,
         provenance: BTreeMap::new(),
     }
 }

@@ -74,9 +74,10 @@ pub(super) fn missing(draft: &Draft) -> Vec<Diagnostic> {
         .map(|key| {
             let table = key.table.name();
             let origin = draft.table(table).unwrap_or(&draft.whole);
+            let place = if key.kind == Kind::Path { ", relative to the sweep file" } else { "" };
             Diagnostic::new(format!("`{}` is missing", key.dotted()))
                 .at(origin)
-                .hint(format!("add `{} = \"...\"` to [{table}], relative to the sweep file", key.name))
+                .hint(format!("add `{} = \"...\"` to [{table}]{place}", key.name))
         })
         .collect()
 }

@@ -8,7 +8,7 @@ use super::error::{Diagnostic, Diagnostics, SpecError};
 use super::grid::{self, Grid};
 use super::keys::Table;
 use super::read::is_name;
-use super::{LoadOptions, Point, SweepSpec, baseline, names, overrides};
+use super::{LoadOptions, Point, SweepSpec, baseline, evaluation, names, overrides};
 
 /// Everything that [`super::parse`] does, and the files that the sweep will read.
 pub(super) fn compose(
@@ -22,6 +22,10 @@ pub(super) fn compose(
     let missing = check::missing(&draft);
     if !missing.is_empty() {
         return Err(several(missing));
+    }
+    let mistakes = evaluation::mistakes(&draft);
+    if !mistakes.is_empty() {
+        return Err(several(mistakes));
     }
     let name = sweep_name(&draft, path)?;
     let grid = grid::compose(&draft, &overridden, options.allow_huge)?;
@@ -39,7 +43,7 @@ pub(super) fn compose(
         warnings: check::idle_axes(&keys, configs),
         points,
         baseline,
-        eval: draft.uses(Table::Eval).then(|| draft.settings.eval.clone()),
+        eval: evaluation::params(&draft, &dir),
         export: draft.settings.export.formats.clone(),
         keep: draft.settings.keep,
         slurm: draft.uses(Table::Slurm).then(|| draft.settings.slurm.clone()),

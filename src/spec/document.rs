@@ -179,7 +179,17 @@ impl Walk {
 
     fn section(&mut self, section: Table, table: &DeTable) {
         for (name, item) in entries(table) {
-            self.plain(section, name, item);
+            let full = format!("{}.{}", section.name(), name.get_ref());
+            match section.inner().iter().find(|inner| inner.name() == full) {
+                None => self.plain(section, name, item),
+                Some(&inner) => {
+                    let origin = self.reader.origin(name);
+                    if let Some(table) = self.expect_table(name, item) {
+                        self.section(inner, table);
+                    }
+                    self.draft.tables.push((full, origin));
+                }
+            }
         }
     }
 

@@ -6,7 +6,8 @@ use std::fmt;
 use super::settings::Settings;
 use super::value::{FREEZE_NAMES, Field};
 use super::{
-    ExportFormat, KeepOptimizer, Normalize, Quality, Reference, RewardForm, RewardMode, ScoreField, Value,
+    ExportFormat, JudgeApi, KeepOptimizer, Normalize, Quality, Reference, RewardForm, RewardMode, ScoreField,
+    Value,
 };
 
 /// A table of the sweep file that holds plain keys.
@@ -19,6 +20,9 @@ pub enum Table {
     Model,
     Train,
     Eval,
+    Endpoint,
+    Command,
+    Items,
     Export,
     Keep,
     Slurm,
@@ -26,17 +30,33 @@ pub enum Table {
 
 impl Table {
     /// All tables, in the order in which they are documented.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Top,
         Self::Data,
         Self::Reward,
         Self::Model,
         Self::Train,
         Self::Eval,
+        Self::Endpoint,
+        Self::Command,
+        Self::Items,
         Self::Export,
         Self::Keep,
         Self::Slurm,
     ];
+
+    /// The tables inside this one.
+    pub fn inner(self) -> &'static [Self] {
+        match self {
+            Self::Eval => &[Self::Endpoint, Self::Command, Self::Items],
+            _ => &[],
+        }
+    }
+
+    /// Whether it stands in another one.
+    pub fn is_inner(self) -> bool {
+        Self::ALL.iter().any(|table| table.inner().contains(&self))
+    }
 
     /// The name in the file; empty for [`Table::Top`].
     pub fn name(self) -> &'static str {
@@ -47,6 +67,9 @@ impl Table {
             Self::Model => "model",
             Self::Train => "train",
             Self::Eval => "eval",
+            Self::Endpoint => "eval.endpoint",
+            Self::Command => "eval.command",
+            Self::Items => "eval.items",
             Self::Export => "export",
             Self::Keep => "keep",
             Self::Slurm => "slurm",
@@ -72,6 +95,11 @@ impl Table {
             Self::Model => "shape and fixed constants of the selector",
             Self::Train => "initialisation, RCE (phase 1) and GRPO (phase 2)",
             Self::Eval => "how points are scored; without it the matrix has no shot columns",
+            Self::Endpoint => {
+                "a server that answers questions, by OpenAI's protocol; each question is asked once"
+            }
+            Self::Command => "a program that answers and scores questions; each question is asked once",
+            Self::Items => "what questions are made of",
             Self::Export => "checkpoints in foreign formats",
             Self::Keep => "what stays on disk of what a run computes",
             Self::Slurm => "how jobs are submitted to a cluster",
@@ -156,6 +184,8 @@ pub enum Kind {
     /// A name that can be a directory.
     Name,
     /// Any text.
+    Text,
+    /// A text that may be absent.
     OptionalText,
     /// A list of texts.
     Texts,
@@ -207,7 +237,7 @@ impl fmt::Display for Kind {
             Self::Name => f.write_str(
                 "a text of letters, digits, `_`, `-`, `.`, at most 100 bytes, not starting with `.` or `-`",
             ),
-            Self::OptionalText => f.write_str("a text in quotes, not empty"),
+            Self::Text | Self::OptionalText => f.write_str("a text in quotes, not empty"),
             Self::Texts => f.write_str("a list of texts in quotes"),
         }
     }
@@ -272,17 +302,31 @@ impl Key {
 
     /// The default, as it would be written; `None` for the keys that must be given.
     pub fn default(&self) -> Option<Value> {
-        (!self.is_required()).then(|| (self.get)(&Settings::default()))
+        let default = (self.get)(&Settings::default());
+        (!is_empty(&default)).then_some(default)
     }
 
     /// Whether the file must give it (where it gives the table at all).
     pub fn is_required(&self) -> bool {
-        self.kind == Kind::Path
+        // Of the ways to evaluate one is needed, whichever.
+        self.table != Table::Eval
+            && matches!(self.kind, Kind::Path | Kind::Text)
+            && is_empty(&(self.get)(&Settings::default()))
     }
 
     /// Whether it may be swept.
     pub fn is_axis(&self) -> bool {
         self.table.has_axes()
+    }
+}
+
+/// Whether a default stands for "not given".
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Path { written, .. } => written.is_empty(),
+        // Of the sweep's name the file's name is the default.
+        Value::Text(text) => text.is_empty(),
+        _ => false,
     }
 }
 
@@ -424,7 +468,54 @@ pub static KEYS: &[Key] = &[
     key!(Eval eval.samples => samples, "E", Kind::Samples, "", [],
         "How many queries to evaluate on, in file order; -1 = all; a list gives one set of columns each."),
     key!(Eval eval.score => score, "E", Kind::Choice(ScoreField::NAMES), "", [],
-        "The logged score that accuracy is the mean of."),
+        "The score that accuracy is the mean of; token_f1 is for [eval.endpoint] alone."),
+    key!(Eval eval.queries => queries, "E", Kind::Path, "", [],
+        "For [eval.endpoint] and [eval.command]: the queries to evaluate on, JSON lines with query_id and candidate_pool_ids (a file for `logged` will do); the validation queries when absent. Relative to the sweep file."),
+    key!(Eval eval.judge_noise => judge_noise, "E", Kind::Count { min: 0, max: u32::MAX as u64 }, "", [],
+        "How many questions are asked a second time, to see how many answers and scores change; 0 = none."),
+
+    key!(Endpoint endpoint.url => url, "E", Kind::Text, "", [],
+        "Address of the API, mostly ending in /v1. It is no part of a question's identity."),
+    key!(Endpoint endpoint.model => model, "E", Kind::Text, "", [],
+        "The model, as the server names it in its answers; another one ends the evaluation."),
+    key!(Endpoint endpoint.api => api, "E", Kind::Choice(JudgeApi::NAMES), "", [],
+        "Which way of asking: \"chat\" or plain \"completions\"."),
+    key!(Endpoint endpoint.system => system, "E", Kind::OptionalText, "", [],
+        "What the prompt begins with: the system message of a chat."),
+    key!(Endpoint endpoint.demonstration => demonstration, "E", Kind::Text, "", [],
+        "Text of one demonstration; {question}, {answer} and {image} stand for its parts."),
+    key!(Endpoint endpoint.query => query, "E", Kind::Text, "", [],
+        "Text of the query, behind the demonstrations; {question} and {image} stand for its parts."),
+    key!(Endpoint endpoint.max_tokens => max_tokens, "E", Kind::Count { min: 1, max: u32::MAX as u64 }, "", [],
+        "Longest answer, in tokens."),
+    key!(Endpoint endpoint.stop => stop, "E", Kind::Texts, "", [],
+        "Texts at which an answer ends."),
+    key!(Endpoint endpoint.logprobs => logprobs, "E", Kind::Flag, "", [],
+        "Also ask how probable the accepted answer is (score = \"vqa_gt_prob\"); for servers that echo prompts with log-probabilities."),
+    key!(Endpoint endpoint.fields => fields, "E", Kind::OptionalText, "", [],
+        "Further fields of the request, as a JSON object in one text."),
+    key!(Endpoint endpoint.max_image_bytes => max_image_bytes, "E", Kind::Count { min: 1, max: 1 << 30 }, "", [],
+        "Largest image file that is sent."),
+    key!(Endpoint endpoint.concurrency => concurrency, "", Kind::Count { min: 1, max: 4_096 }, "", [],
+        "Questions that are asked at a time."),
+    key!(Endpoint endpoint.timeout => timeout, "", POSITIVE, "", [],
+        "Seconds that one answer may take."),
+    key!(Endpoint endpoint.retries => retries, "", Kind::Count { min: 0, max: 100 }, "", [],
+        "Further attempts at a question that failed in a way that may pass."),
+    key!(Endpoint endpoint.key_env => key_env, "", Kind::OptionalText, "", [],
+        "Name of the environment variable that holds the API key."),
+
+    key!(Command command.program => program, "E", Kind::Texts, "", [],
+        "The program and its arguments. It runs in the sweep file's directory, reads lines {\"id\", \"query_id\", \"demonstrations\"} and writes lines {\"id\", \"score\", \"answer\"}."),
+    key!(Command command.version => version, "E", Kind::OptionalText, "", [],
+        "What this version of the program is called; with another one every question is asked anew."),
+    key!(Command command.batch => batch, "", Kind::Count { min: 1, max: 65_536 }, "", [],
+        "Questions that the program is given at a time."),
+    key!(Command command.patience => patience, "", POSITIVE, "", [],
+        "Seconds that one answer may take."),
+
+    key!(Items items.file => file, "E", Kind::Path, "", [],
+        "JSON lines with id, question, answers (one or more texts) and, if there is one, image (a path or an address). Relative to the sweep file."),
 
     key!(Export export.formats => formats, "", Kind::Choices(ExportFormat::NAMES), "", [],
         "Formats in which `run` also writes every point's checkpoint: \"v2\" (Lightning-like .ckpt), \"pt\" (training checkpoint), \"safetensors\" (weights alone, .plain.safetensors)."),

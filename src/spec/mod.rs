@@ -13,9 +13,11 @@ mod compose;
 mod config;
 mod document;
 mod error;
+mod evaluation;
 mod grid;
 mod keep;
 mod keys;
+mod live;
 mod names;
 mod overrides;
 mod range;
@@ -42,6 +44,7 @@ pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
 pub use keep::{KeepOptimizer, KeepParams, KeepWeights};
 pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};
+pub use live::{CommandParams, EndpointParams, JudgeApi};
 pub use names::{NAME_LIMIT, freeze_word};
 pub use overrides::{condition, setting, split_conditions};
 pub use reward::{Normalize, Quality, RewardMode, RewardParams, Score, Term};
@@ -91,17 +94,39 @@ pub struct Point {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EvalParams {
-    /// File of sequences that a judge has already scored.
+    /// File of sequences that a judge has already scored; empty where one is asked.
     pub logged: PathBuf,
     /// Shot counts, ascending.
     pub shots: Vec<usize>,
     /// How many queries (in file order) are used, one set of columns per entry; `None` = all.
     pub samples: Vec<Option<usize>>,
-    /// Which logged score counts.
+    /// Which score counts.
     pub score: ScoreField,
+    /// Whom a live judge is asked about; empty = the validation queries.
+    #[serde(skip_serializing_if = "is_default")]
+    pub queries: PathBuf,
+    /// Questions that are asked a second time.
+    #[serde(skip_serializing_if = "is_default")]
+    pub judge_noise: u32,
+    /// A server that is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointParams>,
+    /// A program that is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandParams>,
+    /// What questions are made of; empty where a program has its own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub items: PathBuf,
 }
 
-/// The path must be given; it is empty here.
+impl EvalParams {
+    /// Whether a judge is asked while the sweep runs.
+    pub fn is_live(&self) -> bool {
+        self.endpoint.is_some() || self.command.is_some()
+    }
+}
+
+/// No way of evaluating is given here.
 impl Default for EvalParams {
     fn default() -> Self {
         Self {
@@ -109,15 +134,22 @@ impl Default for EvalParams {
             shots: vec![1, 2, 3, 4],
             samples: vec![None],
             score: ScoreField::Accuracy,
+            queries: PathBuf::new(),
+            judge_noise: 0,
+            endpoint: None,
+            command: None,
+            items: PathBuf::new(),
         }
     }
 }
 
 choice! {
-    /// The logged field that accuracy is the mean of.
+    /// The score that accuracy is the mean of.
     ScoreField {
         Accuracy = "vqa_acc_score",
         Correct = "vqa_correct",
+        Probability = "vqa_gt_prob",
+        TokenF1 = "token_f1",
     }
 }
 

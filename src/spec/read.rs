@@ -122,8 +122,8 @@ fn read(kind: Kind, value: &DeValue, dir: &Path) -> Result<Value, Trouble> {
             DeValue::String(text) if is_name(text) => Ok(Value::Text(text.to_string())),
             _ => no(),
         },
-        Kind::OptionalText => text(value).map(Value::Text),
-        Kind::Texts => list(value, text).map(Value::Texts),
+        Kind::Text | Kind::OptionalText => text(value).map(Value::Text),
+        Kind::Texts => list(value, some_text).map(Value::Texts),
     }
 }
 
@@ -166,6 +166,14 @@ fn text(value: &DeValue) -> Result<String, Trouble> {
         DeValue::String(text) if !text.trim().is_empty() => Ok(text.to_string()),
         DeValue::String(_) => no(),
         other => hint(format!("put it in quotes: `\"{}\"`", toml_text(other))),
+    }
+}
+
+/// A text that may be blank: an answer may end at a line's end.
+fn some_text(value: &DeValue) -> Result<String, Trouble> {
+    match value {
+        DeValue::String(text) if !text.is_empty() => Ok(text.to_string()),
+        other => text(other),
     }
 }
 

@@ -11,6 +11,7 @@ pub fn schema() -> Json {
     for table in Table::ALL {
         match table {
             Table::Top => properties.extend(keys_of(table).map(|key| (key.name.to_owned(), property(key)))),
+            table if table.is_inner() => {}
             table => drop(properties.insert(table.name().to_owned(), section(table))),
         }
     }
@@ -51,12 +52,20 @@ fn list_of(items: &Json) -> Json {
 
 /// A table of plain keys.
 fn section(table: Table) -> Json {
-    let properties: Map<String, Json> =
+    let mut properties: Map<String, Json> =
         keys_of(table).map(|key| (key.name.to_owned(), property(key))).collect();
+    for &inner in table.inner() {
+        let name = inner.name().trim_start_matches(table.name()).trim_start_matches('.');
+        properties.insert(name.to_owned(), section(inner));
+    }
     let required: Vec<&str> = keys_of(table).filter(|key| key.is_required()).map(|key| key.name).collect();
     let mut schema = object(table.doc(), properties);
     if !required.is_empty() {
         schema["required"] = json!(required);
+    }
+    if table == Table::Eval {
+        let ways = ["logged", "endpoint", "command"];
+        schema["anyOf"] = json!(ways.map(|way| json!({ "required": [way] })));
     }
     schema
 }
@@ -142,7 +151,7 @@ fn value(key: &Key) -> Json {
             { "type": "array", "items": { "enum": FREEZE_NAMES } },
             { "type": "string", "minLength": 1 },
         ] }),
-        Kind::Path | Kind::OptionalPath | Kind::OptionalText => text,
+        Kind::Path | Kind::OptionalPath | Kind::Text | Kind::OptionalText => text,
         Kind::Patience => json!({ "anyOf": [count(1, u32::MAX.into()), { "enum": ["off", false] }] }),
         Kind::KeptWeights => {
             json!({ "type": "string", "pattern": "^(all|points|best [1-9][0-9]*)$" })

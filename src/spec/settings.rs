@@ -1,6 +1,8 @@
 //! All that the plain keys of a sweep file set: what one point is, and what holds for the whole sweep.
 
-use super::{EvalParams, ExportFormat, KeepParams, PointConfig, SlurmParams};
+use std::path::PathBuf;
+
+use super::{CommandParams, EndpointParams, EvalParams, ExportFormat, KeepParams, PointConfig, SlurmParams};
 
 /// The target of every key in [`super::KEYS`]. Its default holds the defaults.
 #[derive(Clone, Debug, Default)]
@@ -9,9 +11,18 @@ pub(super) struct Settings {
     pub name: String,
     pub point: PointConfig,
     pub eval: EvalParams,
+    pub endpoint: EndpointParams,
+    pub command: CommandParams,
+    pub items: ItemsParams,
     pub export: ExportParams,
     pub keep: KeepParams,
     pub slurm: SlurmParams,
+}
+
+/// `[eval.items]`
+#[derive(Clone, Debug, Default)]
+pub(super) struct ItemsParams {
+    pub file: PathBuf,
 }
 
 /// `[export]`

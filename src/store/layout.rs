@@ -69,6 +69,16 @@ impl SweepDir {
         self.0.join("references.json")
     }
 
+    /// [`super::JudgeRecord`]
+    pub fn judge(&self) -> PathBuf {
+        self.0.join("judge.json")
+    }
+
+    /// What a judge's program says on stderr.
+    pub fn judge_log(&self) -> PathBuf {
+        self.0.join("judge.log")
+    }
+
     /// What happened when, one JSON object a line.
     pub fn events(&self) -> PathBuf {
         self.0.join("events.jsonl")

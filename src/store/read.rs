@@ -8,8 +8,8 @@ use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 
 use super::{
-    EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferencesRecord,
-    ResolvedRecord, StoreError, SweepResults,
+    EpochMetrics, FORMAT, JudgeRecord, PointRecord, PointResult, PointStatus, QueryScore, ReferencesRecord,
+    ResolvedRecord, StoreError, SweepResults, Unanswered,
 };
 use crate::spec::Point;
 
@@ -47,6 +47,7 @@ impl SweepResults {
             eval: resolved.eval,
             health: resolved.health,
             leaks: resolved.leaks,
+            judge: read_judge(dir),
         })
     }
 }
@@ -60,6 +61,11 @@ pub fn read_resolved(dir: &Path) -> Result<ResolvedRecord, StoreError> {
     if path.is_file() { read_record(&path) } else { Err(StoreError::not_results(dir)) }
 }
 
+/// `judge.json` of the results in `dir`, if there is one that can be read.
+pub fn read_judge(dir: &Path) -> Option<JudgeRecord> {
+    serde_json::from_slice(&fs_err::read(dir.join("judge.json")).ok()?).ok()
+}
+
 fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, StoreError> {
     let place = dir.join("points").join(&point.name);
     let path = place.join("point.json");
@@ -68,7 +74,7 @@ fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, 
     }
     let record: PointRecord = read_record(&path)?;
     let metrics = read_metrics(&place.join("metrics.csv"))?;
-    let scores = read_selections(&place.join("selections.jsonl"))?;
+    let (scores, unanswered) = read_selections(&place.join("selections.jsonl"))?;
     if scores.is_empty() && evaluated && record.status == PointStatus::Done {
         let cause = "the point is done but its selections are missing".to_owned();
         return Err(StoreError::Corrupt { path: place, cause });
@@ -80,6 +86,7 @@ fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, 
         status: record.status,
         error: record.error,
         scores,
+        unanswered,
         trainable: record.trainable,
         total: record.total,
         metrics,
@@ -105,8 +112,11 @@ pub fn check_point(dir: &Path, name: &str, queries: usize) -> Result<Option<Poin
         return Err(corrupt(format!("it is the record of point {}", record.name)));
     }
     read_metrics(&place.join("metrics.csv"))?;
-    let scores = read_selections(&place.join("selections.jsonl"))?;
-    let whole = scores.values().all(|shot| shot.len() == queries) && (queries == 0 || !scores.is_empty());
+    let (scores, unanswered) = read_selections(&place.join("selections.jsonl"))?;
+    let lines =
+        |shot: usize, scored: usize| scored + unanswered.iter().filter(|line| line.shot == shot).count();
+    let whole = scores.iter().all(|(shot, scored)| lines(*shot, scored.len()) == queries)
+        && (queries == 0 || !scores.is_empty());
     if record.status == PointStatus::Done && !whole {
         return Err(corrupt("`selections.jsonl` is not complete".to_owned()));
     }
@@ -121,6 +131,7 @@ fn pending(point: Point) -> PointResult {
         status: PointStatus::Pending,
         error: None,
         scores: BTreeMap::new(),
+        unanswered: Vec::new(),
         trainable: 0,
         total: 0,
         metrics: Vec::new(),
@@ -163,15 +174,26 @@ fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>, StoreError> {
         .map_err(|cause| StoreError::Corrupt { path: path.to_owned(), cause: cause.to_string() })
 }
 
-fn read_selections(path: &Path) -> Result<BTreeMap<usize, Vec<QueryScore>>, StoreError> {
-    let Some(text) = read_optional(path)? else { return Ok(BTreeMap::new()) };
+/// Lines with a score by shot, and those without.
+type Selections = (BTreeMap<usize, Vec<QueryScore>>, Vec<Unanswered>);
+
+fn read_selections(path: &Path) -> Result<Selections, StoreError> {
+    let Some(text) = read_optional(path)? else { return Ok(Selections::default()) };
     let mut scores: BTreeMap<usize, Vec<QueryScore>> = BTreeMap::new();
+    let mut unanswered = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let score: QueryScore = serde_json::from_str(line).map_err(|cause| StoreError::Corrupt {
+        let corrupt = |cause: serde_json::Error| StoreError::Corrupt {
             path: path.to_owned(),
             cause: format!("line {}: {cause}", index + 1),
-        })?;
-        scores.entry(score.shot).or_default().push(score);
+        };
+        match serde_json::from_str::<QueryScore>(line) {
+            Ok(score) => scores.entry(score.shot).or_default().push(score),
+            Err(cause) => unanswered.push(serde_json::from_str(line).map_err(|_| corrupt(cause))?),
+        }
     }
-    Ok(scores)
+    for line in &unanswered {
+        let line: &Unanswered = line;
+        scores.entry(line.shot).or_default();
+    }
+    Ok((scores, unanswered))
 }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::finite::Finite;
-use crate::record::{EpochMetrics, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth};
+use crate::record::{
+    EpochMetrics, JudgeRecord, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth, Unanswered,
+};
 use crate::spec::{EvalParams, ExportFormat, KeepParams, PointConfig, is_default};
 
 /// One sweep's results, read from its directory; complete or not.
@@ -29,6 +31,8 @@ pub struct SweepResults {
     pub health: Option<SignalHealth>,
     /// Evaluation queries that training has seen; empty in results of earlier versions.
     pub leaks: Leaks,
+    /// Who scored, where a judge was asked.
+    pub judge: Option<JudgeRecord>,
 }
 
 impl SweepResults {
@@ -69,6 +73,8 @@ pub struct PointResult {
     pub error: Option<String>,
     /// Per shot count, one entry per evaluation query, in file order. Empty until done.
     pub scores: BTreeMap<usize, Vec<QueryScore>>,
+    /// What the judge has not answered: these queries are not among `scores`.
+    pub unanswered: Vec<Unanswered>,
     /// Parameters trained in the last phase, and all.
     pub trainable: usize,
     pub total: usize,
@@ -139,6 +145,12 @@ pub struct PointRecord {
     pub movement: BTreeMap<String, Finite>,
     /// Relative to the sweep's directory: `stages/<hash>/grpo_epoch3.safetensors`.
     pub checkpoint: Option<PathBuf>,
+    /// Short hash of the judge that scored, where one was asked; `judge.json` has the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<String>,
+    /// Scores that are missing because the judge did not answer: a later run asks again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unanswered: usize,
     /// What a later version of the program added: kept when the record is written again.
     #[serde(flatten)]
     pub unknown: serde_json::Map<String, serde_json::Value>,

@@ -1,6 +1,6 @@
 //! The per-point files as bytes: what [`super::SweepResults::read`] reads back.
 
-use super::{EpochMetrics, QueryScore};
+use super::{EpochMetrics, QueryScore, Unanswered};
 
 /// `metrics.csv`: one row per epoch, columns named as the fields of [`EpochMetrics`], empty where a figure
 /// does not apply, floats with all digits.
@@ -37,6 +37,16 @@ pub fn selections_jsonl<'a>(scores: impl IntoIterator<Item = &'a QueryScore>) ->
     let mut bytes = Vec::new();
     for score in scores {
         serde_json::to_writer(&mut bytes, score).expect("writing to memory does not fail");
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+/// The lines of `selections.jsonl` that have no score.
+pub fn unanswered_jsonl(lines: &[Unanswered]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut bytes, line).expect("writing to memory does not fail");
         bytes.push(b'\n');
     }
     bytes

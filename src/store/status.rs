@@ -27,6 +27,9 @@ pub struct Status {
     pub holder: Option<String>,
     /// Seconds until the run ends at its pace so far; `None` without a run, or before its first epoch.
     pub eta_seconds: Option<f64>,
+    /// How the asking of a judge goes, where one is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Asking>,
     /// What trains now, a cohort per worker, and the last figures of each stage of it.
     pub training: Vec<Training>,
     /// What the directory takes on the disk.
@@ -35,6 +38,38 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// Seconds since 1970 of the last event.
     pub last_event: Option<f64>,
+}
+
+/// How the asking of a judge goes, or went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Asking {
+    pub naive: usize,
+    pub distinct: usize,
+    pub cached: usize,
+    pub asked: usize,
+    pub failed: usize,
+    pub left: usize,
+    pub per_second: Option<f64>,
+    /// The first fault of each kind.
+    pub faults: Vec<String>,
+}
+
+/// The last word on it since the last launch.
+fn asking(events: &[LoggedEvent]) -> Option<Asking> {
+    let since = events.iter().rposition(|event| matches!(event.data, Event::PlanReady { .. }))?;
+    events[since..].iter().rev().find_map(|event| match &event.data {
+        Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults } => Some(Asking {
+            naive: *naive,
+            distinct: *distinct,
+            cached: *cached,
+            asked: *asked,
+            failed: *failed,
+            left: *left,
+            per_second: per_second.map(f64::from),
+            faults: faults.clone(),
+        }),
+        _ => None,
+    })
 }
 
 /// A cohort in training.
@@ -111,6 +146,7 @@ pub fn status(dir: &Path, now: f64) -> Result<Status, StoreError> {
         running,
         pending: left - running,
         eta_seconds: holder.is_some().then(|| eta(&events, now)).flatten(),
+        judge: asking(&events),
         training,
         usage: usage(dir),
         warnings: warnings(&events, &names),

@@ -12,8 +12,9 @@ use crate::plan::StageKey;
 use crate::spec::ExportFormat;
 
 use super::{
-    EpochMetrics, FORMAT, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord, StageStore, StoreError,
-    SweepDir, mean_scores, metrics_csv, scores_csv, selections_jsonl,
+    EpochMetrics, FORMAT, JudgeRecord, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord, StageStore,
+    StoreError, SweepDir, Unanswered, mean_scores, metrics_csv, scores_csv, selections_jsonl,
+    unanswered_jsonl,
 };
 
 /// A results directory held for writing.
@@ -31,6 +32,7 @@ pub struct PointFiles<'a> {
     pub metrics: &'a [EpochMetrics],
     /// By shot.
     pub scores: &'a std::collections::BTreeMap<usize, Vec<QueryScore>>,
+    pub unanswered: &'a [Unanswered],
     pub samples: &'a [Option<usize>],
 }
 
@@ -148,6 +150,14 @@ impl Store {
         write_json(&self.dir.references(), record)
     }
 
+    /// Writes who answered.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write_judge(&self, record: &JudgeRecord) -> Result<(), StoreError> {
+        write_json(&self.dir.judge(), record)
+    }
+
     /// Writes a finished point; `point.json` comes last, so that its presence means the rest is there.
     ///
     /// # Errors
@@ -156,7 +166,9 @@ impl Store {
         let dir = self.dir.point(&files.record.name);
         disk::write(&dir.join("metrics.csv"), &metrics_csv(files.metrics))?;
         let rows = files.scores.values().flatten();
-        disk::write(&dir.join("selections.jsonl"), &selections_jsonl(rows))?;
+        let mut lines = selections_jsonl(rows);
+        lines.extend(unanswered_jsonl(files.unanswered));
+        disk::write(&dir.join("selections.jsonl"), &lines)?;
         let means = mean_scores(files.scores, files.samples);
         disk::write(&dir.join("scores.csv"), &scores_csv(&means))?;
         if let Some(checkpoint) = &files.record.checkpoint {

@@ -435,6 +435,8 @@ fn record(at: &Path, name: &str, stage: &str, kl_beta: f64) -> PointRecord {
         total: 144,
         movement: BTreeMap::new(),
         checkpoint: Some(format!("stages/{stage}/grpo_epoch1.safetensors").into()),
+        judge: None,
+        unanswered: 0,
         unknown: serde_json::Map::new(),
     }
 }

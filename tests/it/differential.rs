@@ -100,6 +100,7 @@ impl Drawn {
         let spec =
             load(&self.room.path().join("drawn.toml"), &LoadOptions::default()).map_err(|e| first(&e))?;
         let options = RunOptions {
+            cache: None,
             root: self.room.path().join(name),
             device: how.device,
             workers: Vec::new(),

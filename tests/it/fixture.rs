@@ -29,6 +29,7 @@ pub fn sweep(name: &str) -> SweepResults {
             shots: vec![1, 2, 3, 4],
             samples: vec![None],
             score: ScoreField::Accuracy,
+            ..EvalParams::default()
         }),
         health: Some(SignalHealth {
             groups: 300,
@@ -37,6 +38,7 @@ pub fn sweep(name: &str) -> SweepResults {
             distinct: BTreeMap::from([(1, 40), (2, 200), (3, 60)]),
         }),
         leaks: sweep::store::Leaks::default(),
+        judge: None,
     }
 }
 
@@ -86,6 +88,7 @@ pub fn point(name: &str, axes: &[(&str, Value)]) -> PointResult {
         status: PointStatus::Done,
         error: None,
         scores: BTreeMap::new(),
+        unanswered: Vec::new(),
         trainable: if frozen { 263_680 } else { 525_824 },
         total: 525_824,
         movement: movement(frozen, 0.02),
@@ -161,7 +164,15 @@ pub fn score_sums(point: &mut PointResult, queries: u64, sums: &[(usize, f64)], 
 pub fn line(query: u64, shot: usize, score: f64, choice: u32) -> QueryScore {
     let selection = (0..shot as u32).map(|step| (choice * 7 + step + query as u32 % 5) % 64).collect();
     let (score, log_prob) = (finite(score), finite(-3.5));
-    QueryScore { query_id: 1000 + query, shot, selection, trajectory: choice as usize, score, log_prob }
+    QueryScore {
+        query_id: 1000 + query,
+        shot,
+        selection,
+        trajectory: Some(choice as usize),
+        score,
+        log_prob,
+        answer: None,
+    }
 }
 
 /// A reference policy with one score for all queries.
@@ -316,6 +327,8 @@ pub fn write_point(dir: &Path, point: &PointResult) {
         total: point.total,
         movement: point.movement.clone(),
         checkpoint: point.checkpoint.clone(),
+        judge: None,
+        unanswered: 0,
         unknown: serde_json::Map::new(),
     };
     json_file(&place.join("point.json"), &record);

@@ -9,6 +9,8 @@ mod data;
 mod differential;
 mod engines;
 mod exports;
+#[path = "../../examples/fake_judge.rs"]
+mod fake_judge;
 mod faults;
 mod files;
 mod fixture;
@@ -16,6 +18,8 @@ mod golden;
 mod grammar;
 mod house;
 mod invariants;
+mod judge;
+mod judged;
 mod keep;
 mod kill;
 mod leaks;

@@ -100,9 +100,10 @@ fn scores() -> impl Strategy<Value = Vec<QueryScore>> {
         query_id,
         shot: 2,
         selection,
-        trajectory,
+        trajectory: Some(trajectory),
         score,
         log_prob,
+        answer: None,
     });
     prop::collection::vec(one, 1..4)
 }
@@ -180,6 +181,8 @@ fn point_record(config: PointConfig) -> PointRecord {
         total: 0,
         movement: BTreeMap::new(),
         checkpoint: None,
+        judge: None,
+        unanswered: 0,
         unknown: serde_json::Map::new(),
     }
 }
@@ -229,7 +232,7 @@ proptest! {
             ..point_record(config)
         };
         let by_shot = BTreeMap::from([(2, scores)]);
-        let files = PointFiles { record: &record, metrics: &metrics, scores: &by_shot, samples: &[None, Some(1)] };
+        let files = PointFiles { record: &record, metrics: &metrics, scores: &by_shot, unanswered: &[], samples: &[None, Some(1)] };
         store.write_point(files).expect("written");
         let queries = by_shot[&2].len();
         let back = check_point(store.dir().path(), "p", queries).expect("read").expect("there");

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::report::groups::questions;
 use crate::report::render::html_escape as escape;
-use crate::store::{ResolvedRecord, SweepResults};
+use crate::store::{JudgeRecord, ResolvedRecord, SweepResults};
 use crate::text::{date_and_minute, thousands};
 
 /// What a run cost, as far as its records say.
@@ -41,16 +41,37 @@ pub fn cost(results: &SweepResults, cost: Cost) -> String {
             "Judge's answers needed".to_owned(),
             format!("{} different (query, demonstrations) ({saved:.0} % saved)", thousands(judge.distinct)),
         ));
-        // `eval.logged` is the only kind of evaluation so far.
-        facts.push((
-            "Judge calls made".to_owned(),
-            "0 (all answers are in the file of `eval.logged`)".to_owned(),
-        ));
+        match &results.judge {
+            Some(judge) => facts.extend(judged(judge)),
+            None => facts.push((
+                "Judge calls made".to_owned(),
+                "0 (all answers are in the file of `eval.logged`)".to_owned(),
+            )),
+        }
     }
     if let Some(seconds) = cost.seconds {
         facts.push(("Wall time of all launches".to_owned(), format!("{seconds:.1} s")));
     }
     section_of_facts("cost", "Cost", &facts)
+}
+
+/// What a judge that was asked cost, and who it is.
+fn judged(judge: &JudgeRecord) -> Vec<(String, String)> {
+    let rate = judge.asked as f64 / judge.seconds.get();
+    let rate = if rate.is_finite() { format!(" ({rate:.1} a second)") } else { String::new() };
+    let mut facts = vec![
+        ("Judge calls made".to_owned(), thousands(judge.asked) + &rate),
+        ("Judge".to_owned(), format!("{} {}", judge.judge, judge.identity)),
+    ];
+    if let Some(noise) = &judge.noise {
+        let text = format!(
+            "{} of {} answers and {} scores changed",
+            noise.answers_changed, noise.questions, noise.scores_changed
+        );
+        facts.push(("Questions asked a second time".to_owned(), text));
+    }
+    facts.extend(judge.faults.iter().map(|fault| ("Judge's errors".to_owned(), fault.clone())));
+    facts
 }
 
 /// Where the numbers come from.

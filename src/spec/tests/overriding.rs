@@ -242,11 +242,11 @@ fn mistakes_on_the_command_line() {
     hint: the default is 0.15
     "#);
     assert_snapshot!(wrong("eval.shots=2"), @r#"
-    `eval.logged` is missing
+    `[eval]` says nothing of who scores
      --> sweeps/t.toml:1:1
       |
     1 | name = "t"
       | ^
-    hint: add `logged = "..."` to [eval], relative to the sweep file
+    hint: add `logged = "..."` to [eval], relative to the sweep file, or a table [eval.endpoint] or [eval.command]
     "#);
 }

@@ -125,6 +125,13 @@ fn agrees_with_the_parser() {
         ("[eval]\nlogged = \"x\"\nsamples = [100, -1]\n", true),
         ("[eval]\nshots = [1]\n", false),
         ("[eval]\nlogged = \"x\"\nshots = [1, 1]\n", false),
+        ("[eval.command]\nprogram = [\"x\"]\n", true),
+        (
+            "[eval]\njudge_noise = 9\n[eval.items]\nfile = \"x\"\n[eval.endpoint]\nurl = \"http://x\"\nmodel = \"m\"\n",
+            true,
+        ),
+        ("[eval.items]\nfile = \"x\"\n[eval.endpoint]\nurl = \"http://x\"\n", false),
+        ("[eval.endpoint.more]\nx = 1\n", false),
         ("[export]\nformats = [\"v2\"]\n[slurm]\nextra = [\"--mem=1G\"]\n", true),
     ] {
         let schema = accepts(&format!("{HEAD}{body}"));

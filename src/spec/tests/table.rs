@@ -7,8 +7,8 @@ use std::path::Path;
 use super::{HEAD, spec};
 use crate::spec::settings::Settings;
 use crate::spec::{
-    ExportFormat, KEYS, Key, Kind, LoadOptions, Normalize, PointConfig, Quality, Reference, RewardForm,
-    RewardMode, ScoreField, Table, Value, keys_of, parse,
+    ExportFormat, JudgeApi, KEYS, Key, Kind, LoadOptions, Normalize, PointConfig, Quality, Reference,
+    RewardForm, RewardMode, ScoreField, Table, Value, keys_of, parse,
 };
 
 /// Two values that differ from each other and, the first one, from the default; as TOML.
@@ -32,7 +32,10 @@ fn two_values(key: &Key) -> [String; 2] {
         Kind::Patience => pair("2", "\"off\""),
         Kind::KeptWeights => pair("\"all\"", "\"best 3\""),
         Kind::Shots => pair("[1, 3]", "[2]"),
-        Kind::Name | Kind::OptionalText => pair("\"one\"", "\"two\""),
+        Kind::Text if key.name == "url" => pair("\"http://one\"", "\"http://two\""),
+        Kind::Text if key.name == "query" => pair("\"one {question}\"", "\"two {question}\""),
+        Kind::OptionalText if key.name == "fields" => pair("'{\"top_k\": 1}'", "'{}'"),
+        Kind::Name | Kind::Text | Kind::OptionalText => pair("\"one\"", "\"two\""),
         Kind::Texts => pair("[\"one\"]", "[]"),
     }
 }
@@ -73,9 +76,24 @@ fn every_key_of_the_file_is_read() {
                 text.push_str("name = \"t\"\n");
             }
             writeln!(text, "{} = {value}", key.dotted()).unwrap();
-            for required in KEYS.iter().filter(|other| other.is_required() && *other != key) {
-                writeln!(text, "{} = \"required\"", required.dotted()).unwrap();
+            let needed =
+                |other: &&Key| other.is_required() && (other.table == Table::Data || other.table == table);
+            for required in KEYS.iter().filter(needed).filter(|other| *other != key) {
+                let value = if required.name == "url" { "http://required" } else { "required" };
+                writeln!(text, "{} = \"{value}\"", required.dotted()).unwrap();
             }
+            text.push_str(match (table, key.name) {
+                (Table::Eval, "logged") => "",
+                (Table::Eval, _) => "eval.logged = \"required\"\n",
+                (Table::Endpoint, "logprobs") => {
+                    "eval.endpoint.api = \"completions\"\neval.items.file = \"required\"\n"
+                }
+                (Table::Endpoint, _) => "eval.items.file = \"required\"\n",
+                (Table::Command, "program") => "",
+                (Table::Command, _) => "eval.command.program = [\"required\"]\n",
+                (Table::Items, _) => "eval.command.program = [\"required\"]\n",
+                _ => "",
+            });
             let draft = crate::spec::document::read(&text, "t.toml", Path::new("").to_owned()).unwrap();
             let found = (key.get)(&draft.settings);
             assert_ne!(found, (key.get)(&Settings::default()), "{} has no effect", key.dotted());
@@ -103,8 +121,9 @@ fn the_table_has_every_field_once() {
 #[test]
 fn defaults_are_within_the_limits() {
     let mut text = HEAD.to_owned();
-    for table in
-        Table::ALL.into_iter().filter(|table| !matches!(table, Table::Top | Table::Data | Table::Eval))
+    for table in Table::ALL
+        .into_iter()
+        .filter(|table| !table.is_inner() && !matches!(table, Table::Top | Table::Data | Table::Eval))
     {
         writeln!(text, "[{}]", table.name()).unwrap();
         for key in keys_of(table).filter(|key| key.kind != Kind::OptionalText) {
@@ -140,6 +159,7 @@ fn names_of_choices_are_those_of_the_files() {
     check(RewardForm::NAMES, RewardForm::from_name);
     check(Reference::NAMES, Reference::from_name);
     check(ScoreField::NAMES, ScoreField::from_name);
+    check(JudgeApi::NAMES, JudgeApi::from_name);
     check(ExportFormat::NAMES, ExportFormat::from_name);
 }
 

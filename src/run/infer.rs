@@ -1,0 +1,174 @@
+//! A checkpoint asked about its choices: greedy selection, the judge's answers, no training.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::RunError;
+use super::inputs::find_inputs;
+use super::options::{CACHE, Stop};
+use crate::checkpoint;
+use crate::data::{Dataset, Dropped, Embeddings, read_embeddings};
+use crate::evaluate::{Live, Unit};
+use crate::event::Event;
+use crate::finite::Finite;
+use crate::judge::{Answer, Asker, Fault, Id, Question};
+use crate::learn::{Cancel, Device, Layout, Query, Shape, scores_of};
+use crate::record::{QueryScore, Unanswered};
+use crate::spec::{EvalParams, ModelParams};
+use crate::store::read_resolved;
+
+/// How often a caller hears how it goes.
+const SAY: Duration = Duration::from_secs(2);
+
+/// What is to be asked.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub checkpoint: PathBuf,
+    pub model: ModelParams,
+    pub embeddings: PathBuf,
+    pub eval: EvalParams,
+    /// Where answers are kept.
+    pub cache: PathBuf,
+    pub device: Device,
+}
+
+/// What came of it, per shot count, in file order.
+#[derive(Clone, Debug)]
+pub struct Inference {
+    pub scores: BTreeMap<usize, Vec<QueryScore>>,
+    pub unanswered: Vec<Unanswered>,
+    /// Questions, the distinct ones among them, those answered before, and those asked now.
+    pub questions: usize,
+    pub distinct: usize,
+    pub cached: usize,
+    pub asked: usize,
+    /// The first fault of each kind, in words.
+    pub faults: Vec<String>,
+    pub judge: String,
+    /// Why it ended early.
+    pub stopped: Option<Stop>,
+}
+
+/// The request that the results in `dir` stand for, with the checkpoint of one of their points.
+///
+/// # Errors
+/// No results, an unknown point, one without a checkpoint, results that no judge was asked for.
+pub fn request_of_results(dir: &Path, point: &str, device: Device) -> Result<Request, RunError> {
+    let mut resolved = read_resolved(dir)?;
+    find_inputs(&mut resolved);
+    let found = resolved.points.iter().find(|one| one.name == point);
+    let config = found.ok_or_else(|| RunError::NoSuchPoint(point.to_owned()))?.config.clone();
+    let record = crate::store::SweepDir::at(dir).point_record(point);
+    let record: serde_json::Value = serde_json::from_slice(&fs_err::read(&record)?).unwrap_or_default();
+    let checkpoint = record["checkpoint"].as_str().ok_or_else(|| RunError::NoSuchPoint(point.to_owned()))?;
+    let beside = dir.parent().unwrap_or(Path::new(".")).join(CACHE);
+    Ok(Request {
+        checkpoint: dir.join(checkpoint),
+        model: config.model,
+        embeddings: config.data.embeddings,
+        eval: resolved.eval.unwrap_or_default(),
+        cache: resolved.provenance.get(CACHE).map_or(beside, PathBuf::from),
+        device,
+    })
+}
+
+/// Chooses with the checkpoint and asks the judge; what is known already is not asked again.
+///
+/// # Errors
+/// Inputs that cannot be used. That the judge does not answer is none: answers are missing then.
+pub fn infer(
+    request: &Request,
+    cancel: &Cancel,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<Inference, RunError> {
+    let embeddings = read_embeddings(&request.embeddings)?;
+    let weights = checkpoint::read(&request.checkpoint)?.weights;
+    let layout = Layout::new(Shape::new(embeddings.dim, &request.model));
+    let misfit = |cause| RunError::WarmStart { path: request.checkpoint.clone(), cause };
+    let flat = layout.flatten(&weights).map_err(misfit)?;
+    let live = Live::load(&request.eval, &only(embeddings.clone()))?;
+    let query = |query| -> Query<'_> {
+        let query: &crate::evaluate::EvalQuery = query;
+        Query { row: query.query_id as usize, pool: &query.pool }
+    };
+    let queries: Vec<Query> = live.queries().iter().map(query).collect();
+    let temperature = request.model.temperature;
+    let logits = scores_of(request.device, &layout, &flat, &embeddings, &queries, temperature);
+    let not_finite = |cause: crate::evaluate::NotFinite| misfit(cause.to_string());
+    let units = live.choose(&logits).map_err(not_finite)?;
+    ask(&live, &units, request, cancel, sink)
+}
+
+/// A data set of which nothing but the embeddings is known.
+fn only(embeddings: Embeddings) -> Dataset {
+    let (train, validation) = (Vec::new(), Vec::new());
+    Dataset { embeddings, train, validation, dropped: Dropped::default(), digest: String::new() }
+}
+
+fn ask(
+    live: &Live,
+    units: &[Unit],
+    request: &Request,
+    cancel: &Cancel,
+    sink: &mut dyn FnMut(&Event),
+) -> Result<Inference, RunError> {
+    let judge = Arc::new(live.judge(&request.cache, None)?);
+    let mut answers: BTreeMap<Id, Option<Answer>> = BTreeMap::new();
+    let mut to_ask: BTreeMap<Id, Question> = BTreeMap::new();
+    let ids: Vec<Result<Id, Fault>> = units.iter().map(|unit| judge.question(&unit.question)).collect();
+    for (id, unit) in ids.iter().zip(units) {
+        let Ok(id) = id else { continue };
+        if answers.contains_key(id) || to_ask.contains_key(id) {
+            continue;
+        }
+        match judge.known(*id) {
+            Some(answer) => drop(answers.insert(*id, Some(answer))),
+            None => drop(to_ask.insert(*id, unit.question.clone())),
+        }
+    }
+    let (cached, mut left) = (answers.len(), to_ask.len());
+    let distinct = cached + left;
+    let asker = Asker::start(Arc::clone(&judge), live.pace());
+    asker.ask(to_ask);
+    let say = |left: usize, sink: &mut dyn FnMut(&Event)| {
+        let progress = asker.progress();
+        let (asked, failed) = (progress.answered, progress.faults.total());
+        let (per_second, faults) = (progress.per_second.and_then(Finite::new), progress.faults.sentences());
+        sink(&Event::Judge { naive: units.len(), distinct, cached, asked, failed, left, per_second, faults });
+    };
+    say(left, sink);
+    let mut said = std::time::Instant::now();
+    while left > 0 && !cancel.is_raised() {
+        if let Some(reply) = asker.wait(Duration::from_millis(100)) {
+            answers.insert(reply.id, reply.outcome.ok());
+            left -= 1;
+        }
+        if said.elapsed() >= SAY {
+            say(left, sink);
+            said = std::time::Instant::now();
+        }
+    }
+    asker.stop();
+    let (mut scores, mut unanswered) = (BTreeMap::<usize, Vec<QueryScore>>::new(), Vec::new());
+    for (id, unit) in ids.iter().zip(units) {
+        let answer = id.as_ref().ok().and_then(|id| answers.get(id)).and_then(Option::as_ref);
+        match live.line(unit, answer) {
+            Ok(line) => scores.entry(unit.shot).or_default().push(line),
+            Err(line) => unanswered.push(line),
+        }
+    }
+    let progress = asker.progress();
+    Ok(Inference {
+        scores,
+        unanswered,
+        questions: units.len(),
+        distinct,
+        cached,
+        asked: progress.answered,
+        faults: progress.faults.sentences(),
+        judge: judge.id().to_string(),
+        stopped: (left > 0).then_some(Stop::Interrupted),
+    })
+}
