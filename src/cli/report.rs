@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::deliver::deliver;
 use super::output;
+use super::why::Interviewed;
 use crate::disk;
 use crate::report::{
-    Cost, Figure, Matrix, MatrixOptions, Page, Section, figures, matrix, stored, tensorboard,
+    Asked, Cost, Figure, Matrix, MatrixOptions, Page, Section, figures, matrix, stored, tensorboard,
 };
 use crate::store::{SweepResults, read_resolved};
 
@@ -82,7 +83,12 @@ pub fn write_page(args: &ReportArgs, follow: Option<u64>) -> anyhow::Result<Draw
     let found = current(&results)?;
     let drawn = figures(&results, &found);
     let cost = cost(&args.dir);
-    let page = Page { results: &results, matrix: &found, figures: &drawn, resolved: &resolved, cost, follow };
+    let judge = Interviewed::of(&args.dir);
+    let prompt = |id: u64, selection: &[u32]| judge.as_ref()?.prompt(id, selection);
+    let accepted = |id: u64| judge.as_ref()?.accepted(id);
+    let asked = judge.is_some().then_some(Asked { prompt: &prompt, accepted: &accepted });
+    let page =
+        Page { results: &results, matrix: &found, figures: &drawn, resolved: &resolved, cost, follow, asked };
     deliver(&args.page(), page.html().as_bytes())?;
     Ok((results, found, drawn))
 }

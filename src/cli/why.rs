@@ -1,5 +1,6 @@
 //! `sweep why`: where one cell of a table comes from.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::output;
@@ -46,7 +47,7 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
             one.unanswered.retain(|id| *id == query);
         }
     }
-    let asked = Asked::of(&args.dir);
+    let asked = Interviewed::of(&args.dir);
     let printed = match &found[..] {
         [only] if args.json => serde_json::to_string_pretty(only)? + "\n",
         all if args.json => serde_json::to_string_pretty(all)? + "\n",
@@ -81,16 +82,30 @@ fn text(found: &Why, dir: &std::path::Path) -> String {
 }
 
 /// What the judge was asked and what would have been right, as far as the sweep's inputs are still there.
-struct Asked {
+pub(super) struct Interviewed {
     live: Live,
     judge: Judge,
+    /// Candidates by query.
+    pools: HashMap<u64, Vec<u32>>,
 }
 
-impl Asked {
+impl Interviewed {
     /// Of the results in `dir`; `None` where no judge was asked.
-    fn of(dir: &std::path::Path) -> Option<Self> {
+    pub fn of(dir: &std::path::Path) -> Option<Self> {
         let (live, judge) = crate::run::judge_of(dir)?;
-        Some(Self { live, judge })
+        let pools = live.queries().iter().map(|query| (query.query_id, query.pool.clone())).collect();
+        Some(Self { live, judge, pools })
+    }
+
+    /// What was asked about the query `id` with the candidates `selection`; `None` where it cannot be told.
+    pub fn prompt(&self, id: u64, selection: &[u32]) -> Option<String> {
+        let question = self.live.question(id, self.pools.get(&id)?, selection);
+        self.judge.prompt(&question).ok()
+    }
+
+    /// The accepted answers, with bars between them; `None` where the judge has its own.
+    pub fn accepted(&self, id: u64) -> Option<String> {
+        self.judge.items().get(id).map(|item| item.answers.join(" | "))
     }
 
     /// Answers and accepted answers; with one query the prompt.
@@ -99,17 +114,14 @@ impl Asked {
         if let Some(judge) = &found.judge {
             text += &format!("\nJudge {}: {}\n", judge.judge, judge.identity);
         }
-        let pools: std::collections::HashMap<u64, &[u32]> =
-            self.live.queries().iter().map(|query| (query.query_id, query.pool.as_slice())).collect();
         for answer in &found.answers {
-            let item = self.judge.items().get(answer.query_id);
-            let accepted = item.map(|item| item.answers.join(" | ")).unwrap_or_default();
+            let accepted = self.accepted(answer.query_id).unwrap_or_default();
             let said = answer.answer.as_deref().unwrap_or_default();
             text += &format!(
                 "  query {}: answered {said:?}, accepted: {accepted}, scores {}\n",
                 answer.query_id, answer.score
             );
-            if let ([_], Some(pool)) = (&found.answers[..], pools.get(&answer.query_id)) {
+            if let ([_], Some(pool)) = (&found.answers[..], self.pools.get(&answer.query_id)) {
                 let question = self.live.question(answer.query_id, pool, &answer.selection);
                 match self.judge.prompt(&question) {
                     Ok(prompt) => text += &format!("\nPrompt:\n{prompt}\n"),

@@ -52,7 +52,7 @@ pub use matrix::{LEVEL, Matrix, MatrixOptions, Row, RowStatus, Verdict};
 pub use matrix_csv::MatrixFileError;
 pub use merge::{merge, merged_notes};
 pub use observations::{Observation, observations};
-pub use page::{Comparison as ComparisonPage, Cost, Page};
+pub use page::{Asked, Comparison as ComparisonPage, Cost, Page};
 pub use pivot::pivot;
 pub use select::{Condition, Metric, point_named, points_named, set_baseline};
 pub use svg::Figure;

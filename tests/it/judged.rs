@@ -258,6 +258,18 @@ fn people_can_follow_what_was_asked() {
     sandbox.ok(&["report", "results/live", "-o", "page.html"]);
     let page = String::from_utf8(sandbox.read("page.html")).expect("UTF-8");
     assert!(page.contains("Judge calls made"), "the report says what it cost");
+    // Behind a cell of the page is what `why` prints: prompt, answer, accepted answers.
+    let prompt = why.split_once("Prompt:\n").expect("a prompt").1.trim();
+    let first = prompt.lines().next().expect("a line");
+    assert!(
+        page.contains(
+            &serde_json::json!(first).to_string()[1..].trim_end_matches('"').replace('<', "\\u003c")
+        ),
+        "{first}"
+    );
+    let accepted =
+        why.split_once("accepted: ").expect("accepted answers").1.split(", scores").next().expect("a list");
+    assert!(page.contains(&format!("\"24\":{}", serde_json::json!(accepted))), "{accepted}");
     let table = sandbox.ok(&["table", "results/live"]);
     assert!(table.contains("Scored by fake"), "{table}");
     let asked = server.requests();

@@ -2,11 +2,13 @@
 
 // Answers are texts, one letter per shot count and query: which of the query's choices it was.
 const LETTERS = 48;
+const codeAt = (point, shot, query) => {
+  const { results, of, starts } = data.answers;
+  return of[point] >= 0 ? results[of[point]].charCodeAt(starts[shot] + query) - LETTERS : -1;
+};
 const choiceAt = (point, shot, query) => {
-  const { results, of, starts, choices } = data.answers;
-  if (!(of[point] >= 0)) return null;
-  const code = results[of[point]].charCodeAt(starts[shot] + query) - LETTERS;
-  return code < 0 ? null : choices[shot][query][code];
+  const code = codeAt(point, shot, query);
+  return code < 0 ? null : data.answers.choices[shot][query][code];
 };
 // Whether two letters at one place stand for the same demonstrations: these may have scored differently.
 const isSameChoice = (at, one, two) => {
@@ -67,6 +69,21 @@ const facts = (point) => {
   return `<dl>${found.map(([key, value]) => `<dt>${escaped(key)}</dt><dd>${escaped(value)}</dd>`).join("")}</dl>`;
 };
 
+// What the judge was asked and what it said; where a prompt had no room, the command that shows it.
+const askedHtml = (point, shot) => {
+  const { asked, queries, choices } = data.answers;
+  if (!asked) return "";
+  const lines = queries[shot].map((id, query) => {
+    const code = codeAt(point, shot, query);
+    if (code < 0) return "";
+    const [answer, prompt] = asked.said[shot][query][code];
+    const accepted = asked.accepted[id];
+    const shown = prompt ?? `${command(point, shot)} --query ${id}`;
+    return `<details class="asked"><summary>query ${id}: ${answer === null ? "" : `answered “${escaped(answer)}”, `}${accepted === null ? "" : `accepted: ${escaped(accepted)}, `}scores ${choices[shot][query][code][1]}</summary><pre class="command">${escaped(shown)}</pre></details>`;
+  });
+  return `<details><summary>What the judge was asked and answered</summary>${lines.join("")}</details>`;
+};
+
 // Which queries were answered right, and against the baseline.
 const answersHtml = (point, shot) => {
   const list = data.answers.queries[shot];
@@ -98,7 +115,7 @@ const answersHtml = (point, shot) => {
     const ids = own.filter(({ choice }) => isKind(choice[1])).map(({ id }) => id);
     if (ids.length) html += `<details><summary>${ids.length} ${word}</summary><p class="ids">${ids.join(" ")}</p></details>`;
   }
-  return html;
+  return html + askedHtml(point, shot);
 };
 
 const dialog = byId("look");

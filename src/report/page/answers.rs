@@ -11,11 +11,21 @@ use crate::store::{PointResult, SweepResults};
 
 /// Bytes of all texts together. What has no room is left to `sweep why`.
 const ROOM: usize = 1_500_000;
+/// Bytes of all prompts together, likewise.
+const PROMPTS: usize = 1_500_000;
 /// The letter of a query's first choice; a space stands for a missing answer.
 const FIRST: u32 = '0' as u32;
 
 /// Demonstrations in order, and what the answer with them scored.
 type Choice = (Vec<u32>, f64);
+
+/// Where a judge was asked: what it was asked about a query with some demonstrations, and which answers would have been
+/// right. `None` where that cannot be told any more.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    pub prompt: &'a dyn Fn(u64, &[u32]) -> Option<String>,
+    pub accepted: &'a dyn Fn(u64) -> Option<String>,
+}
 
 /// The answers that a page holds.
 pub struct Answers {
@@ -23,6 +33,8 @@ pub struct Answers {
     queries: Vec<Vec<u64>>,
     /// Per shot count and query, what was chosen by anyone, and what it scored.
     choices: Vec<Vec<Vec<Choice>>>,
+    /// For each of them, what the judge answered.
+    said: Vec<Vec<Vec<Option<String>>>>,
     results: Vec<String>,
     /// Per point, its place among the results; `None` where there was no room.
     of: Vec<Option<usize>>,
@@ -38,6 +50,7 @@ impl Answers {
         let queries: Vec<Vec<u64>> = shots.iter().map(|shot| ids(shot).unwrap_or_default()).collect();
         let mut answers = Self {
             choices: queries.iter().map(|ids| vec![Vec::new(); ids.len()]).collect(),
+            said: queries.iter().map(|ids| vec![Vec::new(); ids.len()]).collect(),
             queries,
             results: Vec::new(),
             of: vec![None; results.points.len()],
@@ -69,7 +82,8 @@ impl Answers {
     /// One letter per shot count and query; `None` where there are more choices than letters.
     fn text(&mut self, point: &PointResult, shots: &[usize]) -> Option<String> {
         let mut text = String::new();
-        for ((shot, ids), choices) in shots.iter().zip(&self.queries).zip(&mut self.choices) {
+        let places = self.queries.iter().zip(&mut self.choices).zip(&mut self.said);
+        for (shot, ((ids, choices), said)) in shots.iter().zip(places) {
             let lines = point.scores.get(shot).map(Vec::as_slice).unwrap_or_default();
             let in_step =
                 lines.len() == ids.len() && lines.iter().zip(ids).all(|(line, id)| line.query_id == *id);
@@ -85,6 +99,7 @@ impl Answers {
                 let is_same = |(selection, other): &Choice| *selection == line.selection && *other == score;
                 let code = choices.iter().position(is_same).unwrap_or_else(|| {
                     choices.push((line.selection.clone(), score));
+                    said[place].push(line.answer.clone());
                     choices.len() - 1
                 });
                 // A letter behind the surrogates would be two of them to the script.
@@ -95,8 +110,34 @@ impl Answers {
         Some(text)
     }
 
+    /// What the judge was asked, and what it said: per shot count, query and choice. Prompts that have no room are left to
+    /// `sweep why`.
+    fn asked(&self, asked: Asked) -> Value {
+        let mut room = PROMPTS;
+        let mut prompt = |id: u64, (selection, _): &Choice| {
+            let text = (asked.prompt)(id, selection).filter(|text| text.len() <= room)?;
+            room -= text.len();
+            Some(text)
+        };
+        let mut said = Vec::new();
+        for ((ids, choices), answers) in self.queries.iter().zip(&self.choices).zip(&self.said) {
+            let places = ids.iter().zip(choices).zip(answers);
+            let of_shot: Vec<Vec<Value>> = places
+                .map(|((id, choices), answers)| {
+                    let both = choices.iter().zip(answers);
+                    both.map(|(choice, answer)| json!([answer, prompt(*id, choice)])).collect()
+                })
+                .collect();
+            said.push(of_shot);
+        }
+        let ids: std::collections::BTreeSet<u64> = self.queries.iter().flatten().copied().collect();
+        let accepted: serde_json::Map<String, Value> =
+            ids.into_iter().map(|id| (id.to_string(), json!((asked.accepted)(id)))).collect();
+        json!({ "said": said, "accepted": accepted })
+    }
+
     /// For the page's block of data.
-    pub fn data(&self) -> Value {
+    pub fn data(&self, asked: Option<Asked>) -> Value {
         let starts = self.queries.iter().scan(0, |next, ids| {
             let start = *next;
             *next += ids.len();
@@ -108,6 +149,7 @@ impl Answers {
             "results": self.results,
             "of": self.of.iter().map(|place| place.map_or(-1, |place| place as i64)).collect::<Vec<_>>(),
             "starts": starts.collect::<Vec<usize>>(),
+            "asked": asked.map(|asked| self.asked(asked)),
         })
     }
 }

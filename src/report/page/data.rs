@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::answers::Answers;
+use super::answers::{Answers, Asked};
 use super::table::Grid;
 use crate::report::curves::{Section, curves};
 use crate::report::figures::{mapped, mapped_range};
@@ -52,6 +52,7 @@ pub fn of_sweep(
     matrix: &Matrix,
     tables: &[Grid],
     charts: &[(Section, LineChart)],
+    asked: Option<Asked>,
 ) -> Value {
     let is_loss = matrix.shots.is_empty();
     let scale = if is_loss { 1.0 } else { 100.0 };
@@ -79,7 +80,7 @@ pub fn of_sweep(
         "movement": matrix.points.iter().map(movement).collect::<Vec<_>>(),
         "charts": charts.iter().map(|(_, chart)| (chart.id.clone(), chart_data(chart, results.points.len()))).collect::<serde_json::Map<_, _>>(),
         "tables": tables.iter().map(|table| (table.id.to_owned(), table_data(matrix, table))).collect::<serde_json::Map<_, _>>(),
-        "answers": Answers::of(results, matrix).map(|answers| answers.data()),
+        "answers": Answers::of(results, matrix).map(|answers| answers.data(asked)),
     });
     merge(&mut data, figures);
     data

@@ -19,6 +19,7 @@ use super::svg::{Figure, page_style};
 use crate::store::{ResolvedRecord, SweepResults};
 use crate::text::thousands;
 
+pub use answers::Asked;
 pub use compare::Comparison;
 pub use facts::Cost;
 use picture::legend;
@@ -42,6 +43,8 @@ pub struct Page<'a> {
     pub cost: Cost,
     /// Seconds after which the page loads itself again, while a run goes on.
     pub follow: Option<u64>,
+    /// Where a judge was asked.
+    pub asked: Option<Asked<'a>>,
 }
 
 impl Page<'_> {
@@ -74,7 +77,7 @@ impl Page<'_> {
         }
         page += &facts::cost(self.results, self.cost);
         page += &facts::provenance(self.resolved);
-        let mut known = data::of_sweep(self.results, self.matrix, &tables, &charts);
+        let mut known = data::of_sweep(self.results, self.matrix, &tables, &charts, self.asked);
         data::merge(&mut known, serde_json::json!({ "follow": self.follow }));
         page + &close(&known)
     }
