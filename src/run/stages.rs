@@ -1,7 +1,6 @@
 //! The stages of a plan with what is on disk of each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -159,11 +158,12 @@ impl StageTable {
         let start = stage.parent.is_none_or(|parent| {
             self.records[parent].progress().reached(session.plan.stages[parent].epochs).is_some()
         });
-        let lacks = found.as_ref().is_some_and(|record| record.lacks(&self.kept.stops[index], stage.epochs));
+        let wanted = (&self.kept.stops[index][..], stage.epochs);
+        let lacks = found.as_ref().is_some_and(|record| record.lacks(wanted.0, wanted.1));
         if how.adopt
             && start
             && (lacks || have.is_none_or(|have| have < stage.epochs && found.as_ref().is_some_and(can_go_on)))
-            && let Some(from) = self.adopt(session, index, have.filter(|_| !lacks))?
+            && let Some(from) = self.store.adopt(&stage.key, have.filter(|_| !lacks), wanted)?
         {
             let adopted = self.inspect(session, index, how);
             found = self.usable(session, index, adopted, log)?;
@@ -182,16 +182,6 @@ impl StageTable {
             self.store.commit_init(&stage.key, &record, &weights, &facts)?;
         }
         Ok(record)
-    }
-
-    fn adopt(
-        &self,
-        session: &Session,
-        index: usize,
-        have: Option<u32>,
-    ) -> Result<Option<std::path::PathBuf>, RunError> {
-        let stage = &session.plan.stages[index];
-        Ok(self.store.adopt(&stage.key, have, (&self.kept.stops[index], stage.epochs))?)
     }
 
     /// Takes back the records of stages that have let go what a point or another stage still asks for: they are trained
@@ -301,13 +291,6 @@ impl StageTable {
             return Ok(Arc::clone(known));
         }
         Ok(Arc::new(self.store.weights(&session.plan.stages[stage].key, &self.records[stage], epoch)?))
-    }
-
-    /// The checkpoint at (stage, epoch), relative to the directory of all stages.
-    fn checkpoint_of(&self, session: &Session, (stage, epoch): (usize, u32)) -> std::path::PathBuf {
-        let stage = &session.plan.stages[stage];
-        let path = StageStore::checkpoint_path(&stage.key, stage.kind.phase(), epoch);
-        path.iter().skip(1).collect()
     }
 
     /// Where a stage starts: its parent's last epoch, or itself for `Init`.
@@ -429,7 +412,8 @@ impl StageTable {
                 let frozen = stage.kind.frozen();
                 let continuation = (!record.ended).then(|| continuation_of(progress, (&layout, &frozen)));
                 let start = self.start_of(session, index);
-                let start_file = Path::new("..").join(self.checkpoint_of(session, start));
+                let before = &session.plan.stages[start.0];
+                let start_file = StageStore::path_from_beside(&before.key, before.kind.phase(), start.1);
                 let shared = self.starts.get(&start).filter(|_| !frozen.is_empty());
                 let base = shared.map(|weights| Base { file: &start_file, weights });
                 let checkpoint = (&weights, &facts);

@@ -155,8 +155,7 @@ fn share(stages: &StageStore, key: &StageKey, record: &StageRecord, epoch: u32) 
 fn start_file(stages: &StageStore, record: &StageRecord) -> Option<PathBuf> {
     let parent = StageKey(record.parent.clone()?);
     let before = stages.record(&parent).ok()??;
-    let name = stage_file::checkpoint(before.kind.phase(), before.epochs.len() as u32);
-    let file = Path::new("..").join(&parent.0).join(name);
+    let file = StageStore::path_from_beside(&parent, before.kind.phase(), before.epochs.len() as u32);
     stages.dir().stage(&StageKey(record.key.clone())).join(&file).is_file().then_some(file)
 }
 

@@ -151,6 +151,11 @@ impl StageStore {
         Path::new("stages").join(&key.0).join(stage_file::checkpoint(phase, epoch))
     }
 
+    /// The same checkpoint as the files of another stage name it: relative to their directory.
+    pub fn path_from_beside(key: &StageKey, phase: Option<Phase>, epoch: u32) -> PathBuf {
+        Path::new("..").join(&key.0).join(stage_file::checkpoint(phase, epoch))
+    }
+
     /// The stage's record; `None` if it has not been started.
     ///
     /// # Errors
