@@ -11,6 +11,7 @@
 //! and shared memory do not; and two processes can tell each other what they are asking (see [`Cache::claim`]).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -38,8 +39,8 @@ struct Inner {
     index: HashMap<Id, u64>,
     /// By their numbers, which start at 1.
     segments: Vec<Segment>,
-    /// Questions that some process is asking, and the segment that says so.
-    asking: HashMap<Id, usize>,
+    /// Questions that processes are asking, and the segments that say so.
+    asking: HashMap<Id, Vec<usize>>,
     judges: HashMap<Id, Vec<u8>>,
     own: Option<Own>,
 }
@@ -140,12 +141,14 @@ impl Cache {
         }
         inner.append(&self.dir, Kind::Asking, id, &[])?;
         // Another one may have said so at the same time. Whoever sees that steps back; both may, and both come again.
+        // Or it has said so and got its answer between the two looks.
         inner.refresh(&self.dir)?;
-        if inner.asked_elsewhere(&self.dir, id) {
-            inner.append(&self.dir, Kind::GivenUp, id, &[])?;
-            return Ok(Claim::Theirs);
+        let answer = inner.get(id);
+        if answer.is_none() && !inner.asked_elsewhere(&self.dir, id) {
+            return Ok(Claim::Mine);
         }
-        Ok(Claim::Mine)
+        inner.append(&self.dir, Kind::GivenUp, id, &[])?;
+        Ok(answer.map_or(Claim::Theirs, Claim::Answered))
     }
 
     /// Keeps the answer to `id`.
@@ -288,12 +291,15 @@ impl Inner {
 
     /// Reads what has been added to one segment.
     fn read(&mut self, dir: &Path, at: usize) -> io::Result<()> {
-        let own = self.own.as_ref().map(|own| own.segment);
         let Self { index, segments, asking, judges, .. } = self;
         let segment = &mut segments[at];
         let length = segment.file.metadata()?.len();
-        if length <= segment.seen {
+        // A tail that was torn may have been cut and written anew since, to the same length.
+        if length == segment.seen && length == segment.extent.end {
             return Ok(());
+        }
+        if length < segment.extent.end {
+            segment.extent = Extent::default();
         }
         let place = (segment.number as u64) << OFFSET_BITS;
         let number = segment.number;
@@ -302,11 +308,15 @@ impl Inner {
                 index.insert(record.id, place | record.at);
                 asking.remove(&record.id);
             }
-            // What others say counts: what this process asks it knows.
-            Kind::Asking if Some(number) == own => drop(asking.entry(record.id).or_insert(number)),
-            Kind::Asking => drop(asking.insert(record.id, number)),
-            Kind::GivenUp if asking.get(&record.id) == Some(&number) => drop(asking.remove(&record.id)),
-            Kind::GivenUp => {}
+            Kind::Asking => asking.entry(record.id).or_default().push(number),
+            Kind::GivenUp => {
+                if let Entry::Occupied(mut by) = asking.entry(record.id) {
+                    by.get_mut().retain(|one| *one != number);
+                    if by.get().is_empty() {
+                        by.remove();
+                    }
+                }
+            }
             Kind::Judge => drop(judges.insert(record.id, record.body.to_vec())),
         };
         let found = scan(&segment.file, segment.extent.end, &mut each)
@@ -331,22 +341,20 @@ impl Inner {
     /// Whether another process that is alive is asking `id`.
     fn asked_elsewhere(&mut self, dir: &Path, id: Id) -> bool {
         let own = self.own.as_ref().map(|own| own.segment);
-        match self.asking.get(&id) {
-            Some(&number) if Some(number) != own => {
-                let alive = disk::look(&lock_path(dir, number), false).is_some();
-                if !alive {
-                    self.asking.remove(&id);
-                }
-                alive
-            }
-            _ => false,
-        }
+        let Some(by) = self.asking.get_mut(&id) else { return false };
+        by.retain(|&number| Some(number) == own || disk::look(&lock_path(dir, number), false).is_some());
+        by.iter().any(|&number| Some(number) != own)
     }
 
     /// Appends a record to the own segment, and believes it.
     fn append(&mut self, dir: &Path, kind: Kind, id: Id, body: &[u8]) -> io::Result<()> {
         if self.own.is_none() {
-            self.own = Some(self.take_over(dir)?);
+            let own = self.take_over(dir)?;
+            // What its last holder was asking is lost with it, and others know of it by its segment, which lives again.
+            let lost: Vec<Id> =
+                self.asking.iter().filter(|(_, by)| by.contains(&own.segment)).map(|(id, _)| *id).collect();
+            self.own = Some(own);
+            lost.into_iter().try_for_each(|id| self.append(dir, Kind::GivenUp, id, &[]))?;
         }
         let Some(own) = &mut self.own else { return Ok(()) };
         let path = segment_path(dir, own.segment);
@@ -379,8 +387,6 @@ impl Inner {
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(|error| named(&path, "write", &error))?;
         self.refresh(dir)?;
-        // What its last holder was asking is lost with it.
-        self.asking.retain(|_, by| *by != number);
         if let Some(segment) = self.segments.iter_mut().find(|segment| segment.number == number)
             && segment.seen > segment.extent.end
         {

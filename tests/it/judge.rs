@@ -293,6 +293,52 @@ fn who_has_ended_asks_nothing() {
     assert_eq!(third.claim(id).expect("claimed"), Claim::Answered(b"text".to_vec()));
 }
 
+/// Claims and answers that cross: however the looks of four processes fall between them, one of them asks.
+#[test]
+fn of_many_that_claim_one_asks() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ids: Vec<Id> = (0..400_u16)
+        .map(|n| Id([n.to_le_bytes()[0], n.to_le_bytes()[1]].repeat(8).try_into().expect("16")))
+        .collect();
+    let asks = || {
+        let cache = Cache::open(dir.path()).expect("a cache");
+        let mut asked = 0;
+        for id in &ids {
+            loop {
+                match cache.claim(*id).expect("claimed") {
+                    Claim::Answered(_) => break,
+                    Claim::Theirs => std::thread::yield_now(),
+                    Claim::Mine => {
+                        asked += 1;
+                        cache.put(*id, b"text").expect("kept");
+                    }
+                }
+            }
+        }
+        asked
+    };
+    let asked: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(asks)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    assert_eq!(asked, ids.len());
+}
+
+/// What a process was asking when it ended does not look as if the next holder of its segment asked it.
+#[test]
+fn who_takes_a_segment_over_does_not_ask_what_its_last_holder_asked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (lost, id) = (Id([7; 16]), Id([8; 16]));
+    let one = Cache::open(dir.path()).expect("one");
+    assert_eq!(one.claim(lost).expect("claimed"), Claim::Mine);
+    let other = Cache::open(dir.path()).expect("other");
+    assert_eq!(other.claim(lost).expect("claimed"), Claim::Theirs);
+    drop(one);
+    let third = Cache::open(dir.path()).expect("third");
+    assert_eq!(third.claim(id).expect("claimed"), Claim::Mine);
+    assert_eq!((third.contents().segments, other.claim(lost).expect("claimed")), (1, Claim::Mine));
+}
+
 #[test]
 fn what_is_pruned_is_gone_and_the_rest_stays() {
     let dir = tempfile::tempdir().expect("a directory");
