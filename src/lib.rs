@@ -11,6 +11,7 @@
 //! ```text
 //! cli
 //! run
+//! making
 //! report    evaluate  learn     scripts
 //! store     data      judge
 //! plan      checkpoint
@@ -30,6 +31,7 @@ pub mod event;
 pub mod finite;
 pub mod judge;
 pub mod learn;
+pub mod making;
 pub mod plan;
 pub mod record;
 pub mod report;

@@ -6,6 +6,7 @@ mod clean;
 mod compare;
 mod completions;
 mod data;
+mod data_build;
 mod data_report;
 mod deliver;
 mod follow;
@@ -63,7 +64,7 @@ enum Command {
     Clean(clean::CleanArgs),
     Compare(compare::CompareArgs),
     Completions(completions::CompletionsArgs),
-    Data(data::DataArgs),
+    Data(Box<data::DataArgs>),
     ImportScripts(import_scripts::ImportArgs),
     Infer(Box<infer::InferArgs>),
     Init(init::InitArgs),

@@ -12,6 +12,7 @@ mod command;
 mod endpoint;
 mod fault;
 mod form;
+mod gather;
 mod http;
 mod image;
 mod items;
@@ -25,10 +26,11 @@ pub use command::{Command, CommandSettings};
 pub use endpoint::{Api, Endpoint, EndpointSettings, Template};
 pub use fault::{Counted, Fault, FaultKind, Tally};
 pub use form::{Asked, Form, Judge};
+pub use gather::{Counts, Gathering};
 pub use http::{Client, Secret};
 pub use items::{Item, Items, ItemsError};
 pub use question::{Answer, Identity, Question, Wanted};
-pub use score::{exact_match, normalize, token_f1, vqa_accuracy, vqa_correct};
+pub use score::{exact_match, normalize, relevance, token_f1, vqa_accuracy, vqa_correct};
 pub use segment::Id;
 
 #[cfg(test)]

@@ -13,9 +13,13 @@ const ROOMS: &[(&str, &str)] = &[
     ("main", "cli"),
     (
         "cli",
-        "scripts run report evaluate judge learn data store plan checkpoint spec disk record event text finite",
+        "scripts run making report evaluate judge learn data store plan checkpoint spec disk record event text finite",
     ),
-    ("run", "report evaluate judge learn data store plan checkpoint spec disk record event text finite"),
+    (
+        "run",
+        "making report evaluate judge learn data store plan checkpoint spec disk record event text finite",
+    ),
+    ("making", "evaluate judge learn data checkpoint spec disk record event text finite"),
     ("report", "store spec disk record text finite"),
     ("evaluate", "judge data spec record finite"),
     ("scripts", "spec"),
