@@ -1,4 +1,5 @@
-//! `sweep data`: data sets are made and checked. `check` says what is in a data set, what the filters leave of it, and whether its rewards teach anything.
+//! `sweep data`: data sets are made and checked. `check` says what is in one, what the filters leave of it, and whether
+//! its rewards teach anything.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 
 use super::data_build::{self, BuildArgs};
+use super::data_embed::{self, EmbedArgs};
 use super::data_report::Report;
 use super::output;
 use super::sweep_file::SpecArgs;
@@ -25,6 +27,7 @@ pub struct DataArgs {
 #[derive(Debug, clap::Subcommand)]
 enum DataCommand {
     Build(BuildArgs),
+    Embed(EmbedArgs),
     /// Check a data set: counts, what is dropped and why, sizes, health of the reward signal
     Check(CheckArgs),
 }
@@ -82,6 +85,7 @@ struct Request {
 pub fn run(args: &DataArgs) -> anyhow::Result<u8> {
     let args = match &args.command {
         DataCommand::Check(args) => args,
+        DataCommand::Embed(args) => return data_embed::run(args),
         DataCommand::Build(args) => {
             let ended = data_build::run(args)?;
             let made = ended.made.as_ref().map(request_of).transpose()?;

@@ -1,6 +1,5 @@
 //! `sweep data build`: items, embeddings and a judge in, a data set out.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -8,15 +7,13 @@ use anyhow::Context;
 
 use super::limits::{end_at, parse_time};
 use super::output;
-use super::progress::Progress;
 use super::run::{listen, signal_code};
+use super::supply::{Supply, forecast, make};
 use super::sweep_file::SpecArgs;
-use crate::judge::Counts;
 use crate::learn::Cancel;
-use crate::making::{Built, Making, Recipe};
+use crate::making::{Making, Recipe};
 use crate::run::CACHE;
 use crate::spec::{EvalParams, SweepSpec};
-use crate::text::{plural, thousands};
 
 /// Make a data set: pools, sequences, and a judge's scores of them
 ///
@@ -78,48 +75,34 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<Ended> {
     let mut sweep = args.sweep.load(&args.file)?;
     let recipe = recipe(args, &sweep)?;
     let cache = args.cache.clone().unwrap_or_else(|| Path::new("results").join(CACHE));
-    let making = Making::open(recipe)?;
-    let judge = making.judge(&cache)?;
     if args.dry_run {
-        output::result(&forecast(&making, making.gathering(&judge).counts(), &judge.id().to_string()));
+        output::result(&forecast(&Making::open(recipe)?, &cache)?.0);
         return Ok(Ended { code: 0, made: None });
     }
-    let is_made = if args.force { making.is_made().unwrap_or(false) } else { making.is_made()? };
+    let mut ended = |code, recipe: &Recipe| Ended { code, made: Some(checked(&mut sweep, recipe)) };
+    let is_made = if args.force { recipe.is_made().unwrap_or(false) } else { recipe.is_made()? };
     if is_made {
-        output::note(&format!("`{}` is there already", making.recipe().trajectories.display()));
-        return Ok(Ended { code: 0, made: Some(checked(&mut sweep, &making)) });
+        output::note(&format!("`{}` is there already", recipe.trajectories.display()));
+        return Ok(ended(0, &recipe));
     }
+    let making = Making::open(recipe)?;
     let cancel = Cancel::default();
     let signal = listen(&cancel)?;
     let deadline = args.budget.and_then(|budget| Instant::now().checked_add(budget));
     end_at(deadline, &cancel);
-    let mut progress = Progress::new(&cancel);
-    let [train, eval, support] = making.sizes().map(thousands);
-    output::note(&format!("{train} training queries, {eval} evaluation queries, {support} demonstrations"));
-    let ways = (args.allow_missing, args.force);
-    let built = making.build(&judge, ways, &|| cancel.is_raised(), &mut |event| progress.show(event))?;
-    if built.counts.left > 0 {
-        let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        output::note(if is_late {
-            "the time is up; the same command goes on"
-        } else {
-            "interrupted; the same command goes on"
-        });
-        return Ok(Ended { code: if is_late { 5 } else { signal_code(&signal) }, made: None });
+    match make(&making, &cache, (args.allow_missing, args.force), &cancel)? {
+        Supply::There | Supply::Made => Ok(ended(0, making.recipe())),
+        Supply::Unanswered if args.allow_missing => Ok(ended(1, making.recipe())),
+        Supply::Unanswered => Ok(Ended { code: 1, made: None }),
+        Supply::Stopped if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+            output::note("the time is up; the same command goes on");
+            Ok(Ended { code: 5, made: None })
+        }
+        Supply::Stopped => {
+            output::note("interrupted; the same command goes on");
+            Ok(Ended { code: signal_code(&signal), made: None })
+        }
     }
-    for fault in &built.counts.faults {
-        output::note(&format!("warning: the judge: {fault}"));
-    }
-    if !built.written {
-        output::note(&format!(
-            "error: {} without an answer, so nothing was written\nhint: the same command asks them again; `--allow-missing` does without them",
-            plural(built.counts.failed, "question")
-        ));
-        return Ok(Ended { code: 1, made: None });
-    }
-    output::note(&summary(&making, &built));
-    let code = u8::from(built.counts.failed > 0);
-    Ok(Ended { code, made: Some(checked(&mut sweep, &making)) })
 }
 
 fn recipe(args: &BuildArgs, sweep: &SweepSpec) -> anyhow::Result<Recipe> {
@@ -149,8 +132,7 @@ fn recipe(args: &BuildArgs, sweep: &SweepSpec) -> anyhow::Result<Recipe> {
 }
 
 /// The sweep as `data check` is to see it: with what was made.
-fn checked(sweep: &mut SweepSpec, making: &Making) -> SweepSpec {
-    let recipe = making.recipe();
+fn checked(sweep: &mut SweepSpec, recipe: &Recipe) -> SweepSpec {
     for point in &mut sweep.points {
         point.config.data.trajectories.clone_from(&recipe.trajectories);
     }
@@ -160,58 +142,4 @@ fn checked(sweep: &mut SweepSpec, making: &Making) -> SweepSpec {
         ..EvalParams::default()
     });
     sweep.clone()
-}
-
-fn forecast(making: &Making, counts: &Counts, judge: &str) -> String {
-    let [train, eval, support] = making.sizes().map(thousands);
-    let [naive, distinct, cached, left] =
-        [counts.naive, counts.distinct, counts.cached, counts.left].map(thousands);
-    let mut text = format!(
-        "{train} training queries, {eval} evaluation queries, {support} demonstrations\n{naive} questions, {distinct} of them distinct, {cached} answered before, {left} to ask (judge {judge})\n"
-    );
-    for fault in &counts.faults {
-        let _ = writeln!(text, "{fault}");
-    }
-    text
-}
-
-fn summary(making: &Making, built: &Built) -> String {
-    let recipe = making.recipe();
-    let mut text = format!(
-        "{}: {}, {} (judge {}: {} distinct questions, {} answered before, {} asked now)",
-        recipe.trajectories.display(),
-        match built.queries {
-            1 => "1 query".to_owned(),
-            queries => format!("{} queries", thousands(queries)),
-        },
-        match built.trajectories {
-            1 => "1 trajectory".to_owned(),
-            trajectories => format!("{} trajectories", thousands(trajectories)),
-        },
-        built.judge,
-        thousands(built.counts.distinct),
-        thousands(built.counts.cached),
-        thousands(built.counts.asked),
-    );
-    let left = &built.left;
-    let reasons = [
-        (left.repeated, "sequences that would have been there twice"),
-        (left.unanswered, "sequences without an answer"),
-        (left.unanswered_queries, "queries without an answer"),
-        (left.all_wrong, "queries whose sequences are all wrong"),
-        (left.all_right, "queries whose sequences are all right"),
-        (left.surplus, "sequences for balance"),
-    ];
-    let reasons: Vec<String> = reasons
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{} {what}", thousands(*count)))
-        .collect();
-    if !reasons.is_empty() {
-        let _ = write!(text, "\nleft out: {}", reasons.join(", "));
-    }
-    if let Some(file) = &recipe.params.eval_file {
-        let _ = write!(text, "\n{}: {} evaluation queries", file.display(), making.sizes()[1]);
-    }
-    text
 }

@@ -9,6 +9,7 @@
 mod asker;
 mod cache;
 mod command;
+mod embedding;
 mod endpoint;
 mod fault;
 mod form;
@@ -23,6 +24,7 @@ mod segment;
 pub use asker::{Asker, Pace, Progress, Reply, SecondAnswers, ask_again};
 pub use cache::{Cache, Claim, Contents};
 pub use command::{Command, CommandSettings};
+pub use embedding::{Embedded, Embedder, EmbeddingSettings};
 pub use endpoint::{Api, Endpoint, EndpointSettings, Template};
 pub use fault::{Counted, Fault, FaultKind, Tally};
 pub use form::{Asked, Form, Judge};

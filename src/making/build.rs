@@ -14,13 +14,11 @@ use crate::judge::{Counts, Form, Gathering, Items, Judge, Pace, Question};
 
 use super::error::MakingError;
 use super::files;
+use super::made::{FORMAT, MADE_BY, hash_bytes, hash_of};
 use super::plan::Plan;
 use super::recipe::Recipe;
 use super::roles::Roles;
 use super::shape::{Left, Scored, Scorer, methods, shape};
-
-/// Of the settings' form: a later version that would make other bytes of the same settings counts on.
-const FORMAT: u32 = 1;
 
 /// A recipe with its inputs read and everything planned; nobody has been asked.
 #[derive(Debug)]
@@ -30,7 +28,6 @@ pub struct Making {
     form: Arc<Form>,
     pace: Pace,
     settings: Value,
-    hash: String,
     roles: Roles,
     plan: Plan,
 }
@@ -44,6 +41,8 @@ pub struct Built {
     /// Queries and trajectories that were written.
     pub queries: usize,
     pub trajectories: usize,
+    /// Queries in the evaluation file.
+    pub evaluated: usize,
     /// Whether anything was written; not where answers are missing.
     pub written: bool,
 }
@@ -61,9 +60,8 @@ impl Making {
         check_rows(&recipe, &roles, &embeddings)?;
         let (form, pace) = judge_form(&recipe.judge)?;
         let settings = recipe.settings()?;
-        let hash = hash_of(&settings);
         let plan = Plan::new(&recipe, &roles, &embeddings)?;
-        Ok(Self { recipe, items: Arc::new(items), form: Arc::new(form), pace, settings, hash, roles, plan })
+        Ok(Self { recipe, items: Arc::new(items), form: Arc::new(form), pace, settings, roles, plan })
     }
 
     /// What it was made of.
@@ -74,31 +72,6 @@ impl Making {
     /// Training queries, evaluation queries and demonstrations.
     pub fn sizes(&self) -> [usize; 3] {
         [self.plan.train.len(), self.plan.eval.len(), self.roles.support.len()]
-    }
-
-    /// Whether the files are there, made of these settings and whole.
-    ///
-    /// # Errors
-    /// Files that are there and were made otherwise; [`MakingError::Other`] says in what.
-    pub fn is_made(&self) -> Result<bool, MakingError> {
-        let path = &self.recipe.trajectories;
-        if !path.exists() {
-            return Ok(false);
-        }
-        let other = |difference: String| MakingError::Other { path: path.clone(), difference };
-        let meta = meta_of(path)?.ok_or_else(|| other("`sweep data build` did not write it".to_owned()))?;
-        if meta["hash"] != json!(self.hash) {
-            return Err(other(difference(&meta["settings"], &self.settings)));
-        }
-        let complete = meta["dropped"]["unanswered"] == json!(0);
-        let evaluation = match &self.recipe.params.eval_file {
-            None => true,
-            Some(file) => match fs_err::read(file) {
-                Ok(bytes) => meta["evaluation"]["hash"] == json!(hash_bytes(&bytes)),
-                Err(_) => false,
-            },
-        };
-        Ok(complete && evaluation)
     }
 
     /// The judge, with the answers that are in `cache`.
@@ -136,6 +109,7 @@ impl Making {
             left: Left { repeated: self.plan.repeated, ..Left::default() },
             queries: 0,
             trajectories: 0,
+            evaluated: 0,
             written: counts.left == 0 && (missing || counts.failed == 0),
             counts,
         };
@@ -171,12 +145,14 @@ impl Making {
         let mut evaluation = Value::Null;
         if let Some(file) = &self.recipe.params.eval_file {
             let (bytes, lost) = files::evaluation(&self.plan.eval, &self.recipe.params.eval_shots, scorer);
-            evaluation = json!({ "queries": self.plan.eval.len() - lost, "unanswered_queries": lost, "hash": hash_bytes(&bytes) });
+            built.evaluated = self.plan.eval.len() - lost;
+            evaluation =
+                json!({ "queries": built.evaluated, "unanswered_queries": lost, "hash": hash_bytes(&bytes) });
             put(file, &bytes, force)?;
         }
         let [train, eval, support] = [&self.roles.train, &self.roles.eval, &self.roles.support].map(Vec::len);
         let meta = json!({
-            "made_by": "sweep data build", "format": FORMAT, "hash": self.hash, "settings": self.settings,
+            "made_by": MADE_BY, "format": FORMAT, "hash": hash_of(&self.settings), "settings": self.settings,
             "judge": judge.id().to_string(),
             "items": { "train": train, "eval": eval, "support": support, "unused": self.roles.unused },
             "queries": built.queries, "trajectories": built.trajectories, "pool_size": self.recipe.params.pool,
@@ -216,36 +192,4 @@ fn check_rows(recipe: &Recipe, roles: &Roles, embeddings: &Embeddings) -> Result
         Some(id) => Err(MakingError::NoRow { items: recipe.judge.items.clone(), id, rows }),
         None => Ok(()),
     }
-}
-
-fn hash_bytes(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex()[..32].to_owned()
-}
-
-fn hash_of(settings: &Value) -> String {
-    hash_bytes(json!([FORMAT, settings]).to_string().as_bytes())
-}
-
-/// `_meta` of the trajectory JSON at `path`, where `sweep data build` wrote it.
-fn meta_of(path: &Path) -> Result<Option<Value>, MakingError> {
-    let bytes = fs_err::read(path)?;
-    let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    // It is the first line, whose object goes on.
-    let text = first.strip_suffix(b",").or_else(|| first.strip_suffix(b"}")).unwrap_or(first);
-    let whole = [text, b"}"].concat();
-    let meta = serde_json::from_slice::<Value>(&whole).ok().map(|value| value["_meta"].clone());
-    Ok(meta.filter(|meta| meta["made_by"] == json!("sweep data build")))
-}
-
-/// The settings in which two differ, in words.
-fn difference(before: &Value, now: &Value) -> String {
-    let (Some(before), Some(now)) = (before.as_object(), now.as_object()) else {
-        return "by another version".to_owned();
-    };
-    let differ = |key: &&String| before.get(*key) != now.get(*key);
-    let keys: Vec<String> =
-        now.keys().chain(before.keys()).filter(differ).map(|key| format!("`{key}`")).collect();
-    let mut keys = keys;
-    keys.dedup();
-    if keys.is_empty() { "by another version".to_owned() } else { format!("other {}", keys.join(", ")) }
 }

@@ -9,15 +9,20 @@
 
 mod build;
 mod draw;
+mod embed;
 mod error;
 mod files;
+mod made;
 
 mod plan;
 mod recipe;
 mod roles;
 mod sequences;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 pub use build::{Built, Making, judge_event};
+pub use embed::{EmbedError, matrix, texts};
 pub use error::MakingError;
 pub use recipe::Recipe;

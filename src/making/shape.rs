@@ -47,7 +47,7 @@ impl Scorer<'_> {
             accuracy: score_of(ScoreField::Accuracy, answer, accepted)?.get(),
             probability,
             relevance: said(answer).map(|text| relevance(text, accepted)),
-            text: answer.text.clone(),
+            text: answer.text.trim().to_owned(),
         })
     }
 }
@@ -78,6 +78,22 @@ pub struct Left {
     pub all_right: usize,
     /// `balance`: sequences of the more frequent kind.
     pub surplus: usize,
+}
+
+impl Left {
+    /// The reasons that anything was left out for, with their counts.
+    pub fn reasons(&self) -> Vec<(usize, &'static str)> {
+        let Self { repeated, unanswered, unanswered_queries, all_wrong, all_right, surplus } = *self;
+        let all = [
+            (repeated, "sequences that would have been there twice"),
+            (unanswered, "sequences without an answer"),
+            (unanswered_queries, "queries without an answer"),
+            (all_wrong, "queries whose sequences are all wrong"),
+            (all_right, "queries whose sequences are all right"),
+            (surplus, "sequences for balance"),
+        ];
+        all.into_iter().filter(|(count, _)| *count > 0).collect()
+    }
 }
 
 /// Leaves what `params` want of `groups`.

@@ -1,14 +1,10 @@
 //! `[data.build]`: how the query groups of a sweep are made where they are missing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::Input;
-use super::document::Draft;
-use super::evaluation;
-use super::keys::Table;
-use super::{EvalParams, Value};
+use super::EvalParams;
 
 /// The keys of `[data.build]`. All but the two paths' places enter the identity of what is made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,20 +65,4 @@ pub struct BuildSpec {
     pub params: BuildParams,
     /// Who is asked, and the items.
     pub judge: EvalParams,
-}
-
-/// `[data.build]`, if the sweep has it.
-pub(super) fn spec(draft: &Draft, dir: &Path) -> Option<BuildSpec> {
-    draft.uses(Table::Build).then(|| BuildSpec {
-        params: draft.settings.build.clone(),
-        judge: evaluation::whole(draft, dir).unwrap_or_default(),
-    })
-}
-
-/// Whether `input` is a file that `build` makes: it may be missing.
-pub(super) fn makes(build: Option<&BuildSpec>, input: &Input) -> bool {
-    let (Some(build), Value::Path { resolved, .. }) = (build, &input.given.value) else { return false };
-    let is = |table: Table, name: &str| input.key.table == table && input.key.name == name;
-    let also = build.params.eval_file.as_ref() == Some(resolved);
-    is(Table::Data, "trajectories") || is(Table::Build, "eval_file") || (is(Table::Eval, "logged") && also)
 }

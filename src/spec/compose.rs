@@ -8,7 +8,7 @@ use super::error::{Diagnostic, Diagnostics, SpecError};
 use super::grid::{self, Grid};
 use super::keys::Table;
 use super::read::is_name;
-use super::{LoadOptions, Point, SweepSpec, baseline, build, evaluation, names, overrides};
+use super::{LoadOptions, Point, SweepSpec, baseline, evaluation, names, overrides};
 
 /// Everything that [`super::parse`] does, and the files that the sweep will read.
 pub(super) fn compose(
@@ -44,7 +44,7 @@ pub(super) fn compose(
         points,
         baseline,
         eval: evaluation::params(&draft, &dir),
-        build: build::spec(&draft, &dir),
+        build: evaluation::build(&draft, &dir),
         export: draft.settings.export.formats.clone(),
         keep: draft.settings.keep,
         slurm: draft.uses(Table::Slurm).then(|| draft.settings.slurm.clone()),

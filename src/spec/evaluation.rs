@@ -5,7 +5,7 @@ use std::path::Path;
 use super::document::Draft;
 use super::error::Diagnostic;
 use super::keys::{Table, resolve};
-use super::{CommandParams, EndpointParams, EvalParams, JudgeApi, ScoreField};
+use super::{BuildSpec, CommandParams, EndpointParams, EvalParams, JudgeApi, ScoreField};
 
 /// Fields of a request that keys of their own set, or that would change what an answer is.
 const RESERVED: [&str; 12] = [
@@ -32,7 +32,7 @@ pub(super) fn params(draft: &Draft, dir: &Path) -> Option<EvalParams> {
 }
 
 /// All that `[eval]` says.
-pub(super) fn whole(draft: &Draft, dir: &Path) -> Option<EvalParams> {
+fn whole(draft: &Draft, dir: &Path) -> Option<EvalParams> {
     let tables = [Table::Eval, Table::Endpoint, Table::Command, Table::Items];
     let settings = &draft.settings;
     tables.into_iter().any(|table| draft.uses(table)).then(|| EvalParams {
@@ -42,6 +42,14 @@ pub(super) fn whole(draft: &Draft, dir: &Path) -> Option<EvalParams> {
             .then(|| CommandParams { directory: dir.to_owned(), ..settings.command.clone() }),
         items: settings.items.file.clone(),
         ..settings.eval.clone()
+    })
+}
+
+/// `[data.build]` with its judge, if the sweep has it.
+pub(super) fn build(draft: &Draft, dir: &Path) -> Option<BuildSpec> {
+    draft.uses(Table::Build).then(|| BuildSpec {
+        params: draft.settings.build.clone(),
+        judge: whole(draft, dir).unwrap_or_default(),
     })
 }
 

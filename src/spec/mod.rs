@@ -209,7 +209,7 @@ pub struct LoadOptions {
 pub fn load(path: &Path, options: &LoadOptions) -> Result<SweepSpec, SpecError> {
     let text = read_file(path)?;
     let (spec, inputs) = compose::compose(&text, path, options)?;
-    let inputs = inputs.iter().filter(|input| !build::makes(spec.build.as_ref(), input));
+    let inputs = inputs.iter().filter(|input| !check::is_made(input, spec.build.as_ref()));
     let missing: Vec<Diagnostic> = inputs.filter_map(check::exists).collect();
     if missing.is_empty() { Ok(spec) } else { Err(compose::several(missing)) }
 }
