@@ -109,7 +109,7 @@ impl World {
         // Members are reported a few at a time.
         train_cohort(params, self.device, &jobs, &Cancel::default(), &mut |events| {
             if let Some(MemberEvent::Epoch { id: 0, metrics, .. }) = events.first() {
-                epoch(*metrics.seconds);
+                epoch(metrics.get("seconds").expect("a time"));
             }
             true
         });

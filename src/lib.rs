@@ -15,7 +15,7 @@
 //! store     data      judge
 //! plan      checkpoint
 //! spec
-//! disk      record    event     text
+//! disk      record    event     figure    text
 //! finite
 //! ```
 //!
@@ -27,6 +27,7 @@ pub mod data;
 pub mod disk;
 pub mod evaluate;
 pub mod event;
+pub mod figure;
 pub mod finite;
 pub mod judge;
 pub mod learn;

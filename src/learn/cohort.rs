@@ -10,9 +10,9 @@ use super::loss::{advantages, rce_weights, sequence_log_probs, top_k};
 use super::random::{Purpose, Stream};
 use super::task::{Diverged, EpochTask, GrpoGroup, Objective, Start, StepRecord};
 use super::{Cancel, Device, EngineParams, EpochResult, Layout, Phase, Query};
+use crate::figure::EpochMetrics;
 use crate::finite::Finite;
 use crate::plan::{GrpoParams, Optimizer, RceParams};
-use crate::record::EpochMetrics;
 use crate::spec::RewardForm;
 
 /// Rewards of a data set under one `[reward]`, per group and trajectory.
@@ -245,8 +245,8 @@ impl MemberProgress {
     }
 
     fn advance(&mut self, job: &MemberJob, metrics: &EpochMetrics) {
-        self.beta = metrics.beta.map_or(0.0, Finite::get);
-        match metrics.val_loss.map(Finite::get) {
+        self.beta = metrics.get("beta").unwrap_or(0.0);
+        match metrics.get("val_loss") {
             Some(loss) if loss < self.best_val_loss => (self.best_val_loss, self.stale_epochs) = (loss, 0),
             _ => self.stale_epochs += 1,
         }
@@ -373,15 +373,17 @@ impl EpochEnd<'_> {
     /// The epoch's figures, or why there are none; `scores` are those of the validation groups.
     fn metrics(&self, params: &EngineParams, scores: Option<&[Vec<f32>]>) -> Result<EpochMetrics, Diverged> {
         let steps = self.result.as_ref().map_err(Clone::clone)?;
-        let val_loss = validation_loss(params, &self.job.rewards.validation, scores.unwrap_or_default());
+        let scores = scores.unwrap_or_default();
+        let val_loss = validation_loss(params, &self.job.rewards.validation, scores);
         // The last step's update broke the weights: no later step was there to notice.
         let val_loss = match val_loss {
             Some(loss) => Some(Finite::new(loss).ok_or_else(|| self.broken(params, "validation loss"))?),
             None => None,
         };
-        let (epoch, seconds) = (self.epoch, Finite::new(self.seconds).unwrap_or_default());
-        let figures = figures(self.task, self.kept, steps).ok_or_else(|| self.broken(params, "a figure"))?;
-        Ok(EpochMetrics { epoch, val_loss, seconds, ..figures })
+        let empty = EpochMetrics::new(self.job.params.phase().name(), self.epoch);
+        let figures =
+            figures(empty, self.task, self.kept, steps).ok_or_else(|| self.broken(params, "a figure"))?;
+        Ok(figures.with("val_loss", val_loss).with("seconds", Finite::new(self.seconds)))
     }
 
     /// What is not finite after the last step.
@@ -393,39 +395,38 @@ impl EpochEnd<'_> {
 
 /// The figures of an epoch's steps: means, except advantage max (maximum) and beta (at the end). `None` where one that
 /// training goes on from is not finite; others that are not are left out.
-fn figures(task: &EpochTask, kept: &[GrpoGroup], steps: &[StepRecord]) -> Option<EpochMetrics> {
+fn figures(
+    empty: EpochMetrics,
+    task: &EpochTask,
+    kept: &[GrpoGroup],
+    steps: &[StepRecord],
+) -> Option<EpochMetrics> {
     let count = steps.len() as f64;
     let mean = |field: fn(&StepRecord) -> f64| steps.iter().map(field).sum::<f64>() / count;
     let clip = task.optimizer.grad_clip;
     let clipped = steps.iter().filter(|step| step.grad_norm > clip).count() as f64 / count;
-    let common = EpochMetrics {
-        train_loss: Finite::new(mean(|step| step.loss))?,
-        grad_norm: Finite::new(mean(|step| step.grad_norm))?,
-        clipped_share: Finite::new(clipped),
-        ..EpochMetrics::default()
-    };
+    let common = empty
+        .with("train_loss", Some(Finite::new(mean(|step| step.loss))?))
+        .with("grad_norm", Some(Finite::new(mean(|step| step.grad_norm))?))
+        .with("clipped_share", Finite::new(clipped));
     Some(match &task.objective {
-        Objective::Rce { .. } => EpochMetrics {
-            phase: Phase::Rce.name().into(),
-            temperature: Finite::new(task.objective.temperature(steps.len().saturating_sub(1))),
-            ..common
-        },
+        Objective::Rce { .. } => {
+            let last = steps.len().saturating_sub(1);
+            common.with("temperature", Finite::new(task.objective.temperature(last)))
+        }
         Objective::Grpo { .. } => {
             let over = |field: fn(&GrpoGroup) -> f64| kept.iter().map(field).sum::<f64>() / kept.len() as f64;
+            let largest = kept.iter().map(|group| group.figures.max).fold(f64::NEG_INFINITY, f64::max);
             let last = steps.last().copied().unwrap_or_default();
-            EpochMetrics {
-                phase: Phase::Grpo.name().into(),
-                ppo_loss: Finite::new(mean(|step| step.ppo)),
-                kl: Finite::new(mean(|step| step.kl)),
-                mean_ratio: Finite::new(mean(|step| step.mean_ratio)),
-                advantage_mean: Finite::new(over(|group| group.figures.mean)),
-                advantage_std: Finite::new(over(|group| group.figures.std)),
-                advantage_max: Finite::new(
-                    kept.iter().map(|g| g.figures.max).fold(f64::NEG_INFINITY, f64::max),
-                ),
-                beta: Some(Finite::new(task.objective.next_beta(last.beta, last.kl))?),
-                ..common
-            }
+            let beta = Finite::new(task.objective.next_beta(last.beta, last.kl))?;
+            common
+                .with("ppo_loss", Finite::new(mean(|step| step.ppo)))
+                .with("kl", Finite::new(mean(|step| step.kl)))
+                .with("mean_ratio", Finite::new(mean(|step| step.mean_ratio)))
+                .with("advantage_mean", Finite::new(over(|group| group.figures.mean)))
+                .with("advantage_std", Finite::new(over(|group| group.figures.std)))
+                .with("advantage_max", Finite::new(largest))
+                .with("beta", Some(beta))
         }
     })
 }

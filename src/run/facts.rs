@@ -45,8 +45,8 @@ pub fn facts(
     }
     facts.parent = stage.parent.and_then(end_of);
     if let Some(EpochRecord { metrics, .. }) = record.epochs.last() {
-        facts.kl_beta_end = metrics.beta.map(f64::from);
-        let known = metrics.figures().into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        facts.kl_beta_end = metrics.get("beta");
+        let known = metrics.results().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         facts.metrics = known.collect();
     }
     facts

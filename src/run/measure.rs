@@ -36,7 +36,7 @@ fn seconds(params: EngineParams, device: Device, jobs: &[MemberJob], steps: usiz
     let mut seconds = None;
     train_cohort(part, device, jobs, &Cancel::default(), &mut |events| {
         if let Some(MemberEvent::Epoch { metrics, .. }) = events.last() {
-            seconds = Some(metrics.seconds.get());
+            seconds = metrics.get("seconds");
         }
         true
     });

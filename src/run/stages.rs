@@ -477,9 +477,9 @@ fn event_of(record: &StageRecord) -> Event {
             stage,
             phase: metrics.phase.clone(),
             epoch: metrics.epoch,
-            train_loss: metrics.train_loss,
-            val_loss: metrics.val_loss,
-            seconds: metrics.seconds,
+            train_loss: metrics.finite("train_loss").unwrap_or_default(),
+            val_loss: metrics.finite("val_loss"),
+            seconds: metrics.finite("seconds").unwrap_or_default(),
         },
         (cause, _) => Event::StageDiverged {
             stage,

@@ -18,9 +18,9 @@ mod status;
 mod usage;
 mod writer;
 
+pub use crate::figure::EpochMetrics;
 pub use crate::record::{
-    EpochMetrics, JudgeNoise, JudgeRecord, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth,
-    Unanswered,
+    JudgeNoise, JudgeRecord, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth, Unanswered,
 };
 pub use audit::audit;
 pub use clean::{CleanOptions, Cleaning, Dispensable, Group, clean, survey};
@@ -32,7 +32,9 @@ pub use layout::{SweepDir, export_path};
 pub use lock::holder;
 pub use read::{check_point, read_judge, read_resolved};
 pub use results::{FORMAT, PointRecord, PointResult, ReferencesRecord, ResolvedRecord, SweepResults};
-pub use rows::{MeanScore, mean_scores, metrics_csv, scores_csv, selections_jsonl, unanswered_jsonl};
+pub use rows::{
+    MeanScore, mean_scores, metrics_csv, read_metrics_csv, scores_csv, selections_jsonl, unanswered_jsonl,
+};
 pub use speed::{SpeedSample, StepKind, speed_samples};
 pub use stage::{Continuation, EpochRecord, StageRecord, StageStore};
 pub use status::{Asking, RunningStage, Status, Training, status};

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sweep::checkpoint::{self, Array, Facts, Phase};
 use sweep::disk;
 use sweep::event::Event;
+use sweep::figure::FIGURES;
 use sweep::finite::Finite;
 use sweep::plan::{GrpoParams, Origin, RceParams, StageKey, StageKind};
 use sweep::spec::{Point, PointConfig};
@@ -67,28 +68,11 @@ fn count() -> impl Strategy<Value = u64> {
 }
 
 fn metrics() -> impl Strategy<Value = EpochMetrics> {
-    let optional = || prop::option::of(finite());
-    let some = (optional(), optional(), optional(), optional(), optional());
-    let more = (optional(), optional(), optional(), optional(), optional());
-    ((text(), any::<u32>(), finite(), finite(), finite()), some, more).prop_map(
-        |((phase, epoch, train_loss, grad_norm, seconds), some, more)| EpochMetrics {
-            phase,
-            epoch,
-            train_loss,
-            ppo_loss: some.0,
-            kl: some.1,
-            mean_ratio: some.2,
-            advantage_mean: some.3,
-            advantage_std: some.4,
-            advantage_max: more.0,
-            beta: more.1,
-            val_loss: more.2,
-            temperature: more.3,
-            grad_norm,
-            seconds,
-            clipped_share: more.4,
-        },
-    )
+    let values = prop::collection::vec(prop::option::of(finite()), FIGURES.len());
+    (text(), any::<u32>(), values).prop_map(|(phase, epoch, values)| {
+        let empty = EpochMetrics::new(&phase, epoch);
+        FIGURES.iter().zip(values).fold(empty, |metrics, (figure, value)| metrics.with(figure.name, value))
+    })
 }
 
 fn scores() -> impl Strategy<Value = Vec<QueryScore>> {
