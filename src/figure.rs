@@ -90,6 +90,11 @@ pub static FIGURES: &[EpochFigure] = &[
     figure("grad_norm", Better::Neither, "Norm of the gradient before it is clipped, mean over the steps."),
     EpochFigure { unit: "s", of_machine: true, ..figure("seconds", Better::Lower, "Wall time of the epoch, shared by the members of its cohort.") },
     figure("clipped_share", Better::Lower, "Share of the steps whose gradient was clipped."),
+    EpochFigure {
+        unit: "nats",
+        charts: &[chart(5, "entropy", "Entropy of the first choice")],
+        ..figure("entropy", Better::Neither, "Entropy of the first choice on the validation groups, mean, no dropout: 0 where the policy has made up its mind, ln K where it has none.")
+    },
 ];
 
 impl EpochFigure {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::engine::{Engine, scores_of};
 use super::host::State;
-use super::loss::{advantages, rce_weights, sequence_log_probs, top_k};
+use super::loss::{advantages, entropy, rce_weights, sequence_log_probs, top_k};
 use super::random::{Purpose, Stream};
 use super::task::{Diverged, EpochTask, GrpoGroup, Objective, Start, StepRecord};
 use super::{Cancel, Device, EngineParams, EpochResult, Layout, Phase, Query};
@@ -383,7 +383,11 @@ impl EpochEnd<'_> {
         let empty = EpochMetrics::new(self.job.params.phase().name(), self.epoch);
         let figures =
             figures(empty, self.task, self.kept, steps).ok_or_else(|| self.broken(params, "a figure"))?;
-        Ok(figures.with("val_loss", val_loss).with("seconds", Finite::new(self.seconds)))
+        let entropy = scores.iter().map(|scores| entropy(scores)).sum::<f64>() / scores.len() as f64;
+        Ok(figures
+            .with("val_loss", val_loss)
+            .with("entropy", Finite::new(entropy))
+            .with("seconds", Finite::new(self.seconds)))
     }
 
     /// What is not finite after the last step.

@@ -128,6 +128,18 @@ fn log_sum_exp(scores: &[f32], chosen: &[u32]) -> (f32, f32) {
     (peak, (0..scores.len()).map(|k| (at(k) - peak).exp()).sum())
 }
 
+/// Entropy of the first choice, a softmax over `scores` `[K]`, in nats: `ln Z - sum_k p_k (score_k - peak)`.
+pub fn entropy(scores: &[f32]) -> f64 {
+    let policy = Policy::new(scores);
+    let total: f64 = policy.exps.iter().copied().map(f64::from).sum();
+    let weighted: f64 = scores
+        .iter()
+        .zip(&policy.exps)
+        .map(|(score, exp)| f64::from(*exp) * f64::from(score - policy.peak))
+        .sum();
+    total.ln() - weighted / total
+}
+
 /// RCE: `loss = -sum_i w_i * log p_i` (label smoothing 0).
 ///
 /// `scores` `[K]`, `labels` `[n * length]`, `weights` `[n]` (softmax of reward / tau); overwrites `gradient`
@@ -274,6 +286,18 @@ mod tests {
     fn close(got: f64, want: &Value, limit: f64) {
         let want = want.as_f64().expect("a number");
         assert!((got - want).abs() <= limit, "{got} instead of {want}");
+    }
+
+    #[test]
+    fn entropy_is_that_of_the_first_choice() {
+        for (scores, want) in [
+            (&[0.5f32; 8][..], 8f64.ln()),
+            (&[300.0, 0.0, 0.0], 0.0),
+            (&[2f32.ln(), 0.0], -(2.0 / 3.0) * (2f64 / 3.0).ln() - (1.0 / 3.0) * (1f64 / 3.0).ln()),
+            (&[-40.0], 0.0),
+        ] {
+            assert!((entropy(scores) - want).abs() < 1e-7, "{scores:?}: {}", entropy(scores));
+        }
     }
 
     /// Scores so far apart that the exponentials of all but one underflow, and scores far below the mask, against the
