@@ -22,7 +22,7 @@ use sweep::learn::{
     Cancel, Device, DeviceRequest, EngineParams, Layout, MemberEvent, MemberJob, MemberParams, RewardTable,
     Shape, fresh_weights, train_cohort,
 };
-use sweep::plan::GrpoParams;
+use sweep::selector::GrpoParams;
 use sweep::spec::{FreezeSet, ModelParams, ParamGroup, PointConfig};
 
 const WIDTHS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 256];

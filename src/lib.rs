@@ -12,7 +12,7 @@
 //! cli
 //! run
 //! report    evaluate  learn     scripts
-//! store     data      judge
+//! store     data      judge     selector
 //! plan      checkpoint
 //! spec
 //! disk      record    event     figure    text
@@ -36,6 +36,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod scripts;
+pub mod selector;
 pub mod spec;
 pub mod store;
 pub mod text;

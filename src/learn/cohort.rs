@@ -12,7 +12,7 @@ use super::task::{Diverged, EpochTask, GrpoGroup, Objective, Start, StepRecord};
 use super::{Cancel, Device, EngineParams, EpochResult, Layout, Phase, Query};
 use crate::figure::EpochMetrics;
 use crate::finite::Finite;
-use crate::plan::{GrpoParams, Optimizer, RceParams};
+use crate::selector::{GrpoParams, Optimizer, RceParams};
 use crate::spec::RewardForm;
 
 /// Rewards of a data set under one `[reward]`, per group and trajectory.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::data::{Embeddings, Group};
-use crate::plan::Phase;
+use crate::selector::Phase;
 use crate::spec::{FreezeSet, ModelParams};
 
 pub use cohort::{CohortEnd, MemberEvent, MemberJob, MemberParams, Progress, RewardTable, train_cohort};

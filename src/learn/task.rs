@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::host::State;
 use super::loss::{self, AdvantageFigures, GrpoTerms, LossParts};
-use crate::plan::Optimizer;
+use crate::selector::Optimizer;
 
 /// Where a member of a cohort begins.
 #[derive(Clone, Copy, Debug)]

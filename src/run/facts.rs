@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use crate::checkpoint::{self, Facts};
-use crate::plan::StageKind;
+use crate::selector::StageKind;
 use crate::spec::FreezeSet;
 use crate::store::{EpochRecord, StageRecord};
 
@@ -26,7 +26,7 @@ pub fn facts(
         device: Some(device.to_owned()),
         ..Facts::default()
     };
-    match &stage.kind {
+    match session.kind(index) {
         StageKind::Init { .. } => return facts,
         StageKind::Rce { data, params, .. } => {
             facts.phase = Some(checkpoint::Phase::Rce);
@@ -57,8 +57,7 @@ fn config_of(session: &Session, index: usize) -> serde_json::Value {
     let mut config = serde_json::Map::new();
     let mut at = Some(index);
     while let Some(stage) = at {
-        let stage = &session.plan.stages[stage];
-        match &stage.kind {
+        match session.kind(stage) {
             StageKind::Init { model, origin, .. } => {
                 config.insert("model".into(), to_json(model));
                 config.insert("origin".into(), to_json(origin));
@@ -73,7 +72,7 @@ fn config_of(session: &Session, index: usize) -> serde_json::Value {
                 config.insert("grpo".into(), to_json(params));
             }
         }
-        at = stage.parent;
+        at = session.plan.stages[stage].parent;
     }
     config.into()
 }

@@ -9,8 +9,9 @@ use super::points::PointTable;
 use super::session::Session;
 use super::space::{Space, space};
 use crate::learn::Device;
-use crate::plan::{Cohort, Phase, Stage, StageProgress, all_cohorts, model_of};
-use crate::store::{Held, Inventory, SpeedSample, StepKind, SweepDir};
+use crate::plan::{Cohort, Stage, StageProgress, all_cohorts};
+use crate::selector::Lane;
+use crate::store::{Held, Inventory, SpeedSample, SweepDir};
 
 /// Memory of the program itself and of its buffers for reading and writing, in bytes.
 const PROGRAM: u64 = 40 << 20;
@@ -35,7 +36,7 @@ pub struct Forecast {
 #[derive(Clone, Debug)]
 pub struct CohortForecast {
     pub stages: Vec<usize>,
-    pub kind: StepKind,
+    pub lane: Lane,
     /// Member-steps.
     pub steps: u64,
     /// Estimated wall time; `None` where nothing like it has been timed.
@@ -81,9 +82,9 @@ pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, 
         .map(|cohort| {
             let epochs = |&stage: &usize| u64::from(plan.stages[stage].epochs - done[stage].epochs());
             let steps = cohort.stages.iter().map(epochs).sum::<u64>() * per_epoch;
-            let kind = kind_of(session, cohort.stages[0]);
-            let seconds = clock.per_member_step(&kind, &cohort).map(|one| one * steps as f64);
-            CohortForecast { stages: cohort.stages, kind, steps, seconds }
+            let lane = session.lane(cohort.stages[0]);
+            let seconds = clock.per_member_step(&cohort).map(|one| one * steps as f64);
+            CohortForecast { stages: cohort.stages, lane, steps, seconds }
         })
         .collect();
     let memory = cohorts.iter().map(|cohort| memory(session, cohort)).max().unwrap_or(0);
@@ -112,41 +113,36 @@ fn held(session: &Session, dir: &SweepDir, inventory: &Inventory) -> Vec<Option<
     }
 }
 
-fn kind_of(session: &Session, stage: usize) -> StepKind {
-    let kind = &session.plan.stages[stage].kind;
-    let (dim, model) = model_of(&session.plan, stage);
-    let phase = kind.phase().unwrap_or(Phase::Rce);
-    StepKind { phase, freeze: kind.frozen(), model: model.clone(), dim }
-}
-
-/// Seconds per member and step, asked for once per kind and width.
+/// Seconds per member and step, asked for once per class and width.
 struct Clock<'a> {
     session: &'a Session,
     device: Device,
     speed: Speed,
-    timed: Vec<(StepKind, usize, Option<f64>)>,
+    /// By class and width.
+    timed: Vec<(usize, usize, Option<f64>)>,
 }
 
 impl Clock<'_> {
-    fn per_member_step(&mut self, kind: &StepKind, cohort: &Cohort) -> Option<f64> {
-        let members = cohort.stages.len();
-        let known = self.timed.iter().find(|(timed, width, _)| timed == kind && *width == members);
+    fn per_member_step(&mut self, cohort: &Cohort) -> Option<f64> {
+        let (plan, members) = (&self.session.plan, cohort.stages.len());
+        let (class, lane) = (plan.stages[cohort.stages[0]].class, &plan.traits(cohort.stages[0]).lane);
+        let known = self.timed.iter().find(|(timed, width, _)| *timed == class && *width == members);
         if let Some((_, _, seconds)) = known {
             return *seconds;
         }
         let seconds = match &self.speed {
             Speed::Measured => measure(self.session, cohort, self.device),
-            Speed::Earlier(samples) => nearest(samples, kind, members),
+            Speed::Earlier(samples) => nearest(samples, lane, members),
         };
-        self.timed.push((kind.clone(), members, seconds));
+        self.timed.push((class, members, seconds));
         seconds
     }
 }
 
-/// The time of the samples of this kind whose width is nearest; the median where there are several.
-fn nearest(samples: &[SpeedSample], kind: &StepKind, members: usize) -> Option<f64> {
+/// The time of the samples of this lane whose width is nearest; the median where there are several.
+fn nearest(samples: &[SpeedSample], lane: &str, members: usize) -> Option<f64> {
     let distance = |sample: &SpeedSample| (sample.members as f64 / members as f64).ln().abs();
-    let alike = || samples.iter().filter(|sample| sample.kind == *kind);
+    let alike = || samples.iter().filter(|sample| sample.lane == lane);
     let closest = alike().map(distance).min_by(f64::total_cmp)?;
     let mut seconds: Vec<f64> =
         alike().filter(|sample| distance(sample) <= closest).map(|sample| sample.seconds).collect();
@@ -166,7 +162,7 @@ fn data_bytes(session: &Session) -> u64 {
 /// Members keep parameters and two moments each; starts, frozen projections and, per core, the work space of a
 /// step and of an evaluation come on top.
 fn memory(session: &Session, cohort: &CohortForecast) -> u64 {
-    let StepKind { model, dim, freeze, .. } = &cohort.kind;
+    let Lane { model, dim, freeze, .. } = &cohort.lane;
     let total = session.layout(model).total;
     let rows = session.dataset.embeddings.rows;
     let pool = session.dataset.groups().map(|group| group.pool.len()).max().unwrap_or(0);

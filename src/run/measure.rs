@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::session::Session;
 use crate::learn::{Cancel, Device, EngineParams, MemberEvent, MemberJob, MemberParams, train_cohort};
-use crate::plan::{Cohort, StageKind, model_of};
+use crate::plan::Cohort;
+use crate::selector::StageKind;
 
 /// Training groups walked through per measurement.
 const STEPS: usize = 24;
@@ -14,8 +15,8 @@ const STEPS: usize = 24;
 /// every member diverges at once. Validation and checkpoints, a few percent of a run, are not counted: part of
 /// what they cost is paid once, and would weigh too much in so few steps.
 pub fn measure(session: &Session, cohort: &Cohort, device: Device) -> Option<f64> {
-    let model = model_of(&session.plan, cohort.stages[0]).1;
-    let freeze = session.plan.stages[cohort.stages[0]].kind.frozen();
+    let model = session.model(cohort.stages[0]);
+    let freeze = session.kind(cohort.stages[0]).frozen();
     let jobs = jobs(session, cohort);
     let params = session.engine(model, &freeze);
     // The first steps touch fresh memory and start the worker threads: they are not what most steps cost.
@@ -52,11 +53,11 @@ fn jobs(session: &Session, cohort: &Cohort) -> Vec<MemberJob> {
             init = parent;
         }
         let start = starts.entry(init).or_insert_with(|| {
-            let weights = session.initial_weights(&session.plan.stages[init].kind);
-            let layout = session.layout(model_of(&session.plan, init).1);
+            let weights = session.initial_weights(session.kind(init));
+            let layout = session.layout(session.model(init));
             Arc::new(layout.flatten(&weights).unwrap_or_default())
         });
-        let (params, reward) = match &session.plan.stages[stage].kind {
+        let (params, reward) = match session.kind(stage) {
             StageKind::Init { .. } => return None,
             StageKind::Rce { reward, params, .. } => (MemberParams::Rce(params.clone()), reward),
             StageKind::Grpo { reward, params, .. } => (MemberParams::Grpo(params.clone()), reward),

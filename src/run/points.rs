@@ -17,7 +17,8 @@ use crate::evaluate::{NotFinite, Unit};
 use crate::event::Event;
 use crate::finite::Finite;
 use crate::learn::{Device, Query, panics, scores_of};
-use crate::plan::{StageProgress, model_of};
+use crate::plan::StageProgress;
+use crate::selector::Phase;
 use crate::store::{
     EpochMetrics, FORMAT, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError, SweepDir,
     check_point,
@@ -389,7 +390,7 @@ fn evaluate(
     device: Device,
 ) -> Result<Result<Evaluated, NotFinite>, RunError> {
     let planned = session.plan.points[index];
-    let model = model_of(&session.plan, planned.stage).1;
+    let model = session.model(planned.stage);
     let weights = stages.weights(session, planned.stage, epoch)?;
     let mut choices = Choices::Scored(BTreeMap::new());
     if !session.queries().is_empty() {
@@ -435,11 +436,11 @@ fn record(
     let planned = session.plan.points[index];
     let stage = &session.plan.stages[planned.stage];
     let layout = session.layout(&point.config.model);
-    let phase = stage.kind.phase();
-    let trainable = match phase {
+    let phase = &session.plan.traits(planned.stage).phase;
+    let trainable = match session.kind(planned.stage).phase() {
         None => 0,
-        Some(crate::plan::Phase::Rce) => layout.total,
-        Some(crate::plan::Phase::Grpo) => layout.trainable(&point.config.train.freeze),
+        Some(Phase::Rce) => layout.total,
+        Some(Phase::Grpo) => layout.trainable(&point.config.train.freeze),
     };
     PointRecord {
         format: FORMAT,
@@ -485,6 +486,6 @@ fn export(
     if !stages.record(stage).keeps(epoch) {
         return Ok(());
     }
-    let stage = &session.plan.stages[stage];
-    Ok(store.export(&StageStore::checkpoint_path(&stage.key, stage.kind.phase(), epoch), formats)?)
+    let (stage, phase) = (&session.plan.stages[stage], &session.plan.traits(stage).phase);
+    Ok(store.export(&StageStore::checkpoint_path(&stage.key, phase, epoch), formats)?)
 }

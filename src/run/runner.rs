@@ -15,7 +15,7 @@ use crate::disk::Claim;
 use crate::event::Event;
 use crate::finite::Finite;
 use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, members_that_fit, panics, train_cohort};
-use crate::plan::{Cohort, PointPlan, StageProgress, model_of, next_cohort, outstanding};
+use crate::plan::{Cohort, PointPlan, StageProgress, next_cohort, outstanding};
 use crate::store::Store;
 
 /// How often a worker looks whether another one has finished what it waits for.
@@ -244,9 +244,8 @@ impl<'a> Runner<'a> {
     /// The part of `cohort` that the device has memory for.
     fn in_memory(&self, mut cohort: Cohort) -> Cohort {
         if let Some(&stage) = cohort.stages.first() {
-            let freeze = self.session.plan.stages[stage].kind.frozen();
-            let (_, model) = model_of(&self.session.plan, stage);
-            let params = self.session.engine(model, &freeze);
+            let freeze = self.session.kind(stage).frozen();
+            let params = self.session.engine(self.session.model(stage), &freeze);
             cohort.stages.truncate(members_that_fit(&params, self.options.device));
         }
         cohort
@@ -279,7 +278,7 @@ impl<'a> Runner<'a> {
             cohort.stages.contains(&point.stage) && point.epoch > self.stages.epochs(point.stage)
         };
         log(&Event::CohortStarted {
-            phase: plan.stages[cohort.stages[0]].kind.name().into(),
+            phase: plan.traits(cohort.stages[0]).phase.clone(),
             members: jobs.len(),
             first_epoch,
             last_epoch,

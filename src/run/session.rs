@@ -10,7 +10,8 @@ use crate::checkpoint::{self, Weights};
 use crate::data::{self, Dataset};
 use crate::evaluate::{EvalQuery, Live, Logged, leaks};
 use crate::learn::{EngineParams, Layout, RewardTable, Shape, fresh_weights};
-use crate::plan::{self, Inputs, Origin, Plan, StageKind};
+use crate::plan::Plan;
+use crate::selector::{self, Inputs, Lane, Origin, StageKind, Works};
 use crate::spec::{FreezeSet, ModelParams, PointConfig, RewardParams, SweepSpec};
 use crate::store::{Leaks, SignalHealth};
 use crate::text::thousands;
@@ -23,6 +24,8 @@ pub struct Session {
     /// Where a judge is asked while the sweep runs.
     pub live: Option<Live>,
     pub plan: Plan,
+    /// What the plan's works are.
+    works: Works,
     /// Content hashes by key, for provenance.
     pub inputs: BTreeMap<String, String>,
     /// Length S of a trajectory.
@@ -70,10 +73,25 @@ impl Session {
             train_groups: dataset.train.len(),
             checkpoints: hashes,
         };
-        let plan = plan::build(&spec.points, &facts, share);
+        let (plan, works) = selector::plan(&spec.points, &facts, share);
         let labels = dataset.train.iter().map(labels_of).collect();
         let length = dataset.steps();
-        Ok(Self { spec, dataset, logged, live, plan, inputs, length, labels, rewards, starts })
+        Ok(Self { spec, dataset, logged, live, plan, works, inputs, length, labels, rewards, starts })
+    }
+
+    /// What the stage at `stage` of the plan does.
+    pub fn kind(&self, stage: usize) -> &StageKind {
+        self.works.kind(self.plan.stages[stage].work)
+    }
+
+    /// The model that the stage at `stage` trains.
+    pub fn model(&self, stage: usize) -> &ModelParams {
+        self.works.model(self.plan.stages[stage].work)
+    }
+
+    /// What the stages have equal that train together with the one at `stage`.
+    pub fn lane(&self, stage: usize) -> Lane {
+        self.works.lane(self.plan.stages[stage].work)
     }
 
     /// The shape of a point's model.

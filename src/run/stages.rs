@@ -14,7 +14,8 @@ use super::session::Session;
 use crate::checkpoint::{self, Base, CheckpointError, Weights};
 use crate::event::Event;
 use crate::learn::{MemberEvent, MemberJob, MemberParams, Progress};
-use crate::plan::{Cohort, StageKey, StageKind, StageProgress, model_of};
+use crate::plan::{Cohort, StageKey, StageProgress};
+use crate::selector::StageKind;
 use crate::spec::{FreezeSet, ModelParams};
 use crate::store::{EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
 
@@ -122,9 +123,9 @@ impl StageTable {
             && let Some(continuation) = self.store.continuation(&stage.key, &record)?
         {
             // Wrong ones are found here, where the stage can still be set aside, and not when it is to go on.
-            let layout = session.layout(model_of(&session.plan, index).1);
+            let layout = session.layout(session.model(index));
             let parameters = vec![0.0; layout.total];
-            progress_of(continuation, (&layout, &record.kind.frozen()), parameters)
+            progress_of(continuation, (&layout, &session.kind(index).frozen()), parameters)
                 .map_err(|cause| corrupt(&stage.key, cause))?;
         }
         self.store.tidy(&stage.key, &record)?;
@@ -176,7 +177,7 @@ impl StageTable {
         }
         let mut record = new_record(session, index);
         if stage.parent.is_none() {
-            let weights = session.initial_weights(&stage.kind);
+            let weights = session.initial_weights(session.kind(index));
             record.init = Some(checkpoint::content_hash(&weights));
             let facts = facts(session, index, &record, (&self.records, self.device));
             self.store.commit_init(&stage.key, &record, &weights, &facts)?;
@@ -307,7 +308,7 @@ impl StageTable {
             return Ok(Arc::clone(known));
         }
         let weights = self.weights(session, at.0, at.1)?;
-        let layout = session.layout(model_of(&session.plan, at.0).1);
+        let layout = session.layout(session.model(at.0));
         let flat = layout.flatten(&weights);
         let flat = flat.map_err(|cause| corrupt(&session.plan.stages[at.0].key, cause))?;
         let flat = Arc::new(flat);
@@ -328,13 +329,13 @@ impl StageTable {
     ) -> Result<(ModelParams, FreezeSet, Vec<MemberJob>), RunError> {
         self.cache.clear();
         self.starts.clear();
-        let model = model_of(&session.plan, cohort.stages[0]).1.clone();
+        let model = session.model(cohort.stages[0]).clone();
         let mut freeze = FreezeSet::default();
         let mut jobs = Vec::with_capacity(cohort.stages.len());
         for &index in &cohort.stages {
             let stage = &session.plan.stages[index];
             let start = self.flat(session, self.start_of(session, index))?;
-            let (params, reward, reference) = match &stage.kind {
+            let (params, reward, reference) = match session.kind(index) {
                 StageKind::Init { .. } => continue,
                 StageKind::Rce { reward, params, .. } => {
                     (MemberParams::Rce(params.clone()), reward, Arc::clone(&start))
@@ -359,8 +360,8 @@ impl StageTable {
         let found = self.store.continuation(&stage.key, &self.records[index])?;
         let Some(continuation) = found else { return Ok(None) };
         let parameters = self.flat(session, (index, continuation.epoch))?.to_vec();
-        let layout = session.layout(model_of(&session.plan, index).1);
-        let progress = progress_of(continuation, (&layout, &stage.kind.frozen()), parameters);
+        let layout = session.layout(session.model(index));
+        let progress = progress_of(continuation, (&layout, &session.kind(index).frozen()), parameters);
         Ok(Some(progress.map_err(|cause| corrupt(&stage.key, cause))?))
     }
 
@@ -400,7 +401,7 @@ impl StageTable {
         match event {
             MemberEvent::Epoch { id: index, progress, metrics, stopped, .. } => {
                 let stage = &session.plan.stages[index];
-                let layout = session.layout(model_of(&session.plan, index).1);
+                let layout = session.layout(session.model(index));
                 let weights = layout.name_arrays(&progress.state.parameters);
                 let content = checkpoint::content_hash(&weights);
                 let mut record = self.records[index].clone();
@@ -409,11 +410,12 @@ impl StageTable {
                 record.ended = !self.kept.needs_state(session, index, &record);
                 record.release(self.kept.passing(session, index, &record));
                 let facts = facts(session, index, &record, (&self.records, self.device));
-                let frozen = stage.kind.frozen();
+                let frozen = session.kind(index).frozen();
                 let continuation = (!record.ended).then(|| continuation_of(progress, (&layout, &frozen)));
                 let start = self.start_of(session, index);
                 let before = &session.plan.stages[start.0];
-                let start_file = StageStore::path_from_beside(&before.key, before.kind.phase(), start.1);
+                let start_file =
+                    StageStore::path_from_beside(&before.key, &session.plan.traits(start.0).phase, start.1);
                 let shared = self.starts.get(&start).filter(|_| !frozen.is_empty());
                 let base = shared.map(|weights| Base { file: &start_file, weights });
                 let checkpoint = (&weights, &facts);
@@ -422,7 +424,7 @@ impl StageTable {
             }
             MemberEvent::Diverged { id: index, epoch, cause } => {
                 let stage = &session.plan.stages[index];
-                let phase = stage.kind.name();
+                let phase = &session.plan.traits(index).phase;
                 let mut record = self.records[index].clone();
                 record.diverged = Some(format!("{phase} epoch {epoch}: {cause}"));
                 self.store.write_record(&stage.key, &record)?;
@@ -453,10 +455,12 @@ struct Written {
 fn new_record(session: &Session, index: usize) -> StageRecord {
     let stage = &session.plan.stages[index];
     let key_of = |index: Option<usize>| index.map(|index| session.plan.stages[index].key.0.clone());
+    let work = session.plan.work(index);
     StageRecord {
         format: FORMAT,
         key: stage.key.0.clone(),
-        kind: stage.kind.clone(),
+        kind: serde_json::from_str(&work.values).unwrap_or_default(),
+        traits: Some(work.traits.clone()),
         parent: key_of(stage.parent),
         reference: key_of(stage.reference),
         init: None,

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock};
 
 use sweep::data::{Embeddings, Group, Trajectory};
 use sweep::learn::*;
-use sweep::plan::{GrpoParams, RceParams};
+use sweep::selector::{GrpoParams, RceParams};
 use sweep::spec::*;
 use sweep::store::EpochMetrics;
 

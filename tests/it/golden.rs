@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 use sweep::data::{Embeddings, Group, Trajectory};
 use sweep::learn::*;
-use sweep::plan::{GrpoParams, RceParams};
+use sweep::selector::{GrpoParams, RceParams};
 use sweep::spec::*;
 use sweep::store::EpochMetrics;
 

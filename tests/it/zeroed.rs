@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use sweep::data::{Embeddings, Group, Trajectory};
 use sweep::learn::*;
-use sweep::plan::{GrpoParams, RceParams};
+use sweep::selector::{GrpoParams, RceParams};
 use sweep::spec::*;
 
 use crate::engines::PROGRAM;

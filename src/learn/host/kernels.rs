@@ -5,7 +5,7 @@
 
 use multiversion::multiversion;
 
-use crate::plan::Optimizer;
+use crate::selector::Optimizer;
 
 /// Independent lanes of a reduction: enough to hide the latency of a fused multiply-add.
 const LANES: usize = 64;

@@ -109,7 +109,7 @@ pub fn update(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::GrpoParams;
+    use crate::selector::GrpoParams;
 
     /// Whole rows, every element once, the same numbers as on one core.
     #[test]

@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::plan::{Plan, StageProgress, all_cohorts, next_cohort, outstanding};
 use crate::spec::{
     DataParams, FreezeSet, ModelParams, ParamGroup, Point, PointConfig, Reference, RewardParams, TrainParams,
 };
@@ -27,6 +28,10 @@ fn point(name: &str, edit: impl FnOnce(&mut TrainParams)) -> Point {
 
 fn backbone() -> FreezeSet {
     FreezeSet([ParamGroup::InputProj, ParamGroup::QueryProj, ParamGroup::CandProj].into())
+}
+
+fn build(points: &[Point], inputs: &Inputs, share: bool) -> Plan {
+    plan(points, inputs, share).0
 }
 
 /// The race of 72 points: one warm-up, 24 GRPO runs with three stops each.

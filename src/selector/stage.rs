@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
+use crate::plan::{INIT, Traits, Work};
 use crate::spec::{FreezeSet, ModelParams, PointConfig, Reference, RewardForm, RewardParams, is_default};
 
 /// What RCE reads besides the weights it starts from and the data.
@@ -186,6 +187,17 @@ impl Phase {
     }
 }
 
+/// What stages have equal that train as one tensor program; the time of a step depends on nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lane {
+    /// `None` where nothing is trained.
+    pub phase: Option<Phase>,
+    pub freeze: FreezeSet,
+    pub model: ModelParams,
+    /// Dimension of the embeddings.
+    pub dim: usize,
+}
+
 /// What a stage does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StageKind {
@@ -206,14 +218,32 @@ impl StageKind {
 
     /// The phase's name in files and for people; `init` where nothing is trained.
     pub fn name(&self) -> &'static str {
-        self.phase().map_or("init", Phase::name)
+        self.phase().map_or(INIT, Phase::name)
     }
 
-    /// Whether a run of more epochs begins with this one, so that it can go on from where this one ends.
-    pub fn can_grow(&self) -> bool {
+    /// The number of epochs where it is part of the stage; `None` where a run of more epochs begins with this one.
+    fn whole(&self) -> Option<u32> {
         match self {
-            Self::Grpo { .. } => true,
-            Self::Init { .. } | Self::Rce { .. } => false,
+            Self::Init { .. } => Some(0),
+            Self::Rce { params, .. } => Some(params.epochs),
+            Self::Grpo { .. } => None,
+        }
+    }
+
+    /// As a work of the plan; `model` and `dim` are those of its chain.
+    pub fn work(&self, (model, dim): (&ModelParams, usize)) -> Work {
+        let json = "stage parameters are plain finite values";
+        let frozen = self.frozen();
+        let lane = Lane { phase: self.phase(), freeze: frozen.clone(), model: model.clone(), dim };
+        let names = frozen.0.into_iter().map(|group| group.parameter_prefix().to_owned());
+        Work {
+            values: serde_json::to_string(self).expect(json),
+            traits: Traits {
+                phase: self.name().to_owned(),
+                lane: serde_json::to_string(&lane).expect(json),
+                whole: self.whole(),
+                frozen: names.collect(),
+            },
         }
     }
 
@@ -227,7 +257,7 @@ impl StageKind {
 
     /// Feeds `hasher` with what the stages of one sweep are likely to differ in. What is left out costs time,
     /// never a wrong answer: equality decides.
-    pub(super) fn hash_into(&self, hasher: &mut impl Hasher) {
+    pub fn hash_into(&self, hasher: &mut impl Hasher) {
         let reward = match self {
             Self::Init { model, origin, .. } => {
                 hash_numbers(&[model.dropout, model.attn_dropout, model.temperature], hasher);
