@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! TOML text -> SweepSpec -> [Point] -> Plan (stages, cohorts) -> training -> selections -> scores -> results -> tables
-//!    spec        spec        spec         plan                     learn     evaluate    evaluate    store      report
+//!    spec        spec        spec         plan                  selector   selector    selector    store      report
 //!                                           \________ run: drives the plan, emits events ________/
 //! ```
 //!
@@ -11,8 +11,8 @@
 //! ```text
 //! cli
 //! run
-//! report    evaluate  learn     scripts
-//! store     data      judge     selector
+//! report    selector  scripts
+//! store     judge
 //! plan      checkpoint
 //! spec
 //! disk      record    event     figure    text
@@ -23,14 +23,11 @@
 
 pub mod checkpoint;
 pub mod cli;
-pub mod data;
 pub mod disk;
-pub mod evaluate;
 pub mod event;
 pub mod figure;
 pub mod finite;
 pub mod judge;
-pub mod learn;
 pub mod plan;
 pub mod record;
 pub mod report;

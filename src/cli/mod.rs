@@ -34,7 +34,7 @@ mod worker;
 
 use clap::{Parser, Subcommand};
 
-use crate::learn::panics;
+use crate::selector::learn::panics;
 
 const EXIT_CODES: &str = "\
 Exit codes:

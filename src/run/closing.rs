@@ -11,8 +11,8 @@ use super::runner::Runner;
 use super::session::Session;
 use super::stages::StageTable;
 use crate::event::Event;
-use crate::learn::Cancel;
 use crate::report;
+use crate::selector::learn::Cancel;
 use crate::spec::KeepWeights;
 use crate::store::{Store, StoreError, SweepResults};
 

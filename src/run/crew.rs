@@ -10,7 +10,7 @@ use super::options::{RunOptions, Stop};
 use super::runner::Runner;
 use super::tail::Tail;
 use crate::event::Event;
-use crate::learn::Device;
+use crate::selector::learn::Device;
 use crate::store::Store;
 
 /// How often the run looks at its workers.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::slurm::SlurmError;
 use crate::checkpoint::CheckpointError;
-use crate::data::DataError;
-use crate::evaluate::EvaluateError;
+use crate::selector::data::DataError;
+use crate::selector::evaluate::EvaluateError;
 use crate::store::StoreError;
 use crate::text::size;
 

@@ -8,9 +8,9 @@ use super::options::RunOptions;
 use super::points::PointTable;
 use super::session::Session;
 use super::space::{Space, space};
-use crate::learn::Device;
 use crate::plan::{Cohort, Stage, StageProgress, all_cohorts};
 use crate::selector::Lane;
+use crate::selector::learn::Device;
 use crate::store::{Held, Inventory, SpeedSample, SweepDir};
 
 /// Memory of the program itself and of its buffers for reading and writing, in bytes.

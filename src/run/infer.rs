@@ -9,13 +9,13 @@ use super::error::RunError;
 use super::inputs::find_inputs;
 use super::options::{CACHE, Stop};
 use crate::checkpoint;
-use crate::data::{Dataset, Dropped, Embeddings, read_embeddings};
-use crate::evaluate::{Live, Unit};
 use crate::event::Event;
 use crate::finite::Finite;
 use crate::judge::{Answer, Asker, Fault, Id, Question};
-use crate::learn::{Cancel, Device, Layout, Query, Shape, scores_of};
 use crate::record::{QueryScore, Unanswered};
+use crate::selector::data::{Dataset, Dropped, Embeddings, read_embeddings};
+use crate::selector::evaluate::{Live, Unit};
+use crate::selector::learn::{Cancel, Device, Layout, Query, Shape, scores_of};
 use crate::spec::{EvalParams, ModelParams};
 use crate::store::read_resolved;
 
@@ -90,13 +90,13 @@ pub fn infer(
     let flat = layout.flatten(&weights).map_err(misfit)?;
     let live = Live::load(&request.eval, &only(embeddings.clone()))?;
     let query = |query| -> Query<'_> {
-        let query: &crate::evaluate::EvalQuery = query;
+        let query: &crate::selector::evaluate::EvalQuery = query;
         Query { row: query.query_id as usize, pool: &query.pool }
     };
     let queries: Vec<Query> = live.queries().iter().map(query).collect();
     let temperature = request.model.temperature;
     let logits = scores_of(request.device, &layout, &flat, &embeddings, &queries, temperature);
-    let not_finite = |cause: crate::evaluate::NotFinite| misfit(cause.to_string());
+    let not_finite = |cause: crate::selector::evaluate::NotFinite| misfit(cause.to_string());
     let units = live.choose(&logits).map_err(not_finite)?;
     ask(&live, &units, request, cancel, sink)
 }

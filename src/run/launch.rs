@@ -15,7 +15,7 @@ use super::slurm::{self, Job, SlurmError};
 use super::stages::StageTable;
 use super::tail::Tail;
 use crate::event::Event;
-use crate::learn::Cancel;
+use crate::selector::learn::Cancel;
 use crate::spec::{SlurmParams, SweepSpec};
 use crate::store::{StageStore, SweepDir, read_job, write_job};
 

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::session::Session;
-use crate::learn::{Cancel, Device, EngineParams, MemberEvent, MemberJob, MemberParams, train_cohort};
 use crate::plan::Cohort;
 use crate::selector::StageKind;
+use crate::selector::learn::{
+    Cancel, Device, EngineParams, MemberEvent, MemberJob, MemberParams, train_cohort,
+};
 
 /// Training groups walked through per measurement.
 const STEPS: usize = 24;

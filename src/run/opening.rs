@@ -8,9 +8,9 @@ use super::points::{Failed, PointTable};
 use super::session::Session;
 use super::space::space;
 use super::stages::{Opening, StageTable};
-use crate::evaluate::references;
 use crate::event::Event;
 use crate::plan::{StageProgress, outstanding};
+use crate::selector::evaluate::references;
 use crate::store::{FORMAT, ReferencesRecord, ResolvedRecord, Store, SweepDir, read_resolved};
 use crate::text::size;
 

@@ -13,12 +13,12 @@ use super::scored::{Scored, finish, write};
 use super::session::Session;
 use super::stages::StageTable;
 use crate::checkpoint;
-use crate::evaluate::{NotFinite, Unit};
 use crate::event::Event;
 use crate::finite::Finite;
-use crate::learn::{Device, Query, panics, scores_of};
 use crate::plan::StageProgress;
 use crate::selector::Phase;
+use crate::selector::evaluate::{NotFinite, Unit};
+use crate::selector::learn::{Device, Query, panics, scores_of};
 use crate::store::{
     EpochMetrics, FORMAT, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError, SweepDir,
     check_point,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::checkpoint::Array;
-use crate::learn::{Layout, Progress, State};
+use crate::selector::learn::{Layout, Progress, State};
 use crate::spec::FreezeSet;
 use crate::store::Continuation;
 

@@ -14,8 +14,10 @@ use super::stages::StageTable;
 use crate::disk::Claim;
 use crate::event::Event;
 use crate::finite::Finite;
-use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, members_that_fit, panics, train_cohort};
 use crate::plan::{Cohort, PointPlan, StageProgress, next_cohort, outstanding};
+use crate::selector::learn::{
+    Cancel, CohortEnd, Device, MemberEvent, members_that_fit, panics, train_cohort,
+};
 use crate::store::Store;
 
 /// How often a worker looks whether another one has finished what it waits for.

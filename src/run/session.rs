@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::error::RunError;
 use crate::checkpoint::{self, Weights};
-use crate::data::{self, Dataset};
-use crate::evaluate::{EvalQuery, Live, Logged, leaks};
-use crate::learn::{EngineParams, Layout, RewardTable, Shape, fresh_weights};
 use crate::plan::Plan;
+use crate::selector::data::{self, Dataset};
+use crate::selector::evaluate::{EvalQuery, Live, Logged, leaks};
+use crate::selector::learn::{EngineParams, Layout, RewardTable, Shape, fresh_weights};
 use crate::selector::{self, Inputs, Lane, Origin, StageKind, Works};
 use crate::spec::{FreezeSet, ModelParams, PointConfig, RewardParams, SweepSpec};
 use crate::store::{Leaks, SignalHealth};

@@ -13,9 +13,9 @@ use super::resume::{continuation_of, progress_of};
 use super::session::Session;
 use crate::checkpoint::{self, Base, CheckpointError, Weights};
 use crate::event::Event;
-use crate::learn::{MemberEvent, MemberJob, MemberParams, Progress};
 use crate::plan::{Cohort, StageKey, StageProgress};
 use crate::selector::StageKind;
+use crate::selector::learn::{MemberEvent, MemberJob, MemberParams, Progress};
 use crate::spec::{FreezeSet, ModelParams};
 use crate::store::{EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
 

@@ -12,7 +12,7 @@ use super::options::{CACHE, RunOptions};
 use super::session::hash_file;
 use crate::checkpoint;
 use crate::event::Event;
-use crate::learn::{Cancel, Device};
+use crate::selector::learn::{Cancel, Device};
 use crate::selector::{self, Inputs};
 use crate::spec::{KeepParams, Point, SweepSpec};
 use crate::store::{

@@ -12,7 +12,7 @@ use super::points::PointTable;
 use super::runner::Runner;
 use super::session::Session;
 use super::stages::StageTable;
-use crate::learn::{Cancel, Device};
+use crate::selector::learn::{Cancel, Device};
 use crate::spec::SweepSpec;
 use crate::store::{ResolvedRecord, Store, StoreError, SweepDir, read_resolved};
 

@@ -14,6 +14,9 @@
 
 mod chains;
 mod claims;
+pub mod data;
+pub mod evaluate;
+pub mod learn;
 mod stage;
 #[cfg(test)]
 mod tests;

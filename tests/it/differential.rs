@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use sweep::checkpoint::{self, Array, Weights};
 use sweep::disk;
-use sweep::learn::{Cancel, Device};
 use sweep::run::{RunOptions, run};
+use sweep::selector::learn::{Cancel, Device};
 use sweep::spec::{ExportFormat, LoadOptions, load};
 use sweep::store::{PointResult, PointStatus, SweepResults};
 

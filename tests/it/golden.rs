@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
-use sweep::data::{Embeddings, Group, Trajectory};
-use sweep::learn::*;
+use sweep::selector::data::{Embeddings, Group, Trajectory};
+use sweep::selector::learn::*;
 use sweep::selector::{GrpoParams, RceParams};
 use sweep::spec::*;
 use sweep::store::EpochMetrics;

@@ -13,19 +13,13 @@ const ROOMS: &[(&str, &str)] = &[
     ("main", "cli"),
     (
         "cli",
-        "scripts run report evaluate judge learn data selector store plan checkpoint spec disk record event figure text finite",
+        "scripts run report selector judge store plan checkpoint spec disk record event figure text finite",
     ),
-    (
-        "run",
-        "report evaluate judge learn data selector store plan checkpoint spec disk record event figure text finite",
-    ),
+    ("run", "report selector judge store plan checkpoint spec disk record event figure text finite"),
     ("report", "store spec disk record figure text finite"),
-    ("evaluate", "judge data spec record finite"),
     ("scripts", "spec"),
-    ("learn", "data selector checkpoint spec disk figure text finite"),
-    ("selector", "plan checkpoint spec"),
+    ("selector", "judge plan checkpoint spec disk record figure text finite"),
     ("store", "plan checkpoint spec disk record event figure text finite"),
-    ("data", "checkpoint spec disk record finite"),
     ("judge", "disk finite"),
     ("plan", ""),
     ("checkpoint", "spec disk"),
@@ -136,7 +130,7 @@ impl House {
         };
         let reach: Vec<BTreeSet<usize>> = (0..self.0.len()).map(reached).collect();
         // The stacked engine is one program over shared tensors, in several files.
-        let apart = |file: usize| !self.name(file).starts_with("learn/stacked");
+        let apart = |file: usize| !self.name(file).starts_with("selector/learn/stacked");
         let in_circle = (0..self.0.len()).filter(|&file| reach[file].contains(&file) && apart(file));
         in_circle
             .map(|file| {

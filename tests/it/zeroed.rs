@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use sweep::data::{Embeddings, Group, Trajectory};
-use sweep::learn::*;
+use sweep::selector::data::{Embeddings, Group, Trajectory};
+use sweep::selector::learn::*;
 use sweep::selector::{GrpoParams, RceParams};
 use sweep::spec::*;
 
