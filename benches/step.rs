@@ -17,11 +17,13 @@ use burn::tensor::{Distribution, Tensor};
 use burn::{Dispatch, DispatchDevice};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use sweep::device::{Device, DeviceRequest};
+use sweep::experiment::Cancel;
 use sweep::selector::GrpoParams;
 use sweep::selector::data::{Embeddings, Group, Trajectory};
 use sweep::selector::learn::{
-    Cancel, Device, DeviceRequest, EngineParams, Layout, MemberEvent, MemberJob, MemberParams, RewardTable,
-    Shape, fresh_weights, train_cohort,
+    EngineParams, Layout, MemberEvent, MemberJob, MemberParams, RewardTable, Shape, fresh_weights,
+    train_cohort,
 };
 use sweep::spec::{FreezeSet, ModelParams, ParamGroup, PointConfig};
 

@@ -12,10 +12,11 @@
 //! cli
 //! run
 //! report    selector  scripts
-//! store     judge
-//! plan      checkpoint
-//! spec
-//! disk      record    event     figure    text
+//! store
+//! experiment
+//! plan      checkpoint  judge
+//! spec      device
+//! disk      record    event     figure    text      panics
 //! finite
 //! ```
 //!
@@ -23,11 +24,14 @@
 
 pub mod checkpoint;
 pub mod cli;
+pub mod device;
 pub mod disk;
 pub mod event;
+pub mod experiment;
 pub mod figure;
 pub mod finite;
 pub mod judge;
+pub mod panics;
 pub mod plan;
 pub mod record;
 pub mod report;

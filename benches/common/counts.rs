@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use sweep::selector::learn::{Device, Layout};
+use sweep::device::Device;
+use sweep::selector::learn::Layout;
 use sweep::spec::FreezeSet;
 
 use crate::{DIM, World, backbone, common, number, operations, optimizer_bytes};

@@ -4,8 +4,8 @@ use anyhow::ensure;
 
 use super::output;
 use super::progress::Progress;
+use crate::experiment::Cancel;
 use crate::run::{self, ClusterOptions, Launched, RunOptions, RunReport};
-use crate::selector::learn::Cancel;
 use crate::spec::SweepSpec;
 use crate::text::quoted;
 

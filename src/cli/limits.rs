@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{output, wayland};
+use crate::experiment::Cancel;
 use crate::run::{Outcome, RunOptions};
-use crate::selector::learn::Cancel;
 
 /// When a run ends.
 #[derive(Clone, Debug, clap::Args)]

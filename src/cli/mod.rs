@@ -34,7 +34,7 @@ mod worker;
 
 use clap::{Parser, Subcommand};
 
-use crate::selector::learn::panics;
+use crate::panics;
 
 const EXIT_CODES: &str = "\
 Exit codes:

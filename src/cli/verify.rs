@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::output;
 use super::progress::Progress;
 use super::run::listen;
+use crate::device::DeviceRequest;
+use crate::experiment::Cancel;
 use crate::run::{self, PointCheck, Verification};
-use crate::selector::learn::{Cancel, DeviceRequest};
 use crate::text::{duration, plural};
 
 /// Train points of a finished sweep again, alone and without sharing, and compare

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::limits::end_at;
 use super::output;
 use super::run::{listen, reason, signal_code};
+use crate::device::DeviceRequest;
+use crate::experiment::Cancel;
 use crate::run::{self, Stop, WorkerOptions};
-use crate::selector::learn::{Cancel, DeviceRequest};
 
 /// Train stages of a prepared results directory beside other workers
 #[derive(Debug, clap::Args)]

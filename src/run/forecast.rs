@@ -3,14 +3,13 @@
 
 use rayon::prelude::*;
 
-use super::measure::measure;
 use super::options::RunOptions;
 use super::points::PointTable;
 use super::session::Session;
 use super::space::{Space, space};
+use crate::device::Device;
 use crate::plan::{Cohort, Stage, StageProgress, all_cohorts};
 use crate::selector::Lane;
-use crate::selector::learn::Device;
 use crate::store::{Held, Inventory, SpeedSample, SweepDir};
 
 /// Memory of the program itself and of its buffers for reading and writing, in bytes.
@@ -75,7 +74,7 @@ pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, 
     let come: Vec<Option<StageProgress>> =
         held.iter().map(|held| held.as_ref().map(|held| held.progress)).collect();
     let space = space(session, &options.root, &come, plan.points.len() - points_there);
-    let per_epoch = session.dataset.train.len() as u64;
+    let per_epoch = session.steps();
     let mut clock = Clock { session, device: options.device, speed, timed: Vec::new() };
     let cohorts: Vec<CohortForecast> = all_cohorts(plan, &done, options.widest_cohort())
         .into_iter()
@@ -91,7 +90,7 @@ pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, 
     Forecast {
         points_there,
         steps_left: cohorts.iter().map(|cohort| cohort.steps).sum(),
-        memory: memory.max(data_bytes(session) + PROGRAM),
+        memory: memory.max(session.experiment().data_bytes() + PROGRAM),
         space,
         held,
         cohorts,
@@ -150,31 +149,24 @@ fn nearest(samples: &[SpeedSample], lane: &str, members: usize) -> Option<f64> {
     seconds.get(seconds.len() / 2).copied()
 }
 
-/// Data set and evaluation file, in bytes.
-fn data_bytes(session: &Session) -> u64 {
-    let data = &session.dataset;
-    let groups: usize =
-        data.groups().map(|group| group.pool.len() * 4 + group.trajectories.len() * 160).sum();
-    let logged = session.queries().iter().map(|query| query.pool.len() * 4 + 16_384).sum::<usize>();
-    (data.embeddings.values.len() * 4 + groups + logged) as u64
+/// Seconds per member and step of `cohort`, trained in memory for a few steps.
+fn measure(session: &Session, cohort: &Cohort, device: Device) -> Option<f64> {
+    let ends = |stage: &usize| {
+        let works = session.works_of(*stage);
+        Some((*works.first()?, *works.last()?))
+    };
+    let works: Vec<(usize, usize)> = cohort.stages.iter().filter_map(ends).collect();
+    session.experiment().measure(&works, device)
 }
 
-/// Members keep parameters and two moments each; starts, frozen projections and, per core, the work space of a
-/// step and of an evaluation come on top.
+/// What training a cohort takes.
 fn memory(session: &Session, cohort: &CohortForecast) -> u64 {
-    let Lane { model, dim, freeze, .. } = &cohort.lane;
-    let total = session.layout(model).total;
-    let rows = session.dataset.embeddings.rows;
-    let pool = session.dataset.groups().map(|group| group.pool.len()).max().unwrap_or(0);
-    let mut distinct: Vec<Option<usize>> =
+    let Some(&first) = cohort.stages.first() else { return 0 };
+    let mut starts: Vec<Option<usize>> =
         cohort.stages.iter().map(|&stage| session.plan.stages[stage].parent).collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let frozen_input = freeze.contains(crate::spec::ParamGroup::InputProj);
-    let shared = if frozen_input { rows * model.hidden } else { 0 };
-    let cores = rayon::current_num_threads().min(cohort.stages.len().max(1));
-    let per_core = total + pool * (3 * model.hidden + dim) + 2 * rows * model.hidden;
-    // The member that is being reported is there twice: as it trains and as it is written.
-    let values = 3 * total * (cohort.stages.len() + 2) + distinct.len() * (total + shared) + cores * per_core;
-    data_bytes(session) + PROGRAM + 4 * values as u64
+    starts.sort_unstable();
+    starts.dedup();
+    let (work, jobs) = (session.plan.stages[first].work, cohort.stages.len());
+    let experiment = session.experiment();
+    experiment.data_bytes() + PROGRAM + experiment.training_bytes(work, jobs, starts.len())
 }

@@ -9,13 +9,17 @@ use super::error::RunError;
 use super::inputs::find_inputs;
 use super::options::{CACHE, Stop};
 use crate::checkpoint;
+use crate::device::Device;
 use crate::event::Event;
+use crate::experiment::Cancel;
+use crate::experiment::Unit;
 use crate::finite::Finite;
 use crate::judge::{Answer, Asker, Fault, Id, Question};
 use crate::record::{QueryScore, Unanswered};
+use crate::selector::SelectorError;
 use crate::selector::data::{Dataset, Dropped, Embeddings, read_embeddings};
-use crate::selector::evaluate::{Live, Unit};
-use crate::selector::learn::{Cancel, Device, Layout, Query, Shape, scores_of};
+use crate::selector::evaluate::Live;
+use crate::selector::learn::{Layout, Query, Shape, scores_of};
 use crate::spec::{EvalParams, ModelParams};
 use crate::store::read_resolved;
 
@@ -86,7 +90,7 @@ pub fn infer(
     let embeddings = read_embeddings(&request.embeddings)?;
     let weights = checkpoint::read(&request.checkpoint)?.weights;
     let layout = Layout::new(Shape::new(embeddings.dim, &request.model));
-    let misfit = |cause| RunError::WarmStart { path: request.checkpoint.clone(), cause };
+    let misfit = |cause| SelectorError::WarmStart { path: request.checkpoint.clone(), cause };
     let flat = layout.flatten(&weights).map_err(misfit)?;
     let live = Live::load(&request.eval, &only(embeddings.clone()))?;
     let query = |query| -> Query<'_> {

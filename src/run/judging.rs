@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::options::RunOptions;
 use super::questions::questions_of;
 use crate::event::Event;
+use crate::experiment::Unit;
 use crate::figure::EpochMetrics;
 use crate::finite::Finite;
 use crate::judge::{Answer, Asker, Fault, Id, Judge, Pace, Question, Reply, ask_again};
 use crate::record::{JudgeNoise, JudgeRecord};
-use crate::selector::evaluate::{Live, Unit};
+use crate::selector::evaluate::Live;
 use crate::store::{PointRecord, SweepDir, SweepResults, read_judge};
 
 /// How often it is said how the asking goes.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::device::Device;
 use crate::plan::{GPU_WIDTH, cpu_width};
 use crate::report;
-use crate::selector::learn::Device;
 use crate::store::SweepDir;
 
 /// The directory of a results root that all its sweeps keep a judge's answers in.

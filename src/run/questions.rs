@@ -30,7 +30,7 @@ pub struct QuestionForecast {
 
 /// What a run of `session` will ask; `None` where no judge is asked. Writes nothing and asks nobody.
 pub fn questions(session: &Session, options: &RunOptions) -> Option<QuestionForecast> {
-    let live = session.live.as_ref()?;
+    let live = session.live()?;
     let judge = live.judge(&options.cache(), None).ok()?;
     let dir = SweepDir::new(&options.root, &session.spec.name);
     let points = SweepResults::read(dir.path()).map(|results| results.points).unwrap_or_default();

@@ -84,18 +84,18 @@ pub fn space(session: &Session, root: &Path, done: &[Option<StageProgress>], ope
 
 /// Parameters that stage `index` writes: what it trains, or all that it begins with.
 fn trained_parameters(session: &Session, index: usize) -> u64 {
-    session.layout(session.model(index)).trainable(&session.kind(index).frozen()) as u64
+    let size = session.parameters(index);
+    if session.plan.traits(index).trains() { size.trainable as u64 } else { size.total as u64 }
 }
 
 /// Files of one point: a row per epoch, a line per query and shot, and its exports.
 fn point_bytes(session: &Session) -> u64 {
     let spec = &session.spec;
-    let logged = session.logged.as_ref().map(|logged| logged.question_count());
-    let queries = logged.unwrap_or_else(|| session.queries().len()) as u64;
+    let queries = session.experiment().inputs_examined() as u64;
     let shots = spec.eval.as_ref().map_or(0, |eval| eval.shots.len()) as u64;
     let epochs = session.plan.points.iter().map(|point| u64::from(point.epoch)).max().unwrap_or(0);
-    let exports = spec.points.first().map_or(0, |point| {
-        spec.export.len() as u64 * (4 * session.layout(&point.config.model).total as u64 + FILE)
+    let exports = session.plan.points.first().map_or(0, |point| {
+        spec.export.len() as u64 * (4 * session.parameters(point.stage).total as u64 + FILE)
     });
     queries * shots * SELECTION + epochs * METRICS_ROW + 2 * FILE + exports
 }

@@ -9,11 +9,11 @@ use super::error::RunError;
 use super::inputs::find_inputs;
 use super::local::run;
 use super::options::{CACHE, RunOptions};
-use super::session::hash_file;
 use crate::checkpoint;
+use crate::device::Device;
 use crate::event::Event;
-use crate::selector::learn::{Cancel, Device};
-use crate::selector::{self, Inputs};
+use crate::experiment::Cancel;
+use crate::selector::{self, Inputs, hash_file};
 use crate::spec::{KeepParams, Point, SweepSpec};
 use crate::store::{
     EpochMetrics, PointResult, PointStatus, QueryScore, ResolvedRecord, StageStore, StoreError, SweepDir,

@@ -17,10 +17,14 @@ mod claims;
 pub mod data;
 pub mod evaluate;
 pub mod learn;
+mod open;
+mod opened;
 mod stage;
 #[cfg(test)]
 mod tests;
 
 pub use chains::{Inputs, TRAINER_VERSION, Works, plan};
 pub use claims::claims;
+pub use open::{SelectorError, hash_file, open};
+pub use opened::Selector;
 pub use stage::{GrpoParams, Lane, Optimizer, Origin, Phase, RceParams, StageKind};

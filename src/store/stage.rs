@@ -13,6 +13,7 @@ use super::older;
 use super::{EpochMetrics, FORMAT, StoreError, SweepDir};
 use crate::checkpoint::{self, Base, Facts, Weights};
 use crate::disk::{self, fault, fault::Passage};
+use crate::experiment::Continuation;
 use crate::plan::{INIT, StageKey, StageProgress, Traits};
 use crate::spec::is_default;
 
@@ -108,35 +109,6 @@ impl StageRecord {
             0 => self.init.as_deref(),
             _ => self.epochs.get(epoch as usize - 1).map(|record| record.content.as_str()),
         }
-    }
-}
-
-/// What a stage needs besides its weights to go on after an epoch, as its trainer names it: opaque here.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Continuation {
-    /// 1-based.
-    pub epoch: u32,
-    /// Optimizer moments and the like.
-    pub tensors: Weights,
-    /// Counters, and floats by their bits: a resumed run must not differ in the last place.
-    pub numbers: BTreeMap<String, u64>,
-}
-
-impl Continuation {
-    /// Takes a tensor's values out.
-    ///
-    /// # Errors
-    /// What is missing, in words.
-    pub fn take(&mut self, name: &str) -> Result<Vec<f32>, String> {
-        self.tensors.remove(name).map(|array| array.values).ok_or_else(|| format!("`{name}` is missing"))
-    }
-
-    /// A number.
-    ///
-    /// # Errors
-    /// As [`Continuation::take`].
-    pub fn number(&self, name: &str) -> Result<u64, String> {
-        self.numbers.get(name).copied().ok_or_else(|| format!("`{name}` is missing"))
     }
 }
 

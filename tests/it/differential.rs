@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use sweep::checkpoint::{self, Array, Weights};
+use sweep::device::Device;
 use sweep::disk;
+use sweep::experiment::Cancel;
 use sweep::run::{RunOptions, run};
-use sweep::selector::learn::{Cancel, Device};
 use sweep::spec::{ExportFormat, LoadOptions, load};
 use sweep::store::{PointResult, PointStatus, SweepResults};
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::error::EvaluateError;
 use super::logged::{EvalQuery, NotFinite};
+use crate::experiment::Unit;
 use crate::finite::Finite;
 use crate::judge::{
     Answer, Api, Client, Command, CommandSettings, Endpoint, EndpointSettings, Form, Item, Items, Judge,
@@ -29,17 +30,6 @@ pub struct Live {
     items: Arc<Items>,
     pace: Pace,
     hash: String,
-}
-
-/// What a selector chose for one query at one shot count: a question to the judge.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Unit {
-    pub query_id: u64,
-    pub shot: usize,
-    /// Local ids, best first.
-    pub selection: Vec<u32>,
-    pub log_prob: Finite,
-    pub question: Question,
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,6 @@ mod tests;
 
 pub use error::EvaluateError;
 pub use leaks::leaks;
-pub use live::{Live, Unit};
+pub use live::Live;
 pub use logged::{EvalQuery, Logged, NotFinite};
 pub use references::references;

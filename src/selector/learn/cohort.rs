@@ -9,7 +9,9 @@ use super::host::State;
 use super::loss::{advantages, entropy, rce_weights, sequence_log_probs, top_k};
 use super::random::{Purpose, Stream};
 use super::task::{Diverged, EpochTask, GrpoGroup, Objective, Start, StepRecord};
-use super::{Cancel, Device, EngineParams, EpochResult, Layout, Phase, Query};
+use super::{EngineParams, EpochResult, Layout, Phase, Query};
+use crate::device::Device;
+use crate::experiment::{Cancel, CohortEnd};
 use crate::figure::EpochMetrics;
 use crate::finite::Finite;
 use crate::selector::{GrpoParams, Optimizer, RceParams};
@@ -116,14 +118,6 @@ pub enum MemberEvent {
     },
     /// A number was not finite; the member has left.
     Diverged { id: usize, epoch: u32, cause: Diverged },
-}
-
-/// How a cohort ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CohortEnd {
-    Finished,
-    /// `cancel` was raised or the caller declined; finished epochs were reported.
-    Cancelled,
 }
 
 /// Most members whose finished epoch is reported in one call: enough to keep the cores of a large machine busy

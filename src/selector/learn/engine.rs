@@ -1,10 +1,11 @@
 //! The two engines behind one face.
 
-use super::device::Device;
 use super::host::{self, HostCohort, State};
 use super::stacked::{self, StackedCohort};
 use super::task::{EpochTask, Start};
-use super::{Cancel, EngineParams, EpochResult, Layout, Phase, Query};
+use super::{EngineParams, EpochResult, Layout, Phase, Query};
+use crate::device::Device;
+use crate::experiment::Cancel;
 use crate::selector::data::Embeddings;
 
 /// A cohort on some device.

@@ -13,11 +13,12 @@ use super::frozen::Frozen;
 use super::kernels::{AdamW, Operand, matmul, matvec, multiply, normalize_rows, project};
 use super::slab::{Slab, Slices};
 use super::update::{State, update};
+use crate::experiment::Cancel;
 use crate::selector::data::{Embeddings, Group};
 use crate::selector::learn::layout::Layout;
 use crate::selector::learn::task::{Diverged, EpochTask, Start, StepRecord};
 use crate::selector::learn::walks::Walks;
-use crate::selector::learn::{Cancel, EngineParams, EpochResult, Phase};
+use crate::selector::learn::{EngineParams, EpochResult, Phase};
 
 /// Steps that a member makes before the cores wait for each other: what members have in common is prepared for so
 /// many steps at once. More of it would no longer fit the caches beside the members' states.

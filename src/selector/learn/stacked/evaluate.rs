@@ -6,8 +6,9 @@ use burn::tensor::{Tensor, TensorData};
 use super::forward::{Inputs, Keys, scores};
 use super::pieces::{Weights, pieces, trained};
 use super::{Ids, Matrix, Stack, StackedCohort, kernels, may_round, read_floats};
+use crate::device::Device;
 use crate::selector::data::Embeddings;
-use crate::selector::learn::{Device, Layout, Query};
+use crate::selector::learn::{Layout, Query};
 use crate::spec::FreezeSet;
 
 /// Device memory of one batch of queries: a single buffer of it stays below what Vulkan guarantees.

@@ -45,7 +45,10 @@ use super::host::State;
 use super::layout::Layout;
 use super::task::{EpochTask, Start};
 use super::walks::Walks;
-use super::{Cancel, Device, EngineParams, EpochResult, Phase, Query, panics};
+use super::{EngineParams, EpochResult, Phase, Query};
+use crate::device::Device;
+use crate::experiment::Cancel;
+use crate::panics;
 use crate::selector::data::Embeddings;
 use crate::spec::ParamGroup;
 

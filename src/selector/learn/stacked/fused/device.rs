@@ -8,7 +8,8 @@ use cubek::matmul::launch::{Strategy, launch_ref};
 use cubek::std::InputBinding;
 
 use super::kernels::UNITS;
-use crate::selector::learn::{Precision, panics};
+use crate::device::Precision;
+use crate::panics;
 
 /// Numbers on the device, of 4 bytes each.
 #[derive(Clone, Debug)]

@@ -33,8 +33,9 @@ use cubecl::Runtime;
 use self::device::Accelerator;
 use self::program::Fused;
 use super::{Kernels, Program, StackedCohort};
+use crate::device::Precision;
 use crate::selector::data::Embeddings;
-use crate::selector::learn::{Layout, Precision, Query};
+use crate::selector::learn::{Layout, Query};
 
 /// The kernels for `device`; `None` for those that are not CubeCL's.
 pub fn kernels(device: &DispatchDevice, precision: Precision) -> Option<Box<dyn Kernels>> {

@@ -12,8 +12,9 @@ use super::forward::{Dropout, Forward, Source};
 use super::places::{Factors, Places};
 use super::step::Step;
 use super::update::{BLOCK, CONSTANTS};
+use crate::experiment::Cancel;
 use crate::selector::learn::host::State;
-use crate::selector::learn::{Cancel, Phase, Query};
+use crate::selector::learn::{Phase, Query};
 
 /// Parameters and moments of the members on the device, one row each.
 pub struct Moments {
