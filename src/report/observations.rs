@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::columns::{shot_title, signed};
 use super::effects::{Effect, PointScores, average};
 use super::hints::kl_weight;
-use super::layout::{shot_title, signed};
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
 use super::panel::difference;
 use super::stats::{Bootstrap, sign_flip};

@@ -1,6 +1,6 @@
 //! Fresh weights (SPEC "Init"): drawn from the seed's own stream, parameter by parameter in model order.
 
-use super::layout::{Layout, Segment};
+use super::parameters::{Layout, Segment};
 use super::random::{Purpose, Stream};
 
 /// Initial parameters, flat `[P]`: `input_proj` xavier uniform; `query_proj`, `cand_proj` = identity +

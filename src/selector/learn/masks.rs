@@ -1,6 +1,6 @@
 //! Dropout factors of one step, drawn on the host: the same numbers for every engine.
 
-use super::layout::Shape;
+use super::parameters::Shape;
 use super::random::Stream;
 use crate::spec::ModelParams;
 

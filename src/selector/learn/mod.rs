@@ -4,9 +4,9 @@ mod cohort;
 mod engine;
 mod host;
 mod init;
-mod layout;
 mod loss;
 mod masks;
+mod parameters;
 mod random;
 mod stacked;
 mod task;
@@ -20,7 +20,7 @@ pub use cohort::{MemberEvent, MemberJob, MemberParams, Progress, RewardTable, tr
 pub use engine::{Engine, scores_of};
 pub use host::{HostCohort, State};
 pub use init::fresh_weights;
-pub use layout::{Layout, Segment, Shape};
+pub use parameters::{Layout, Segment, Shape};
 pub use stacked::{StackedCohort, members_that_fit};
 pub use task::{Diverged, EpochTask, GrpoGroup, Objective, StepRecord};
 

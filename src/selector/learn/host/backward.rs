@@ -3,7 +3,7 @@
 //! With one query nearly every weight gradient is an outer product `a b^T`; those are kept as the pair and
 //! never stored as matrices. Only `input_proj` and `cand_proj`, which see all K candidates, have dense ones.
 
-use super::super::layout::Layout;
+use super::super::parameters::Layout;
 use super::forward::{LayerTrace, Parameters, Trace};
 use super::frozen::Frozen;
 use super::kernels::{

@@ -15,7 +15,7 @@ use super::slab::{Slab, Slices};
 use super::update::{State, update};
 use crate::experiment::Cancel;
 use crate::selector::data::{Embeddings, Group};
-use crate::selector::learn::layout::Layout;
+use crate::selector::learn::parameters::Layout;
 use crate::selector::learn::task::{Diverged, EpochTask, Start, StepRecord};
 use crate::selector::learn::walks::Walks;
 use crate::selector::learn::{EngineParams, EpochResult, Phase};

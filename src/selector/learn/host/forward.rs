@@ -5,7 +5,7 @@
 //! `[K, h] x [h, h]` products by two matrix-vector products. The key bias shifts all scores of a head alike,
 //! which softmax ignores: it takes no part.
 
-use super::super::layout::{LayerOffsets, Layout};
+use super::super::parameters::{LayerOffsets, Layout};
 use super::frozen::Frozen;
 use super::kernels::{dot, matvec, multiply, normalize_rows};
 

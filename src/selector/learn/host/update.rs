@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::super::layout::Layout;
+use super::super::parameters::Layout;
 use super::backward::Gradients;
 use super::forward::Trace;
 use super::frozen::Frozen;

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::forward::{Inputs, Keys, linear, with_norms};
 use super::loss::Labels;
-use super::{Ids, Matrix, Quad, Stack, StackedCohort};
+use super::{Ids, Plane, Quad, Stack, StackedCohort};
 use crate::selector::learn::Phase;
 use crate::selector::learn::masks::DropoutMasks;
 use crate::selector::learn::random::{Purpose, Stream};
@@ -23,7 +23,7 @@ const CHOSEN: f32 = -100.0;
 const BEYOND: f32 = -1e30;
 
 /// One epoch of the members that take part in it.
-pub struct Plan<'a> {
+pub struct EpochPlan<'a> {
     pub phase: Phase,
     pub epoch: u32,
     /// Per row of the training state.
@@ -73,12 +73,12 @@ enum ChunkKeys {
 
 /// What members have to themselves in one step, `[G, T]` or `[G, 1]` each, without gradient.
 pub struct Own {
-    pub weights: Matrix,
-    pub advantages: Option<Matrix>,
-    pub reference: Option<Matrix>,
-    pub rate: Matrix,
-    pub inverse_bias: Matrix,
-    pub decay: Matrix,
+    pub weights: Plane,
+    pub advantages: Option<Plane>,
+    pub reference: Option<Plane>,
+    pub rate: Plane,
+    pub inverse_bias: Plane,
+    pub decay: Plane,
 }
 
 impl Chunk {
@@ -144,7 +144,7 @@ struct LaneStep {
     fill: Vec<f32>,
 }
 
-impl Plan<'_> {
+impl EpochPlan<'_> {
     /// AdamW's `lr / (1 - 0.9^t)`, `1 / sqrt(1 - 0.999^t)` and `1 - lr * weight_decay` at step `step` of the row `row`.
     pub fn rates(&self, step: usize, row: usize) -> [f32; 3] {
         let t = self.taken[row] + step as u64 + 1;
@@ -156,7 +156,7 @@ impl Plan<'_> {
 
 impl StackedCohort<'_> {
     /// How many steps of `plan` one chunk holds.
-    pub(super) fn chunk_len(&self, plan: &Plan) -> usize {
+    pub(super) fn chunk_len(&self, plan: &EpochPlan) -> usize {
         let (shape, sizes) = (self.layout.shape, &self.sizes);
         let lane = sizes.pool * (3 * shape.hidden + shape.dim)
             + 3 * sizes.trajectories * self.params.length * sizes.pool;
@@ -165,7 +165,7 @@ impl StackedCohort<'_> {
     }
 
     /// Uploads the steps `range` of `plan`.
-    pub(super) fn chunk(&self, plan: &Plan, range: Range<usize>) -> Chunk {
+    pub(super) fn chunk(&self, plan: &EpochPlan, range: Range<usize>) -> Chunk {
         let (count, lanes) = (range.len(), plan.walks.pairs.len());
         let places: Vec<(usize, usize)> =
             range.clone().flat_map(|step| (0..lanes).map(move |lane| (step, lane))).collect();
@@ -211,7 +211,7 @@ impl StackedCohort<'_> {
         }
     }
 
-    fn lane_step(&self, plan: &Plan, step: usize, lane: usize) -> LaneStep {
+    fn lane_step(&self, plan: &EpochPlan, step: usize, lane: usize) -> LaneStep {
         let inputs = self.lane_inputs(plan, step, lane);
         let mut padding = vec![0.0; self.sizes.pool];
         padding[inputs.count..].fill(BEYOND);
@@ -220,7 +220,7 @@ impl StackedCohort<'_> {
     }
 
     /// What step `step` of `plan` reads on lane `lane`.
-    pub(super) fn lane_inputs(&self, plan: &Plan, step: usize, lane: usize) -> LaneInputs {
+    pub(super) fn lane_inputs(&self, plan: &EpochPlan, step: usize, lane: usize) -> LaneInputs {
         let (walk, share) = plan.walks.pairs[lane];
         let (seed, order) = &plan.walks.walks[walk];
         let index = order[step] as usize;
@@ -263,7 +263,7 @@ impl StackedCohort<'_> {
     }
 
     /// Weights, advantages and reference log-probabilities `[C, G, T]`; zero for trajectories left out.
-    fn trajectories(&self, plan: &Plan, range: Range<usize>) -> (Stack, Option<Stack>, Option<Stack>) {
+    fn trajectories(&self, plan: &EpochPlan, range: Range<usize>) -> (Stack, Option<Stack>, Option<Stack>) {
         let shape = [range.len(), plan.tasks.len(), self.sizes.trajectories];
         let [weights, advantages, reference] = self.trajectory_values(plan, range);
         let grpo = plan.phase == Phase::Grpo;
@@ -275,7 +275,7 @@ impl StackedCohort<'_> {
     }
 
     /// The same on the host; the last two are zero but for GRPO.
-    pub(super) fn trajectory_values(&self, plan: &Plan, range: Range<usize>) -> [Vec<f32>; 3] {
+    pub(super) fn trajectory_values(&self, plan: &EpochPlan, range: Range<usize>) -> [Vec<f32>; 3] {
         let width = self.sizes.trajectories;
         let size = range.len() * plan.tasks.len() * width;
         let (mut weights, mut advantages, mut reference) =
@@ -303,8 +303,8 @@ impl StackedCohort<'_> {
         [weights, advantages, reference]
     }
 
-    /// What [`Plan::rates`] says `[C, G, 1]`.
-    fn rates(&self, plan: &Plan, range: Range<usize>) -> [Stack; 3] {
+    /// What [`EpochPlan::rates`] says `[C, G, 1]`.
+    fn rates(&self, plan: &EpochPlan, range: Range<usize>) -> [Stack; 3] {
         let shape = [range.len(), plan.tasks.len(), 1];
         let all = range.flat_map(|step| (0..plan.tasks.len()).map(move |row| plan.rates(step, row)));
         let all: Vec<[f32; 3]> = all.collect();
@@ -312,7 +312,7 @@ impl StackedCohort<'_> {
     }
 
     /// The candidates' path to the scores as far as it is the same at every step.
-    fn keys(&self, plan: &Plan, candidates: &Quad, mask: Option<Quad>) -> ChunkKeys {
+    fn keys(&self, plan: &EpochPlan, candidates: &Quad, mask: Option<Quad>) -> ChunkKeys {
         if !self.projected {
             return ChunkKeys::Raw(mask);
         }
@@ -350,7 +350,7 @@ impl StackedCohort<'_> {
         Ids::from_data(TensorData::new(ids, [count]), &self.device)
     }
 
-    fn rows(&self, ids: Vec<i32>) -> Matrix {
+    fn rows(&self, ids: Vec<i32>) -> Plane {
         self.table.clone().select(0, self.ids(ids))
     }
 }

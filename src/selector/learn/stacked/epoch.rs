@@ -2,12 +2,12 @@
 
 use burn::tensor::Tensor;
 
-use super::chunk::{Chunk, Own, Plan};
+use super::chunk::{Chunk, EpochPlan, Own};
 use super::forward::{Inputs, scores};
 use super::loss::{GrpoTerms, KlTarget, Labels, grpo, log_probs, rce};
 use super::optimizer::{Gradient, Rates, Rows};
-use super::pieces::{Weights, join_gradients, trained};
-use super::{Ids, Matrix, Stack, StackedCohort, read_floats};
+use super::pieces::{ModelTensors, join_gradients, trained};
+use super::{Ids, Plane, Stack, StackedCohort, read_floats};
 use crate::selector::data::Group;
 use crate::selector::learn::task::{Diverged, EpochTask, Objective, StepRecord};
 use crate::selector::learn::{EpochResult, Phase};
@@ -20,20 +20,20 @@ pub struct Run {
     frozen: Vec<Stack>,
     lanes: Option<Ids>,
     /// Zeros `[G, h]`: the gradient of a key bias.
-    idle: Matrix,
-    max_norm: Matrix,
-    beta: Matrix,
+    idle: Plane,
+    max_norm: Plane,
+    beta: Plane,
     /// Clip range `[G, T]`, GRPO only.
-    clip: Option<(Matrix, Matrix)>,
+    clip: Option<(Plane, Plane)>,
     target: Option<KlTarget>,
     pub log: Log,
 }
 
 impl Run {
     /// The members `active` of `cohort` at the beginning of the epoch.
-    pub fn new(cohort: &StackedCohort, plan: &Plan, active: &[usize]) -> Self {
+    pub fn new(cohort: &StackedCohort, plan: &EpochPlan, active: &[usize]) -> Self {
         let members = active.len();
-        let column = |of: &dyn Fn(&EpochTask) -> f32| -> Matrix {
+        let column = |of: &dyn Fn(&EpochTask) -> f32| -> Plane {
             cohort.upload(plan.tasks.iter().map(|task| of(task)).collect(), [members, 1])
         };
         let frozen = cohort.frozen.iter().map(|tensor| {
@@ -57,7 +57,7 @@ impl Run {
             },
             frozen: frozen.collect(),
             lanes: (!direct).then(lanes),
-            idle: Matrix::zeros([members, cohort.layout.shape.hidden], &cohort.device),
+            idle: Plane::zeros([members, cohort.layout.shape.hidden], &cohort.device),
             max_norm: bound(|bounds| bounds.max_norm),
             beta: column(&|task| task.objective.kl_beta() as f32),
             clip: (plan.phase == Phase::Grpo)
@@ -85,7 +85,7 @@ impl Run {
             .into_iter()
             .map(|leaf| Tensor::from_inner(leaf).require_grad())
             .collect();
-        let mut weights = Weights::gather(&cohort.layout, &cohort.pieces, &self.frozen, &leaves);
+        let mut weights = ModelTensors::gather(&cohort.layout, &cohort.pieces, &self.frozen, &leaves);
         if cohort.projected {
             weights.input_proj = None;
         }
@@ -183,19 +183,19 @@ fn not_above(bound: f64) -> f32 {
 #[derive(Default)]
 pub struct Log {
     /// Per step, one `[G, 1]` per figure: the loss (RCE) or ppo, kl and mean ratio (GRPO), then the norm.
-    open: Vec<Matrix>,
+    open: Vec<Plane>,
     figures: usize,
     /// Finished chunks `[G, steps * figures]`.
-    closed: Vec<Matrix>,
+    closed: Vec<Plane>,
 }
 
 impl Log {
-    fn push<const N: usize>(&mut self, figures: [Matrix; N]) {
+    fn push<const N: usize>(&mut self, figures: [Plane; N]) {
         self.open.extend(figures);
         self.figures = N + 1;
     }
 
-    fn push_norm(&mut self, norm: Matrix) {
+    fn push_norm(&mut self, norm: Plane) {
         self.open.push(norm);
     }
 
@@ -213,7 +213,7 @@ impl Log {
 }
 
 /// The members' epochs, in the order of the plan's rows, from the figures that the steps reported.
-pub fn results(plan: &Plan, (values, figures): (Vec<f32>, usize), train: &[Group]) -> Vec<EpochResult> {
+pub fn results(plan: &EpochPlan, (values, figures): (Vec<f32>, usize), train: &[Group]) -> Vec<EpochResult> {
     let count = plan.steps * figures;
     let row = |(task, row): (&&EpochTask, &[f32])| epoch_result(task, row.chunks(figures), train);
     if count == 0 {

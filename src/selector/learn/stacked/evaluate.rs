@@ -4,8 +4,8 @@ use burn::DispatchDevice;
 use burn::tensor::{Tensor, TensorData};
 
 use super::forward::{Inputs, Keys, scores};
-use super::pieces::{Weights, pieces, trained};
-use super::{Ids, Matrix, Stack, StackedCohort, kernels, may_round, read_floats};
+use super::pieces::{ModelTensors, pieces, trained};
+use super::{Ids, Plane, Stack, StackedCohort, kernels, may_round, read_floats};
 use crate::device::Device;
 use crate::selector::data::Embeddings;
 use crate::selector::learn::{Layout, Query};
@@ -63,8 +63,8 @@ impl Batch {
 /// the weights have no `input_proj`.
 fn evaluate(
     layout: &Layout,
-    weights: &Weights,
-    table: &Matrix,
+    weights: &ModelTensors,
+    table: &Plane,
     batches: &[Batch],
     temperature: f64,
 ) -> Vec<Vec<f32>> {
@@ -108,7 +108,7 @@ pub fn scores_of(
     let device = &device.burn_device()?;
     let pieces = pieces(layout, &FreezeSet::default());
     let parameters = Tensor::from_data(TensorData::new(flat.to_vec(), [1, flat.len()]), device);
-    let weights = Weights::gather(layout, &pieces, &[], &trained(&pieces, &parameters));
+    let weights = ModelTensors::gather(layout, &pieces, &[], &trained(&pieces, &parameters));
     let values = TensorData::new(embeddings.values.clone(), [embeddings.rows, embeddings.dim]);
     let table = Tensor::from_data(values, device);
     Some(evaluate(layout, &weights, &table, &Batch::all(queries, layout, device), temperature))
@@ -132,7 +132,7 @@ impl StackedCohort<'_> {
             let frozen: Vec<Stack> =
                 self.frozen.iter().map(|tensor| tensor.clone().narrow(0, share, 1)).collect();
             let own = trained(&self.pieces, &self.rows.parameters.clone().narrow(0, member, 1));
-            let mut weights = Weights::gather(&self.layout, &self.pieces, &frozen, &own);
+            let mut weights = ModelTensors::gather(&self.layout, &self.pieces, &frozen, &own);
             let mut table = self.table.clone();
             if self.projected {
                 weights.input_proj = None;

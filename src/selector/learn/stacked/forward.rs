@@ -6,7 +6,7 @@
 
 use burn::tensor::activation::softmax;
 
-use super::pieces::{LayerWeights, Weights};
+use super::pieces::{LayerWeights, ModelTensors};
 use super::{Quad, Stack};
 use crate::selector::learn::Shape;
 
@@ -39,7 +39,7 @@ pub struct Inputs {
 }
 
 /// Scores `[G, 1, K]`: cosines over the temperature.
-pub fn scores(shape: Shape, weights: &Weights, inputs: Inputs, temperature: f64) -> Stack {
+pub fn scores(shape: Shape, weights: &ModelTensors, inputs: Inputs, temperature: f64) -> Stack {
     let Inputs { queries, candidates, keys, query_mask, attention_mask, padding } = inputs;
     let (mut x, c) = match &weights.input_proj {
         Some(weight) => (linear(queries, weight.clone()), linear(candidates, weight.clone())),

@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{Matrix, Stack};
+use super::{Plane, Stack};
 
 /// The trajectories of one group per lane: T of them, S labels each.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Labels {
 }
 
 /// Log-probabilities of the trajectories `[G, T]` under scores `[G, 1, K]`.
-pub fn log_probs(scores: Stack, labels: Labels, length: usize) -> Matrix {
+pub fn log_probs(scores: Stack, labels: Labels, length: usize) -> Plane {
     let own = (scores.clone() * labels.hot).sum_dim(2);
     let masked = scores * labels.keep + labels.fill;
     let peak = masked.clone().detach().max_dim(2);
@@ -29,7 +29,7 @@ pub fn log_probs(scores: Stack, labels: Labels, length: usize) -> Matrix {
 }
 
 /// `-sum_i w_i * log p_i` per member `[G, 1]`; `weights` `[G, T]`.
-pub fn rce(log_probs: Matrix, weights: Matrix) -> Matrix {
+pub fn rce(log_probs: Plane, weights: Plane) -> Plane {
     (log_probs * weights).sum_dim(1).neg()
 }
 
@@ -37,29 +37,29 @@ pub fn rce(log_probs: Matrix, weights: Matrix) -> Matrix {
 #[derive(Clone, Debug)]
 pub struct GrpoTerms {
     /// `1 / n` for the n kept trajectories, else 0 `[G, T]`.
-    pub weights: Matrix,
+    pub weights: Plane,
     /// `[G, T]`
-    pub advantages: Matrix,
+    pub advantages: Plane,
     /// Log-probabilities under the reference policy; 0 where the weight is 0 `[G, T]`.
-    pub reference: Matrix,
+    pub reference: Plane,
     /// Clip range `[G, T]` each.
-    pub low: Matrix,
-    pub high: Matrix,
+    pub low: Plane,
+    pub high: Plane,
     /// KL_BETA `[G, 1]`.
-    pub beta: Matrix,
+    pub beta: Plane,
 }
 
 /// GRPO's loss with gradient `[G, 1]`, and its figures without `[G, 1]` each.
 pub struct GrpoParts {
-    pub loss: Matrix,
-    pub ppo: Matrix,
-    pub kl: Matrix,
-    pub mean_ratio: Matrix,
+    pub loss: Plane,
+    pub ppo: Plane,
+    pub kl: Plane,
+    pub mean_ratio: Plane,
 }
 
 /// `ppo = -mean(min(ratio*A, clip(ratio)*A))`, `kl = mean(ratio - 1 - log ratio)`, `loss = ppo + beta * kl`.
-pub fn grpo(log_probs: Matrix, terms: GrpoTerms) -> GrpoParts {
-    let constant = |values: Matrix| Tensor::from_inner(values);
+pub fn grpo(log_probs: Plane, terms: GrpoTerms) -> GrpoParts {
+    let constant = |values: Plane| Tensor::from_inner(values);
     let log_ratio = log_probs - constant(terms.reference);
     let ratio = log_ratio.clone().exp();
     let plain = ratio.clone().inner();
@@ -79,13 +79,13 @@ pub fn grpo(log_probs: Matrix, terms: GrpoTerms) -> GrpoParts {
 /// KL_BETA is fixed.
 #[derive(Clone, Debug)]
 pub struct KlTarget {
-    pub low: Matrix,
-    pub high: Matrix,
+    pub low: Plane,
+    pub high: Plane,
 }
 
 impl KlTarget {
     /// `beta *= 1.5` above the range, `/= 1.5` below it, kept in [0.001, 10].
-    pub fn adapt(&self, beta: Matrix, kl: &Matrix) -> Matrix {
+    pub fn adapt(&self, beta: Plane, kl: &Plane) -> Plane {
         let raised = beta.clone().mul_scalar(1.5).clamp(0.001, 10.0);
         let lowered = beta.clone().div_scalar(1.5).clamp(0.001, 10.0);
         beta.mask_where(kl.clone().greater(self.high.clone()), raised)

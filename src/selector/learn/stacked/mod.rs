@@ -35,14 +35,14 @@ use std::sync::Arc;
 use burn::tensor::{Int, Tensor};
 use burn::{Dispatch, DispatchDevice};
 
-use self::chunk::Plan;
+use self::chunk::EpochPlan;
 use self::epoch::Run;
 pub use self::evaluate::scores_of;
 pub use self::memory::members_that_fit;
 use self::optimizer::Rows;
 use self::pieces::{Piece, Role, compact, expand, pieces};
 use super::host::State;
-use super::layout::Layout;
+use super::parameters::Layout;
 use super::task::{EpochTask, Start};
 use super::walks::Walks;
 use super::{EngineParams, EpochResult, Phase, Query};
@@ -52,7 +52,7 @@ use crate::panics;
 use crate::selector::data::Embeddings;
 use crate::spec::ParamGroup;
 
-type Matrix = Tensor<Dispatch, 2>;
+type Plane = Tensor<Dispatch, 2>;
 type Stack = Tensor<Dispatch, 3>;
 type Quad = Tensor<Dispatch, 4>;
 type Ids = Tensor<Dispatch, 1, Int>;
@@ -84,7 +84,7 @@ pub struct StackedCohort<'d> {
     /// Whether `table` holds projected embeddings: `input_proj` is frozen or absent.
     projected: bool,
     /// Embeddings `[N, d]`, or projected by each share's `input_proj` `[shares * N, h]`.
-    table: Matrix,
+    table: Plane,
     /// The members' rows.
     rows: Rows,
     program: Option<Box<dyn Program>>,
@@ -118,7 +118,7 @@ trait Program: Send + Sync {
     fn train(
         &mut self,
         cohort: &StackedCohort,
-        plan: (&Plan, &[usize]),
+        plan: (&EpochPlan, &[usize]),
         states: &[State],
         cancel: &Cancel,
     ) -> Option<(Vec<f32>, usize)>;
@@ -152,7 +152,7 @@ impl<'d> StackedCohort<'d> {
             .collect();
         let fixed = |group| params.freeze.contains(group);
         let projected = layout.input_proj.is_none() || fixed(ParamGroup::InputProj);
-        let empty = || Matrix::zeros([1, 1], &device);
+        let empty = || Plane::zeros([1, 1], &device);
         let mut cohort = Self {
             sizes: sizes(&params),
             frozen: Vec::new(),
@@ -213,9 +213,9 @@ impl<'d> StackedCohort<'d> {
         frozen.find(|(piece, _)| piece.offset == offset).map(|(_, tensor)| tensor.clone())
     }
 
-    fn project_table(&self) -> Matrix {
+    fn project_table(&self) -> Plane {
         let embeddings = self.params.embeddings;
-        let raw: Matrix = self.upload(embeddings.values.clone(), [embeddings.rows, embeddings.dim]);
+        let raw: Plane = self.upload(embeddings.values.clone(), [embeddings.rows, embeddings.dim]);
         match self.layout.input_proj.and_then(|offset| self.frozen_piece(offset)) {
             Some(weight) => {
                 let projected = raw.unsqueeze_dim::<3>(0).matmul(weight.swap_dims(1, 2));
@@ -247,7 +247,7 @@ impl<'d> StackedCohort<'d> {
             return Some(results);
         }
         let walks = Walks::of_tasks(tasks, |member| self.share_of[member]);
-        let plan = Plan {
+        let plan = EpochPlan {
             phase,
             epoch,
             tasks: tasks.iter().flatten().collect(),
@@ -285,7 +285,12 @@ impl<'d> StackedCohort<'d> {
     }
 
     /// An epoch of the members `active` with burn's operators.
-    fn train_rows(&mut self, plan: &Plan, active: &[usize], cancel: &Cancel) -> Option<Vec<EpochResult>> {
+    fn train_rows(
+        &mut self,
+        plan: &EpochPlan,
+        active: &[usize],
+        cancel: &Cancel,
+    ) -> Option<Vec<EpochResult>> {
         let mut run = Run::new(self, plan, active);
         let len = self.chunk_len(plan);
         for first in (0..plan.steps).step_by(len) {
@@ -339,7 +344,7 @@ impl<'d> StackedCohort<'d> {
 
     fn states(&mut self) -> &[State] {
         if self.states.is_none() {
-            let read = |rows: &Matrix| read_floats(rows.clone());
+            let read = |rows: &Plane| read_floats(rows.clone());
             let (parameters, first, second) =
                 (read(&self.rows.parameters), read(&self.rows.first), read(&self.rows.second));
             let width = self.rows.parameters.dims()[1];

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::Matrix;
+use super::Plane;
 
 const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.999;
@@ -11,22 +11,22 @@ const EPS: f32 = 1e-8;
 /// Trainable parameters and moments of several members, `[G, P]` each.
 #[derive(Clone, Debug)]
 pub struct Rows {
-    pub parameters: Matrix,
-    pub first: Matrix,
-    pub second: Matrix,
+    pub parameters: Plane,
+    pub first: Plane,
+    pub second: Plane,
 }
 
 /// One step's constants per member, `[G, 1]` each.
 #[derive(Clone, Debug)]
 pub struct Rates {
     /// `1 - lr * weight_decay`
-    pub decay: Matrix,
+    pub decay: Plane,
     /// Largest gradient norm.
-    pub max_norm: Matrix,
+    pub max_norm: Plane,
     /// `lr / (1 - 0.9^t)`
-    pub rate: Matrix,
+    pub rate: Plane,
     /// `1 / sqrt(1 - 0.999^t)`
-    pub inverse_bias: Matrix,
+    pub inverse_bias: Plane,
 }
 
 impl Rows {
@@ -60,7 +60,7 @@ impl Rows {
         let count = self.parameters.dims()[0];
         let place = |row| members.iter().position(|&member| member == row);
         let source: Vec<usize> = (0..count).map(|row| place(row).map_or(row, |i| count + i)).collect();
-        let both = |own: &Matrix, new: &Matrix| Tensor::cat(vec![own.clone(), new.clone()], 0);
+        let both = |own: &Plane, new: &Plane| Tensor::cat(vec![own.clone(), new.clone()], 0);
         let stacked = Self {
             parameters: both(&self.parameters, &other.parameters),
             first: both(&self.first, &other.first),
@@ -70,7 +70,7 @@ impl Rows {
     }
 }
 
-fn row_ids(rows: &[usize], like: &Matrix) -> Tensor<burn::Dispatch, 1, Int> {
+fn row_ids(rows: &[usize], like: &Plane) -> Tensor<burn::Dispatch, 1, Int> {
     let ids: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
     Tensor::from_data(TensorData::new(ids, [rows.len()]), &like.device())
 }
@@ -79,11 +79,11 @@ fn row_ids(rows: &[usize], like: &Matrix) -> Tensor<burn::Dispatch, 1, Int> {
 #[derive(Clone, Debug)]
 pub struct Gradient {
     /// `[G, P]`
-    values: Matrix,
+    values: Plane,
     /// Their squares `[G, P]`.
-    squares: Matrix,
+    squares: Plane,
     /// Global norm per member `[G, 1]`.
-    pub norm: Matrix,
+    pub norm: Plane,
 }
 
 impl Gradient {
@@ -91,7 +91,7 @@ impl Gradient {
     ///
     /// The squares are summed in two stages: one sum over a long row would lose precision on a CPU and keep
     /// one block of a GPU busy.
-    pub fn new(values: Matrix, hidden: usize) -> Self {
+    pub fn new(values: Plane, hidden: usize) -> Self {
         let [members, width] = values.dims();
         let squares = values.clone() * values.clone();
         let rows = squares.clone().reshape([members, width / hidden, hidden]).sum_dim(2);

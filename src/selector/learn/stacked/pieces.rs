@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{Matrix, Stack};
+use super::{Plane, Stack};
 use crate::selector::learn::Layout;
 use crate::spec::{FreezeSet, ParamGroup};
 
@@ -34,7 +34,7 @@ impl Piece {
     }
 }
 
-/// All pieces in the order of the flat buffer; [`Weights::gather`] takes them in the same order.
+/// All pieces in the order of the flat buffer; [`ModelTensors::gather`] takes them in the same order.
 pub fn pieces(layout: &Layout, freeze: &FreezeSet) -> Vec<Piece> {
     let (h, d) = (layout.shape.hidden, layout.shape.dim);
     let role = |group| if freeze.contains(group) { Role::Frozen } else { Role::Trained };
@@ -78,7 +78,7 @@ pub fn expand(pieces: &[Piece], compact: &[f32], flat: &mut [f32]) {
 }
 
 /// The trained pieces of `parameters` `[G, P]` (columns as [`compact`] lays them out), as `[G, rows, columns]`.
-pub fn trained(pieces: &[Piece], parameters: &Matrix) -> Vec<Stack> {
+pub fn trained(pieces: &[Piece], parameters: &Plane) -> Vec<Stack> {
     let members = parameters.dims()[0];
     let mut column = 0;
     let mut all = Vec::new();
@@ -93,7 +93,7 @@ pub fn trained(pieces: &[Piece], parameters: &Matrix) -> Vec<Stack> {
 }
 
 /// Gradients `[G, P]` from those of the trained pieces, in their order.
-pub fn join_gradients(pieces: &[Piece], gradients: Vec<Stack>, idle: &Matrix) -> Matrix {
+pub fn join_gradients(pieces: &[Piece], gradients: Vec<Stack>, idle: &Plane) -> Plane {
     let members = idle.dims()[0];
     let mut gradients = gradients.into_iter();
     let columns = pieces.iter().filter_map(|piece| match piece.role {
@@ -124,7 +124,7 @@ pub struct LayerWeights {
 
 /// Parameters of the model with a leading member axis.
 #[derive(Clone, Debug)]
-pub struct Weights {
+pub struct ModelTensors {
     /// `[W, h, d]`; `None` where the embeddings are already projected (or d = h).
     pub input_proj: Option<Stack>,
     /// `[W, h, h]`
@@ -134,7 +134,7 @@ pub struct Weights {
     pub layers: Vec<LayerWeights>,
 }
 
-impl Weights {
+impl ModelTensors {
     /// Names the tensors of `pieces`: frozen and trained ones, each in the pieces' order.
     pub fn gather(layout: &Layout, pieces: &[Piece], frozen: &[Stack], trained: &[Stack]) -> Self {
         let (mut frozen, mut trained) = (frozen.iter(), trained.iter());

@@ -6,7 +6,7 @@ use super::attention::{self, AttentionLaunch, NormAtLaunch};
 use super::device::{Accelerator, Buffer, cube};
 use super::kernels::{self, Finish, LANES, Place, ProductAtLaunch, ROWS};
 use super::places::Places;
-use crate::selector::learn::layout::Layout;
+use crate::selector::learn::parameters::Layout;
 
 /// Parameters that kernels read: a member's own, or the set it shares.
 pub struct Source<'a> {

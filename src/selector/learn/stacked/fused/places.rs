@@ -5,7 +5,7 @@ use cubecl::prelude::Runtime;
 use super::super::pieces::{Piece, Role};
 use super::attention::{AttentionLaunch, NormAtLaunch};
 use super::update::{BLOCK, BLOCK_FIELDS, FACTOR_FIELDS};
-use crate::selector::learn::layout::{LayerOffsets, Layout};
+use crate::selector::learn::parameters::{LayerOffsets, Layout};
 
 /// Vectors of one attention layer; offsets from the layer's first.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 use rayon::prelude::*;
 
-use super::super::chunk::Plan;
+use super::super::chunk::EpochPlan;
 use super::super::epoch::Bounds;
 use super::super::pieces::{Piece, Role, compact, expand};
 use super::super::{Program, StackedCohort};
@@ -262,7 +262,7 @@ impl<R: Runtime> Fused<R> {
         self.device.upload(&weights)
     }
 
-    fn epoch(&self, plan: &Plan) -> Epoch {
+    fn epoch(&self, plan: &EpochPlan) -> Epoch {
         let constants: Vec<f32> = plan.tasks.iter().flat_map(|task| Bounds::of(task).values()).collect();
         debug_assert_eq!(constants.len(), plan.tasks.len() * CONSTANTS as usize);
         let beta: Vec<f32> = plan.tasks.iter().map(|task| task.objective.kl_beta() as f32).collect();
@@ -310,7 +310,7 @@ impl<R: Runtime> Program for Fused<R> {
     fn train(
         &mut self,
         cohort: &StackedCohort,
-        (plan, active): (&Plan, &[usize]),
+        (plan, active): (&EpochPlan, &[usize]),
         states: &[State],
         cancel: &Cancel,
     ) -> Option<(Vec<f32>, usize)> {

@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 
 use super::super::StackedCohort;
-use super::super::chunk::Plan;
+use super::super::chunk::EpochPlan;
 use super::attention;
 use super::device::{Buffer, View, cube};
 use super::forward::{Forward, Job};
@@ -19,7 +19,7 @@ pub struct Step<'a, R: Runtime> {
     pub forward: Forward<'a, R>,
     pub fused: &'a Fused<R>,
     pub cohort: &'a StackedCohort<'a>,
-    pub plan: &'a Plan<'a>,
+    pub plan: &'a EpochPlan<'a>,
     pub loaded: &'a Loaded,
     pub epoch: &'a Epoch,
     pub chunk: &'a Chunk,

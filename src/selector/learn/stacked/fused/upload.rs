@@ -6,14 +6,14 @@ use cubecl::prelude::*;
 use rayon::prelude::*;
 
 use super::super::StackedCohort;
-use super::super::chunk::{LaneInputs, Plan};
+use super::super::chunk::{EpochPlan, LaneInputs};
 use super::device::{Buffer, View, cube};
 use super::kernels::{self, Place, PlaceLaunch};
 use super::program::{Chunk, Fused};
 
 impl<R: Runtime> Fused<R> {
     /// Uploads the steps `range` of `plan`.
-    pub fn chunk(&self, cohort: &StackedCohort, plan: &Plan, range: Range<usize>) -> Chunk {
+    pub fn chunk(&self, cohort: &StackedCohort, plan: &EpochPlan, range: Range<usize>) -> Chunk {
         let lanes = plan.walks.pairs.len();
         let places: Vec<(usize, usize)> =
             range.clone().flat_map(|step| (0..lanes).map(move |lane| (step, lane))).collect();
@@ -70,7 +70,13 @@ impl<R: Runtime> Fused<R> {
     }
 
     /// Candidates after dropout and the frozen `cand_proj`.
-    fn chunk_keys(&self, cohort: &StackedCohort, plan: &Plan, chunk: &Chunk, steps: usize) -> Option<Buffer> {
+    fn chunk_keys(
+        &self,
+        cohort: &StackedCohort,
+        plan: &EpochPlan,
+        chunk: &Chunk,
+        steps: usize,
+    ) -> Option<Buffer> {
         if cohort.trained_pieces().any(|piece| piece.offset == cohort.layout.cand_proj) {
             return None;
         }
@@ -171,7 +177,7 @@ impl Place {
 }
 
 /// Per step and member: weights, advantages, reference log-probabilities `[T]` each, learning rate, bias correction, decay.
-fn facts(cohort: &StackedCohort, plan: &Plan, range: Range<usize>) -> Vec<f32> {
+fn facts(cohort: &StackedCohort, plan: &EpochPlan, range: Range<usize>) -> Vec<f32> {
     let width = cohort.sizes.trajectories;
     let [weights, advantages, reference] = cohort.trajectory_values(plan, range.clone());
     let mut facts = Vec::with_capacity(range.len() * plan.tasks.len() * (3 * width + 3));

@@ -11,7 +11,7 @@ use super::{
     Chosen, LANE_OF, LANES_OF_INPUT, MEMBERS, Numbers, OWNERS, accelerator, constant, cubes, layout, leaf,
     near, place, tensor, values,
 };
-use crate::selector::learn::layout::Layout;
+use crate::selector::learn::parameters::Layout;
 
 /// Members' rows of random numbers, and what else the kernels read.
 struct Scene {

@@ -13,7 +13,7 @@ use cubecl::prelude::*;
 use super::device::{Accelerator, Buffer, View, cube};
 use super::kernels::{self, Finish, LANES, Place, ProductAtLaunch, ROWS};
 use crate::device::{Device, Precision};
-use crate::selector::learn::layout::{Layout, Shape};
+use crate::selector::learn::parameters::{Layout, Shape};
 
 #[cfg(feature = "wgpu")]
 type Chosen = cubecl::wgpu::WgpuRuntime;

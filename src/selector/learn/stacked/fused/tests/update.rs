@@ -6,7 +6,7 @@ use super::super::device::{Accelerator, Buffer, cube};
 use super::super::places::{Factors, Places};
 use super::super::update::{self, BLOCK, BLOCK_FIELDS, BooksLaunch, CONSTANTS, DenseLaunch, FACTOR_FIELDS};
 use super::{Chosen, MEMBERS, Numbers, accelerator, cubes, layout, near, tensor, values};
-use crate::selector::learn::layout::Layout;
+use crate::selector::learn::parameters::Layout;
 use crate::spec::{FreezeSet, ParamGroup};
 
 /// What is behind the rows of the members, and has to stay.
