@@ -11,7 +11,7 @@ use super::options::{CACHE, Stop};
 use crate::checkpoint;
 use crate::data::{Dataset, Dropped, Embeddings, read_embeddings};
 use crate::evaluate::{Live, Unit};
-use crate::event::Event;
+use crate::event::{AskerNote, Event};
 use crate::finite::Finite;
 use crate::judge::{Answer, Asker, Fault, Id, Question};
 use crate::learn::{Cancel, Device, Layout, Query, Shape, scores_of};
@@ -136,7 +136,8 @@ fn ask(
         let progress = asker.progress();
         let (asked, failed) = (progress.answered, progress.faults.total());
         let (per_second, faults) = (progress.per_second.and_then(Finite::new), progress.faults.sentences());
-        sink(&Event::Judge { naive: units.len(), distinct, cached, asked, failed, left, per_second, faults });
+        let (naive, asker) = (units.len(), AskerNote::default());
+        sink(&Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults, asker });
     };
     say(left, sink);
     let mut said = std::time::Instant::now();
