@@ -9,7 +9,7 @@ use super::error::RunError;
 use super::inputs::find_inputs;
 use super::options::{CACHE, Stop};
 use crate::checkpoint;
-use crate::data::{Dataset, Dropped, Embeddings, read_embeddings};
+use crate::data::read_embeddings;
 use crate::evaluate::{Live, Unit};
 use crate::event::{AskerNote, Event};
 use crate::finite::Finite;
@@ -88,7 +88,7 @@ pub fn infer(
     let layout = Layout::new(Shape::new(embeddings.dim, &request.model));
     let misfit = |cause| RunError::WarmStart { path: request.checkpoint.clone(), cause };
     let flat = layout.flatten(&weights).map_err(misfit)?;
-    let live = Live::load(&request.eval, &only(embeddings.clone()))?;
+    let live = Live::of_items(&request.eval, &embeddings)?;
     let query = |query| -> Query<'_> {
         let query: &crate::evaluate::EvalQuery = query;
         Query { row: query.query_id as usize, pool: &query.pool }
@@ -99,12 +99,6 @@ pub fn infer(
     let not_finite = |cause: crate::evaluate::NotFinite| misfit(cause.to_string());
     let units = live.choose(&logits).map_err(not_finite)?;
     ask(&live, &units, request, cancel, sink)
-}
-
-/// A data set of which nothing but the embeddings is known.
-fn only(embeddings: Embeddings) -> Dataset {
-    let (train, validation) = (Vec::new(), Vec::new());
-    Dataset { embeddings, train, validation, dropped: Dropped::default(), digest: String::new() }
 }
 
 fn ask(

@@ -110,7 +110,10 @@ fn faults_that_pass_cost_time_and_no_answer() {
         let dir = tempfile::tempdir().expect("a directory");
         server.set(Manner { plants: vec![(plant, 5)], ..Manner::default() });
         let judge = judge(&server, dir.path());
+        let began = std::time::Instant::now();
         let (found, progress) = replies(&judge, &asked, PACE);
+        // The server says that it wants to be left alone for a second.
+        assert!(plant != Plant::BusyAfter || began.elapsed() >= Duration::from_secs(1), "{plant:?}");
         for reply in found {
             let answer = reply.outcome.unwrap_or_else(|fault| panic!("{plant:?}: {fault}"));
             assert_eq!(Some(answer.text), plain.known(reply.id).map(|answer| answer.text), "{plant:?}");
