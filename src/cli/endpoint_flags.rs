@@ -35,8 +35,11 @@ impl EndpointFlags {
     /// No address or no model, and as [`EndpointFlags::put_over`].
     pub fn alone(&self) -> anyhow::Result<EvalParams> {
         let of = |name: &str| std::env::var(name).unwrap_or_default();
-        let endpoint =
-            EndpointParams { url: of("SWEEP_ENDPOINT"), model: of("SWEEP_MODEL"), ..EndpointParams::default() };
+        let endpoint = EndpointParams {
+            url: of("SWEEP_ENDPOINT"),
+            model: of("SWEEP_MODEL"),
+            ..EndpointParams::default()
+        };
         let has = |flag: &Option<String>, other: &str| flag.is_some() || !other.is_empty();
         anyhow::ensure!(
             has(&self.endpoint, &endpoint.url) && has(&self.model, &endpoint.model),
@@ -54,7 +57,8 @@ impl EndpointFlags {
     pub fn put_over(&self, eval: &mut EvalParams) -> anyhow::Result<()> {
         let Self { endpoint: url, model, api, max_tokens, stop, key_env, score } = self;
         eval.score = score.unwrap_or(eval.score);
-        let of_server = [url.is_some(), model.is_some(), api.is_some(), max_tokens.is_some(), key_env.is_some()];
+        let of_server =
+            [url.is_some(), model.is_some(), api.is_some(), max_tokens.is_some(), key_env.is_some()];
         let Some(endpoint) = &mut eval.endpoint else {
             anyhow::ensure!(
                 !of_server.contains(&true) && stop.is_empty() && score.is_none(),

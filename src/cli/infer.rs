@@ -102,10 +102,9 @@ fn request(args: &InferArgs) -> anyhow::Result<Request> {
             "`{}` holds results of several points\nhint: name one, as `sweep table` prints it",
             args.from.display()
         ),
-        (Some(_), None) => anyhow::bail!(
-            "`{}` is no results directory, and only those have points",
-            args.from.display()
-        ),
+        (Some(_), None) => {
+            anyhow::bail!("`{}` is no results directory, and only those have points", args.from.display())
+        }
         (None, None) => alone(args, device)?,
         (Some(_), Some(_)) => {
             anyhow::bail!("a point belongs to a results directory, `--sweep` to a checkpoint")

@@ -13,7 +13,7 @@ pub struct Item {
     pub answers: Vec<String>,
     /// A path, made absolute against the items' file, or an address.
     pub image: Option<String>,
-    /// What it is for, where the file says so (`eval`, `support`, `train`).
+    /// What it is for, where the file says so: a query or a demonstration.
     pub split: Option<String>,
 }
 
@@ -97,16 +97,16 @@ impl Items {
         &self.hash
     }
 
-    /// The ids of all items, ascending.
+    /// The item `id`.
+    pub fn get(&self, id: u64) -> Option<&Item> {
+        self.items.get(&id)
+    }
+
+    /// All ids, ascending.
     pub fn ids(&self) -> Vec<u64> {
         let mut ids: Vec<u64> = self.items.keys().copied().collect();
         ids.sort_unstable();
         ids
-    }
-
-    /// The item `id`.
-    pub fn get(&self, id: u64) -> Option<&Item> {
-        self.items.get(&id)
     }
 
     /// Checks that every one of `ids` is there; `what` needs them.

@@ -260,8 +260,11 @@ impl Judging {
         let questions = questions_of(&self.judge, live, &results.points);
         let distinct: HashSet<Id> = questions.iter().map(|(id, _)| *id).collect();
         let known = before.noise.clone().filter(|noise| noise.questions >= again);
-        let noise =
-            if again == 0 { None } else { known.or_else(|| self.noise(live, questions.clone(), again, stop)) };
+        let noise = if again == 0 {
+            None
+        } else {
+            known.or_else(|| self.noise(live, questions.clone(), again, stop))
+        };
         // The log knows of the run's other processes; an old one knows of none.
         let (answers, seconds) = asked(log, &self.name());
         let own = before.seconds.get() + self.seconds();

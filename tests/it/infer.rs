@@ -91,8 +91,7 @@ fn items_alone_make_queries_and_candidates() {
     let first = ["infer", &folder, "--samples", "-1", "--shots", "64", "-o", "all.jsonl"];
     let found = sandbox.json(&with(&first, &rest));
     let items = std::fs::read_to_string(repository("sweeps/data/factqa/items.jsonl")).expect("read");
-    let items: Vec<Value> =
-        items.lines().map(|line| serde_json::from_str(line).expect("an item")).collect();
+    let items: Vec<Value> = items.lines().map(|line| serde_json::from_str(line).expect("an item")).collect();
     let eval: Vec<&Value> = items.iter().filter(|item| item["split"] == "eval").collect();
     assert_eq!(found["questions"], eval.len());
     let chosen = lines(&sandbox, "all.jsonl");
@@ -112,7 +111,11 @@ fn items_alone_make_queries_and_candidates() {
     let asked = |question: &Value| {
         let text = question.to_string();
         let end = format!("\\nQ: {}\\nA:\"", &text[1..text.len() - 1]);
-        bodies.keys().map(|body| String::from_utf8_lossy(body)).find(|body| body.contains(&end)).expect("asked")
+        bodies
+            .keys()
+            .map(|body| String::from_utf8_lossy(body))
+            .find(|body| body.contains(&end))
+            .expect("asked")
     };
     let body = asked(&query["question"]);
     for item in &near[..60] {
@@ -174,7 +177,11 @@ fn an_interrupted_infer_goes_on() {
     let command = |server: &Server, cache: &str, output: &str| {
         let file = live(&sandbox, cache, server, "");
         let mut command = Command::new(env!("CARGO_BIN_EXE_sweep"));
-        command.current_dir(sandbox.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .current_dir(sandbox.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command.args(["infer", &folder, "--sweep", &file, "--device", "cpu", "--shots", "1,2,3"]);
         command.args(["--cache", cache, "-o", output]);
         command
