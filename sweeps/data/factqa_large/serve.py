@@ -222,6 +222,8 @@ def answer(request, model, name):
 
 
 def handler(model, workers, name):
+    served, lock = [0], threading.Lock()
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1
@@ -240,7 +242,8 @@ def handler(model, workers, name):
             self.wfile.flush()
 
         def do_GET(self):
-            self.reply(200, {"object": "list", "data": [{"id": name, "object": "model"}]})
+            # `served` tells who checks that nothing is asked twice how much was.
+            self.reply(200, {"object": "list", "served": served[0], "data": [{"id": name, "object": "model"}]})
 
         def do_POST(self):
             raw = self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -256,6 +259,8 @@ def handler(model, workers, name):
             request.done.wait()
             if request.reason == "error":
                 return self.reply(500, {"error": {"message": "the model failed"}})
+            with lock:
+                served[0] += 1
             self.reply(200, answer(request, model, name))
 
     return Handler
