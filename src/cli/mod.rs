@@ -35,7 +35,7 @@ mod worker;
 
 use clap::{Parser, Subcommand};
 
-use crate::learn::panics;
+use crate::panics;
 
 const EXIT_CODES: &str = "\
 Exit codes:

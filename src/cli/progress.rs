@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 
 use super::output::{self, ProgressStyle};
 use crate::event::Event;
-use crate::learn::Cancel;
+use crate::experiment::Cancel;
 use crate::text::{duration, plural, thousands};
 
 /// Turns events into progress.

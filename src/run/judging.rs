@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use super::log::unix_time;
 use super::options::RunOptions;
 use super::questions::questions_of;
-use crate::evaluate::{Live, Unit};
 use crate::event::{AskerNote, Event};
+use crate::experiment::Unit;
 use crate::figure::EpochMetrics;
 use crate::finite::Finite;
 use crate::judge::{Answer, Asker, Fault, Id, Judge, Pace, Question, Reply, ask_again};
 use crate::record::{JudgeNoise, JudgeRecord};
+use crate::selector::evaluate::Live;
 use crate::store::{LoggedEvent, PointRecord, SweepDir, SweepResults, asked, read_judge};
 
 /// How often it is said how the asking goes.

@@ -9,6 +9,7 @@ mod events;
 mod inventory;
 mod layout;
 mod lock;
+mod older;
 mod read;
 mod results;
 mod rows;
@@ -35,8 +36,8 @@ pub use results::{FORMAT, PointRecord, PointResult, ReferencesRecord, ResolvedRe
 pub use rows::{
     MeanScore, mean_scores, metrics_csv, read_metrics_csv, scores_csv, selections_jsonl, unanswered_jsonl,
 };
-pub use speed::{SpeedSample, StepKind, speed_samples};
-pub use stage::{Continuation, EpochRecord, StageRecord, StageStore};
+pub use speed::{SpeedSample, speed_samples};
+pub use stage::{EpochRecord, StageRecord, StageStore};
 pub use status::{Asking, RunningStage, Status, Training, status};
 pub use usage::{Usage, usage};
 pub use writer::{PointFiles, Store, read_job, write_job};

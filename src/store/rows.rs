@@ -4,15 +4,18 @@ use super::{QueryScore, Unanswered};
 use crate::figure::{EpochMetrics, FIGURES};
 use crate::finite::Finite;
 
-/// `metrics.csv`: one row per epoch; columns `phase`, `epoch`, the figures of the table, then those that only a later
-/// version knows; empty where a figure does not apply, floats with all digits.
+/// `metrics.csv`: one row per epoch; columns `phase`, `epoch`, the figures that the epochs know in the order of
+/// the table, then those that only a later version knows; empty where a figure does not apply, floats with all digits.
 pub fn metrics_csv(epochs: &[EpochMetrics]) -> Vec<u8> {
-    let mut columns: Vec<&str> = FIGURES.iter().map(|figure| figure.name).collect();
-    for (name, _) in epochs.iter().flat_map(EpochMetrics::figures) {
-        if !columns.contains(&name) {
-            columns.push(name);
-        }
-    }
+    let mut found: Vec<&str> = epochs.iter().flat_map(EpochMetrics::figures).map(|(name, _)| name).collect();
+    found.sort_unstable();
+    found.dedup();
+    let known = FIGURES.iter().map(|figure| figure.name);
+    // What an older version reported stays as it is, without the figures that came later.
+    let mut columns: Vec<&str> =
+        known.filter(|name| epochs.is_empty() || found.binary_search(name).is_ok()).collect();
+    found.retain(|name| !columns.contains(name));
+    columns.extend(found);
     let mut writer = csv::Writer::from_writer(Vec::new());
     // The header is there even without an epoch, as programs that read it expect.
     writer.write_record(["phase", "epoch"].iter().chain(&columns)).expect(IMPOSSIBLE);

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use sweep::checkpoint::{self, Array, Weights};
+use sweep::device::Device;
 use sweep::disk;
-use sweep::learn::{Cancel, Device};
+use sweep::experiment::Cancel;
 use sweep::run::{RunOptions, run};
 use sweep::spec::{ExportFormat, LoadOptions, load};
 use sweep::store::{PointResult, PointStatus, SweepResults};

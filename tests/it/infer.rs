@@ -97,8 +97,9 @@ fn items_alone_make_queries_and_candidates() {
     let chosen = lines(&sandbox, "all.jsonl");
     assert!(chosen.iter().zip(&eval).all(|(line, item)| line["query_id"] == item["id"]), "in order of ids");
     // All 64 candidates stand in the prompt: they are the nearest of the support, whatever their order.
-    let embeddings = sweep::data::read_embeddings(&repository("sweeps/data/factqa/embeddings.safetensors"))
-        .expect("a matrix");
+    let embeddings =
+        sweep::selector::data::read_embeddings(&repository("sweeps/data/factqa/embeddings.safetensors"))
+            .expect("a matrix");
     let id = |item: &Value| item["id"].as_u64().expect("an id") as usize;
     let dot = |a: &[f32], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum() };
     let query = eval[3];
