@@ -15,6 +15,7 @@ mod facts;
 mod find;
 mod globals;
 mod lookup;
+mod model;
 mod names;
 mod numpy;
 mod pickle;

@@ -8,6 +8,7 @@ mod completions;
 mod data;
 mod data_report;
 mod deliver;
+mod endpoint_flags;
 mod follow;
 mod import_scripts;
 mod infer;

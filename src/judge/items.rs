@@ -13,6 +13,8 @@ pub struct Item {
     pub answers: Vec<String>,
     /// A path, made absolute against the items' file, or an address.
     pub image: Option<String>,
+    /// What it is for, where the file says so: a query or a demonstration.
+    pub split: Option<String>,
 }
 
 impl Item {
@@ -58,6 +60,8 @@ struct Line {
     answers: Vec<String>,
     #[serde(default)]
     image: Option<String>,
+    #[serde(default)]
+    split: Option<String>,
 }
 
 impl Items {
@@ -80,7 +84,7 @@ impl Items {
                 return Err(wrong(format!("item {} has no answers", line.id)));
             }
             let image = line.image.map(|image| place(&image, folder));
-            let item = Item { question: line.question, answers: line.answers, image };
+            let item = Item { question: line.question, answers: line.answers, image, split: line.split };
             if items.insert(line.id, item).is_some() {
                 return Err(wrong(format!("item {} is there a second time", line.id)));
             }
@@ -96,6 +100,13 @@ impl Items {
     /// The item `id`.
     pub fn get(&self, id: u64) -> Option<&Item> {
         self.items.get(&id)
+    }
+
+    /// All ids, ascending.
+    pub fn ids(&self) -> Vec<u64> {
+        let mut ids: Vec<u64> = self.items.keys().copied().collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// Checks that every one of `ids` is there; `what` needs them.

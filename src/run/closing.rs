@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::experiment::Cancel;
 use crate::report;
 use crate::spec::KeepWeights;
-use crate::store::{Store, StoreError, SweepResults};
+use crate::store::{Store, StoreError, SweepResults, read_events};
 
 /// Finishes the points that nobody has finished and writes the matrix.
 ///
@@ -45,7 +45,8 @@ pub fn close(
         let again = runner.session.spec.eval.as_ref().map_or(0, |eval| eval.judge_noise);
         let results = SweepResults::read(store.dir().path())?;
         let stop = || runner.cancel.is_raised() || stopped.is_some();
-        store.write_judge(&judging.record(live, &results, again as usize, &stop))?;
+        let events = read_events(store.dir());
+        store.write_judge(&judging.record(live, (&results, &events), again as usize, &stop))?;
     }
     if let (KeepWeights::Best(count), None) = (runner.session.spec.keep.weights, stopped) {
         keep_best(&mut runner, count)?;

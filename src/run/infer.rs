@@ -10,14 +10,13 @@ use super::inputs::find_inputs;
 use super::options::{CACHE, Stop};
 use crate::checkpoint;
 use crate::device::Device;
-use crate::event::Event;
-use crate::experiment::Cancel;
-use crate::experiment::Unit;
+use crate::event::{AskerNote, Event};
+use crate::experiment::{Cancel, Unit};
 use crate::finite::Finite;
 use crate::judge::{Answer, Asker, Fault, Id, Question};
 use crate::record::{QueryScore, Unanswered};
 use crate::selector::SelectorError;
-use crate::selector::data::{Dataset, Dropped, Embeddings, read_embeddings};
+use crate::selector::data::read_embeddings;
 use crate::selector::evaluate::Live;
 use crate::selector::learn::{Layout, Query, Shape, scores_of};
 use crate::spec::{EvalParams, ModelParams};
@@ -92,7 +91,7 @@ pub fn infer(
     let layout = Layout::new(Shape::new(embeddings.dim, &request.model));
     let misfit = |cause| SelectorError::WarmStart { path: request.checkpoint.clone(), cause };
     let flat = layout.flatten(&weights).map_err(misfit)?;
-    let live = Live::load(&request.eval, &only(embeddings.clone()))?;
+    let live = Live::of_items(&request.eval, &embeddings)?;
     let query = |query| -> Query<'_> {
         let query: &crate::selector::evaluate::EvalQuery = query;
         Query { row: query.query_id as usize, pool: &query.pool }
@@ -103,12 +102,6 @@ pub fn infer(
     let not_finite = |cause: crate::selector::evaluate::NotFinite| misfit(cause.to_string());
     let units = live.choose(&logits).map_err(not_finite)?;
     ask(&live, &units, request, cancel, sink)
-}
-
-/// A data set of which nothing but the embeddings is known.
-fn only(embeddings: Embeddings) -> Dataset {
-    let (train, validation) = (Vec::new(), Vec::new());
-    Dataset { embeddings, train, validation, dropped: Dropped::default(), digest: String::new() }
 }
 
 fn ask(
@@ -140,7 +133,8 @@ fn ask(
         let progress = asker.progress();
         let (asked, failed) = (progress.answered, progress.faults.total());
         let (per_second, faults) = (progress.per_second.and_then(Finite::new), progress.faults.sentences());
-        sink(&Event::Judge { naive: units.len(), distinct, cached, asked, failed, left, per_second, faults });
+        let (naive, asker) = (units.len(), AskerNote::default());
+        sink(&Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults, asker });
     };
     say(left, sink);
     let mut said = std::time::Instant::now();

@@ -71,6 +71,9 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<WorkerReport, Ru
     let both = (&run_options, cancel);
     let mut runner = Runner::new((&session, &store), both, tables, Some(options.crew));
     let stopped = runner.work(&mut |event| logged(&store, event, &mut |_| {}))?;
+    if let Some(judging) = &mut runner.judging {
+        judging.stop(&mut |event| logged(&store, event, &mut |_| {}));
+    }
     let report = WorkerReport { stopped, too_slow: runner.is_too_slow(began) };
     if options.attached {
         return Ok(report);

@@ -27,7 +27,7 @@ pub use audit::audit;
 pub use clean::{CleanOptions, Cleaning, Dispensable, Group, clean, survey};
 pub use current::{InUse, UseError, back, in_use, in_use_ever, use_baseline, use_point};
 pub use error::StoreError;
-pub use events::{LoggedEvent, read_events};
+pub use events::{LoggedEvent, asked, read_events};
 pub use inventory::{Held, Inventory};
 pub use layout::{SweepDir, export_path};
 pub use lock::holder;

@@ -48,6 +48,14 @@ pub enum EvaluateError {
     )]
     NoValidation,
     #[error(
+        "there are no queries: no item has `split` \"eval\", or none has `split` \"support\"\nhint: name a file of queries with their `candidate_pool_ids`, or give the items their splits"
+    )]
+    NoItemQueries,
+    #[error(
+        "item {id} has no row in the embeddings, which have {rows} rows\nhint: an item's id is the number of its row"
+    )]
+    ItemOutside { id: u64, rows: usize },
+    #[error(
         "`{}`:{line}: query {query_id} has other candidates than in line {first}\nhint: a judge is asked with one pool per query; give the query one pool",
         file.display()
     )]

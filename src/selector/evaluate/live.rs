@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::error::EvaluateError;
 use super::logged::{EvalQuery, NotFinite};
+use super::pools::queries_of;
 use crate::experiment::Unit;
 use crate::finite::Finite;
 use crate::judge::{
@@ -45,10 +46,32 @@ impl Live {
     /// # Errors
     /// A file that cannot be read or says something impossible, an item or a key that is missing.
     pub fn load(params: &EvalParams, dataset: &Dataset) -> Result<Self, EvaluateError> {
-        let (mut queries, source) = match params.queries.as_os_str().is_empty() {
+        let queries = match params.queries.as_os_str().is_empty() {
             true => validation(dataset)?,
             false => read_queries(&params.queries, &dataset.embeddings)?,
         };
+        Self::over(params, queries, items_of(params)?)
+    }
+
+    /// [`Live::load`] without training data: the queries are those of a file, or come from the items (`queries_of`).
+    ///
+    /// # Errors
+    /// As [`Live::load`].
+    pub fn of_items(params: &EvalParams, embeddings: &Embeddings) -> Result<Self, EvaluateError> {
+        let items = items_of(params)?;
+        let queries = match params.queries.as_os_str().is_empty() {
+            true => (queries_of(&items, embeddings)?, "items".to_owned()),
+            false => read_queries(&params.queries, embeddings)?,
+        };
+        Self::over(params, queries, items)
+    }
+
+    /// Over `queries`, with a hash of where they come from.
+    fn over(
+        params: &EvalParams,
+        (mut queries, source): (Vec<EvalQuery>, String),
+        items: Items,
+    ) -> Result<Self, EvaluateError> {
         let asked = params.samples.iter().map(|count| count.unwrap_or(queries.len())).max().unwrap_or(0);
         if asked > queries.len() {
             let file = params.queries.clone();
@@ -60,10 +83,6 @@ impl Live {
             let (query_id, pool) = (small.query_id, small.pool.len());
             return Err(EvaluateError::SmallPool { shot: most, query_id, pool });
         }
-        let items = match params.items.as_os_str().is_empty() {
-            true => Items::default(),
-            false => Items::load(&params.items)?,
-        };
         if params.endpoint.is_some() {
             items.check(queries.iter().map(|query| query.query_id), "evaluation queries")?;
             let candidates = queries.iter().flat_map(|query| query.pool.iter().map(|id| u64::from(*id)));
@@ -188,6 +207,10 @@ impl Live {
             None => Err(Unanswered { query_id, shot, selection, score: (), log_prob }),
         }
     }
+}
+
+fn items_of(params: &EvalParams) -> Result<Items, EvaluateError> {
+    Ok(if params.items.as_os_str().is_empty() { Items::default() } else { Items::load(&params.items)? })
 }
 
 fn validation(dataset: &Dataset) -> Result<(Vec<EvalQuery>, String), EvaluateError> {

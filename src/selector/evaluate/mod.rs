@@ -4,6 +4,7 @@ mod error;
 mod leaks;
 mod live;
 mod logged;
+mod pools;
 mod references;
 #[cfg(test)]
 mod tests;

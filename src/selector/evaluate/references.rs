@@ -43,7 +43,7 @@ fn nearest(logged: &Logged, embeddings: &Embeddings, question: &Question, choice
 }
 
 /// Cosine of the angle between two embeddings; 0 if one of them is zero.
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(super) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot =
         |x: &[f32], y: &[f32]| -> f64 { x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum() };
     let norms = (dot(a, a) * dot(b, b)).sqrt();
