@@ -4,6 +4,8 @@
 //! ```text
 //! cargo run --release --example fake_judge -- --port 8000 --latency-ms 50 --slots 16 --plant busy:10 --plant half:7
 //! ```
+//! It embeds texts too (`/v1/embeddings`): what words they have in common, in 16 numbers.
+//!
 //! `--plant FAULT:N` plants a fault into every N-th request: slow, busy, busy-after (with `Retry-After: 1`), error, drop,
 //! half, wrong-model, empty, not-utf8, gigantic, cut, echo-key, denied.
 #![allow(dead_code, reason = "tests and benches use parts of it")]
@@ -273,6 +275,17 @@ fn respond(
     Ok(true)
 }
 
+/// Of every word one of 16 numbers grows.
+fn embedding(text: &str) -> Vec<f64> {
+    let mut vector = vec![0.0; 16];
+    for word in text.split_whitespace() {
+        let hash =
+            word.bytes().fold(7_usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(byte)));
+        vector[hash % 16] += 1.0 + (hash / 16 % 7) as f64 / 8.0;
+    }
+    vector
+}
+
 fn response(asked: &Value, text: &str, manner: &Manner, plant: Option<Plant>) -> Value {
     let asked_for = asked["model"].as_str().unwrap_or_default();
     let model = match plant {
@@ -280,6 +293,11 @@ fn response(asked: &Value, text: &str, manner: &Manner, plant: Option<Plant>) ->
         _ if !manner.model.is_empty() => &manner.model,
         _ => asked_for,
     };
+    if let Some(texts) = asked["input"].as_array() {
+        let one = |(index, text): (usize, &Value)| json!({ "index": index, "embedding": embedding(text.as_str().unwrap_or_default()) });
+        let data: Vec<Value> = texts.iter().enumerate().map(one).collect();
+        return json!({ "object": "list", "model": model, "data": data });
+    }
     let (finish, tokens) = if plant == Some(Plant::Cut) { ("length", 1) } else { ("stop", 2) };
     let choice = if asked["messages"].is_array() {
         json!({ "index": 0, "message": { "role": "assistant", "content": text }, "finish_reason": finish })

@@ -11,6 +11,7 @@
 //! ```text
 //! cli
 //! run
+//! making
 //! report    selector  scripts
 //! store
 //! experiment
@@ -31,6 +32,7 @@ pub mod experiment;
 pub mod figure;
 pub mod finite;
 pub mod judge;
+pub mod making;
 pub mod panics;
 pub mod plan;
 pub mod record;

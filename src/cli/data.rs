@@ -1,4 +1,5 @@
-//! `sweep data check`: what is in a data set, what the filters leave of it, and whether its rewards teach anything.
+//! `sweep data`: data sets are made and checked. `check` says what is in one, what the filters leave of it, and whether
+//! its rewards teach anything.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -6,15 +7,17 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
+use super::data_build::{self, BuildArgs};
+use super::data_embed::{self, EmbedArgs};
 use super::data_report::Report;
 use super::output;
 use super::sweep_file::SpecArgs;
 use crate::checkpoint::CheckpointError;
 use crate::selector::data::{self, DataError};
 use crate::selector::evaluate::{EvaluateError, Live, Logged, leaks};
-use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams};
+use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, SweepSpec};
 
-/// Check data before anything is trained on them
+/// Make data, and check them before anything is trained on them
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -23,6 +26,8 @@ pub struct DataArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum DataCommand {
+    Build(BuildArgs),
+    Embed(EmbedArgs),
     /// Check a data set: counts, what is dropped and why, sizes, health of the reward signal
     Check(CheckArgs),
 }
@@ -78,7 +83,16 @@ struct Request {
 /// # Errors
 /// A file that cannot be read, a sweep file that is wrong, options that do not belong together.
 pub fn run(args: &DataArgs) -> anyhow::Result<u8> {
-    let DataCommand::Check(args) = &args.command;
+    let args = match &args.command {
+        DataCommand::Check(args) => args,
+        DataCommand::Embed(args) => return data_embed::run(args),
+        DataCommand::Build(args) => {
+            let ended = data_build::run(args)?;
+            let made = ended.made.as_ref().map(request_of).transpose()?;
+            let checked = made.map(|made| check(&made, false)).transpose()?;
+            return Ok(ended.code.max(checked.unwrap_or(0)));
+        }
+    };
     let request = if args.file.extension() == Some(OsStr::new("toml")) {
         request_of_sweep(args)?
     } else {
@@ -102,7 +116,10 @@ fn request_of_sweep(args: &CheckArgs) -> anyhow::Result<Request> {
             "`{option}` is for a trajectory JSON; a sweep file says it itself\nhint: --set {key}=... overrides the file"
         );
     }
-    let sweep = args.sweep.load(&args.file)?;
+    request_of(&args.sweep.load(&args.file)?)
+}
+
+fn request_of(sweep: &SweepSpec) -> anyhow::Result<Request> {
     let first = sweep.points.first().context("the sweep has no point")?;
     let mut rewards: Vec<RewardParams> = Vec::new();
     for point in &sweep.points {
@@ -110,7 +127,7 @@ fn request_of_sweep(args: &CheckArgs) -> anyhow::Result<Request> {
             rewards.push(point.config.reward.clone());
         }
     }
-    Ok(Request { data: first.config.data.clone(), with_embeddings: true, rewards, eval: sweep.eval })
+    Ok(Request { data: first.config.data.clone(), with_embeddings: true, rewards, eval: sweep.eval.clone() })
 }
 
 fn request_of_json(args: &CheckArgs) -> anyhow::Result<Request> {

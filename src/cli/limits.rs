@@ -106,7 +106,7 @@ pub fn end_at(deadline: Option<Instant>, cancel: &Cancel) {
 }
 
 /// `90s`, `30m`, `8h`, `1d`, and several in a row.
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is not a time\nhint: write `90s`, `30m`, `8h` or `1h30m`");
     let mut seconds = 0u64;
     let mut rest = text.trim();

@@ -6,6 +6,8 @@ mod clean;
 mod compare;
 mod completions;
 mod data;
+mod data_build;
+mod data_embed;
 mod data_report;
 mod deliver;
 mod endpoint_flags;
@@ -24,6 +26,7 @@ mod report;
 mod run;
 mod schema;
 mod status;
+mod supply;
 mod sweep_file;
 mod table;
 mod use_point;
@@ -64,7 +67,7 @@ enum Command {
     Clean(clean::CleanArgs),
     Compare(compare::CompareArgs),
     Completions(completions::CompletionsArgs),
-    Data(data::DataArgs),
+    Data(Box<data::DataArgs>),
     ImportScripts(import_scripts::ImportArgs),
     Infer(Box<infer::InferArgs>),
     Init(init::InitArgs),

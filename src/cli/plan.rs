@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::output;
 use super::plan_text::{self, Planned};
 use super::run::HowArgs;
+use super::supply::{forecast as forecast_data, missing};
 use super::sweep_file::{SpecArgs, expand};
+use crate::making::Making;
 use crate::run::{Session, Speed, forecast, questions};
 use crate::store::{Inventory, SweepDir, speed_samples};
 
@@ -42,6 +44,18 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<u8> {
     for (spec, file) in specs.into_iter().zip(&files) {
         let options = args.how.options(file)?;
         let inventory = inventory.get_or_insert_with(|| Inventory::of(&options.root));
+        if let Some(recipe) = missing(&spec)? {
+            let (text, json) = forecast_data(&Making::open(recipe)?, &options.cache())?;
+            if args.json {
+                output::result(&format!("{}\n", json!({ "name": spec.name, "data_questions": json })));
+            } else {
+                let name = &spec.name;
+                output::result(&format!(
+                    "{name}: the data are made first\n{text}stages, steps and time are known once they are there\n"
+                ));
+            }
+            continue;
+        }
         let session = Session::load(spec, options.share)?;
         let speed = match args.measure {
             true => Speed::Measured,

@@ -10,6 +10,7 @@ use super::limits::{LimitArgs, end_at};
 use super::output;
 use super::progress::Progress;
 use super::report::write_event_files;
+use super::supply::{Supply, supply};
 use super::sweep_file::{SpecArgs, expand};
 use crate::device::{Device, DeviceRequest, Precision};
 use crate::experiment::Cancel;
@@ -193,6 +194,16 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         let mut options = args.how.options_on(&file, args.launch.on_cluster()?)?;
         args.limits.apply(&mut options, deadline);
         let (name, dir) = (spec.name.clone(), options.root.join(&spec.name));
+        match supply(&spec, &options.cache(), &cancel)? {
+            Supply::There | Supply::Made => {}
+            Supply::Unanswered => return Ok(1),
+            Supply::Stopped => {
+                let is_late = deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline);
+                let stop = if is_late { Stop::Budget } else { Stop::Interrupted };
+                output::note(&format!("{}; the same command goes on", reason(stop)));
+                return Ok(if is_late { 5 } else { signal_code(&signal) });
+            }
+        }
         let report = match start(args, spec, &options, &cancel) {
             Ok(Some(report)) => report,
             Ok(None) => {

@@ -107,7 +107,7 @@ impl Client {
         if let Some(key) = &self.key {
             if key.key.is_empty() {
                 let text = format!(
-                    "`eval.endpoint.key_env`: there is no environment variable `{0}`\nhint: `export {0}=...` before the run; keys are never read from files",
+                    "there is no environment variable `{0}`, which is to hold the API key\nhint: `export {0}=...` before the run; keys are never read from files",
                     key.variable
                 );
                 return Err(Fault::new(FaultKind::Denied, text));

@@ -9,9 +9,11 @@
 mod asker;
 mod cache;
 mod command;
+mod embedding;
 mod endpoint;
 mod fault;
 mod form;
+mod gather;
 mod http;
 mod image;
 mod items;
@@ -22,13 +24,15 @@ mod segment;
 pub use asker::{Asker, Pace, Progress, Reply, SecondAnswers, ask_again};
 pub use cache::{Cache, Claim, Contents};
 pub use command::{Command, CommandSettings};
+pub use embedding::{Embedded, Embedder, EmbeddingSettings};
 pub use endpoint::{Api, Endpoint, EndpointSettings, Template};
 pub use fault::{Counted, Fault, FaultKind, Tally};
 pub use form::{Asked, Form, Judge};
+pub use gather::{Counts, Gathering};
 pub use http::{Client, Secret};
 pub use items::{Item, Items, ItemsError};
 pub use question::{Answer, Identity, Question, Wanted};
-pub use score::{exact_match, normalize, token_f1, vqa_accuracy, vqa_correct};
+pub use score::{exact_match, normalize, relevance, token_f1, vqa_accuracy, vqa_correct};
 pub use segment::Id;
 
 #[cfg(test)]

@@ -58,6 +58,46 @@ pub fn token_f1(answer: &str, accepted: &[String]) -> f64 {
     accepted.iter().map(|text| f1(&answer, &normalize(&one_line(text)))).fold(0.0, f64::max)
 }
 
+/// How close `answer` comes to one of the `accepted` answers, in [0, 1]: the best of [`token_f1`] and of the share of equal
+/// letters (the ratio of Python's difflib), of normalized texts.
+#[must_use]
+pub fn relevance(answer: &str, accepted: &[String]) -> f64 {
+    let letters = |text: &str| normalize(&one_line(text)).chars().collect::<Vec<char>>();
+    let answered = letters(answer);
+    let ratio = |text: &String| {
+        let text = letters(text);
+        let total = answered.len() + text.len();
+        if total == 0 { 1.0 } else { 2.0 * equal_letters(&answered, &text) as f64 / total as f64 }
+    };
+    accepted.iter().map(ratio).fold(token_f1(answer, accepted), f64::max)
+}
+
+/// Letters in the longest block that both have, the first of equally long ones, and in those before and behind it.
+fn equal_letters(left: &[char], right: &[char]) -> usize {
+    let (mut equal, mut parts) = (0, vec![(left, right)]);
+    while let Some((left, right)) = parts.pop() {
+        let (mut best, mut at) = (0, (0, 0));
+        // Length of the common block that ends at each letter of `right`, for the letter of `left` before.
+        let mut lengths = vec![0; right.len() + 1];
+        for (row, a) in left.iter().enumerate() {
+            let mut diagonal = 0;
+            for (column, b) in right.iter().enumerate() {
+                let length = if a == b { diagonal + 1 } else { 0 };
+                diagonal = std::mem::replace(&mut lengths[column + 1], length);
+                if length > best {
+                    (best, at) = (length, (row + 1 - length, column + 1 - length));
+                }
+            }
+        }
+        if best > 0 {
+            equal += best;
+            parts.push((&left[..at.0], &right[..at.1]));
+            parts.push((&left[at.0 + best..], &right[at.1 + best..]));
+        }
+    }
+    equal
+}
+
 fn f1(left: &str, right: &str) -> f64 {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for word in right.split_whitespace() {

@@ -42,3 +42,19 @@ fn nothing_accepted_scores_nothing() {
     assert!(vqa_accuracy("yes", &[]).abs() < 1e-12);
     assert!(!exact_match("yes", &[]));
 }
+
+/// Expected values: `difflib.SequenceMatcher(None, answer, accepted).ratio()` of Python.
+#[test]
+fn relevance_is_the_share_of_equal_letters_or_words() {
+    for (answer, accepted, ratio) in [
+        ("Not a country!", "Helena", 2.0 / 17.0),
+        ("abxcdabc", "abcdab", 12.0 / 14.0),
+        ("Zimbabwean", "Zimbabwe", 16.0 / 18.0),
+        ("", "plum", 0.0),
+        ("red pears", "pears red", 1.0),
+    ] {
+        let found = relevance(answer, &["xyz".to_owned(), accepted.to_owned()]);
+        assert!((found - ratio).abs() < 1e-12, "{answer:?} {accepted:?}: {found}");
+    }
+    assert!(relevance("yes", &[]).abs() < 1e-12);
+}

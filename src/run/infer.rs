@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::error::RunError;
 use super::inputs::find_inputs;
 use super::options::{CACHE, Stop};
 use crate::checkpoint;
 use crate::device::Device;
-use crate::event::{AskerNote, Event};
+use crate::event::Event;
 use crate::experiment::{Cancel, Unit};
-use crate::finite::Finite;
-use crate::judge::{Answer, Asker, Fault, Id, Question};
+use crate::judge::Gathering;
+use crate::making::judge_event;
 use crate::record::{QueryScore, Unanswered};
 use crate::selector::SelectorError;
 use crate::selector::data::read_embeddings;
@@ -21,9 +20,6 @@ use crate::selector::evaluate::Live;
 use crate::selector::learn::{Layout, Query, Shape, scores_of};
 use crate::spec::{EvalParams, ModelParams};
 use crate::store::read_resolved;
-
-/// How often a caller hears how it goes.
-const SAY: Duration = Duration::from_secs(2);
 
 /// What is to be asked.
 #[derive(Clone, Debug)]
@@ -112,61 +108,26 @@ fn ask(
     sink: &mut dyn FnMut(&Event),
 ) -> Result<Inference, RunError> {
     let judge = Arc::new(live.judge(&request.cache, None)?);
-    let mut answers: BTreeMap<Id, Option<Answer>> = BTreeMap::new();
-    let mut to_ask: BTreeMap<Id, Question> = BTreeMap::new();
-    let ids: Vec<Result<Id, Fault>> = units.iter().map(|unit| judge.question(&unit.question)).collect();
-    for (id, unit) in ids.iter().zip(units) {
-        let Ok(id) = id else { continue };
-        if answers.contains_key(id) || to_ask.contains_key(id) {
-            continue;
-        }
-        match judge.known(*id) {
-            Some(answer) => drop(answers.insert(*id, Some(answer))),
-            None => drop(to_ask.insert(*id, unit.question.clone())),
-        }
-    }
-    let (cached, mut left) = (answers.len(), to_ask.len());
-    let distinct = cached + left;
-    let asker = Asker::start(Arc::clone(&judge), live.pace());
-    asker.ask(to_ask);
-    let say = |left: usize, sink: &mut dyn FnMut(&Event)| {
-        let progress = asker.progress();
-        let (asked, failed) = (progress.answered, progress.faults.total());
-        let (per_second, faults) = (progress.per_second.and_then(Finite::new), progress.faults.sentences());
-        let (naive, asker) = (units.len(), AskerNote::default());
-        sink(&Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults, asker });
-    };
-    say(left, sink);
-    let mut said = std::time::Instant::now();
-    while left > 0 && !cancel.is_raised() {
-        if let Some(reply) = asker.wait(Duration::from_millis(100)) {
-            answers.insert(reply.id, reply.outcome.ok());
-            left -= 1;
-        }
-        if said.elapsed() >= SAY {
-            say(left, sink);
-            said = std::time::Instant::now();
-        }
-    }
-    asker.stop();
+    let mut gathering = Gathering::new(&judge, units.iter().map(|unit| &unit.question));
+    gathering.ask(live.pace(), &|| cancel.is_raised(), &mut |counts| sink(&judge_event(counts)));
     let (mut scores, mut unanswered) = (BTreeMap::<usize, Vec<QueryScore>>::new(), Vec::new());
-    for (id, unit) in ids.iter().zip(units) {
-        let answer = id.as_ref().ok().and_then(|id| answers.get(id)).and_then(Option::as_ref);
+    for unit in units {
+        let answer = gathering.answer(&unit.question);
         match live.line(unit, answer) {
             Ok(line) => scores.entry(unit.shot).or_default().push(line),
             Err(line) => unanswered.push(line),
         }
     }
-    let progress = asker.progress();
+    let counts = gathering.counts();
     Ok(Inference {
         scores,
         unanswered,
-        questions: units.len(),
-        distinct,
-        cached,
-        asked: progress.answered,
-        faults: progress.faults.sentences(),
+        questions: counts.naive,
+        distinct: counts.distinct,
+        cached: counts.cached,
+        asked: counts.asked,
+        faults: counts.faults.clone(),
         judge: judge.id().to_string(),
-        stopped: (left > 0).then_some(Stop::Interrupted),
+        stopped: (counts.left > 0).then_some(Stop::Interrupted),
     })
 }

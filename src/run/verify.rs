@@ -116,6 +116,7 @@ pub fn verify(
     let room = tempfile::Builder::new().prefix("sweep-verify-").tempdir()?;
     let points: Vec<Point> = choice.points.iter().map(|&at| resolved.points[at].clone()).collect();
     let spec = SweepSpec {
+        build: None,
         name: resolved.name,
         path: dir.join("sweep.toml"),
         source: String::new(),

@@ -127,6 +127,7 @@ fn run_options(options: &WorkerOptions) -> RunOptions {
 /// The sweep as it was resolved at launch: whatever has become of its file since.
 pub fn spec_of(resolved: ResolvedRecord, dir: &Path) -> SweepSpec {
     SweepSpec {
+        build: None,
         name: resolved.name,
         path: dir.join("sweep.toml"),
         source: String::new(),

@@ -7,7 +7,7 @@ use super::error::{Diagnostic, Origin};
 use super::grid::Grid;
 use super::keys::{Key, Kind, Table, closest, keys_of, resolve};
 use super::read::Given;
-use super::{ParamGroup, PointConfig, Value};
+use super::{BuildSpec, ParamGroup, PointConfig, Value};
 
 /// What cannot be within one point: message, way out, and the keys it is about.
 pub(super) struct Clash {
@@ -101,6 +101,14 @@ pub(super) fn inputs(draft: &Draft, grid: &Grid) -> Vec<Input> {
         inputs.extend(given.into_iter().map(|given| Input { key, given: given.clone() }));
     }
     inputs
+}
+
+/// Whether `input` is a file that `build` makes: it may be missing.
+pub(super) fn is_made(input: &Input, build: Option<&BuildSpec>) -> bool {
+    let (Some(build), Value::Path { resolved, .. }) = (build, &input.given.value) else { return false };
+    let is = |table: Table, name: &str| input.key.table == table && input.key.name == name;
+    let also = build.params.eval_file.as_ref() == Some(resolved);
+    is(Table::Data, "trajectories") || is(Table::Build, "eval_file") || (is(Table::Eval, "logged") && also)
 }
 
 /// Checks that `input` is a file. Reads the file system, nothing else here does.

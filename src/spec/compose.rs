@@ -44,6 +44,7 @@ pub(super) fn compose(
         points,
         baseline,
         eval: evaluation::params(&draft, &dir),
+        build: evaluation::build(&draft, &dir),
         export: draft.settings.export.formats.clone(),
         keep: draft.settings.keep,
         slurm: draft.uses(Table::Slurm).then(|| draft.settings.slurm.clone()),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::document::Draft;
 use super::error::Diagnostic;
 use super::keys::{Table, resolve};
-use super::{CommandParams, EndpointParams, EvalParams, JudgeApi, ScoreField};
+use super::{BuildSpec, CommandParams, EndpointParams, EvalParams, JudgeApi, ScoreField};
 
 /// Fields of a request that keys of their own set, or that would change what an answer is.
 const RESERVED: [&str; 12] = [
@@ -23,8 +23,16 @@ const RESERVED: [&str; 12] = [
     "best_of",
 ];
 
-/// `[eval]` as a whole, if the sweep has it; `dir` is that of the sweep file.
+/// `[eval]` as points are scored by it, if the sweep has it; `dir` is that of the sweep file. Beside logged sequences a
+/// judge is for making data.
 pub(super) fn params(draft: &Draft, dir: &Path) -> Option<EvalParams> {
+    let whole = whole(draft, dir)?;
+    let both = draft.uses(Table::Build) && !whole.logged.as_os_str().is_empty();
+    Some(if both { EvalParams { endpoint: None, command: None, ..whole } } else { whole })
+}
+
+/// All that `[eval]` says.
+fn whole(draft: &Draft, dir: &Path) -> Option<EvalParams> {
     let tables = [Table::Eval, Table::Endpoint, Table::Command, Table::Items];
     let settings = &draft.settings;
     tables.into_iter().any(|table| draft.uses(table)).then(|| EvalParams {
@@ -37,14 +45,26 @@ pub(super) fn params(draft: &Draft, dir: &Path) -> Option<EvalParams> {
     })
 }
 
+/// `[data.build]` with its judge, if the sweep has it.
+pub(super) fn build(draft: &Draft, dir: &Path) -> Option<BuildSpec> {
+    draft.uses(Table::Build).then(|| BuildSpec {
+        params: draft.settings.build.clone(),
+        judge: whole(draft, dir).unwrap_or_default(),
+    })
+}
+
 /// What cannot be, said of the key it is about.
 pub(super) fn mistakes(draft: &Draft) -> Vec<Diagnostic> {
-    let Some(eval) = params(draft, Path::new("")) else { return Vec::new() };
+    let builds = draft.uses(Table::Build);
+    if !builds && whole(draft, Path::new("")).is_none() {
+        return Vec::new();
+    }
+    let eval = whole(draft, Path::new("")).unwrap_or_default();
     let mut mistakes = Vec::new();
     let mut wrong = |key: &str, message: String, hint: &str| {
         let found = resolve(key, |_| true).ok();
         let origin = found.and_then(|key| draft.given(key)).map(|given| &given.origin);
-        let table = ["eval.endpoint", "eval.command", "eval.items", "eval"].into_iter();
+        let table = ["eval.endpoint", "eval.command", "eval.items", "eval", "data.build"].into_iter();
         let table = table.filter(|table| key.starts_with(table)).find_map(|table| draft.table(table));
         mistakes.push(Diagnostic::new(message).at(origin.or(table).unwrap_or(&draft.whole)).hint(hint));
     };
@@ -55,6 +75,12 @@ pub(super) fn mistakes(draft: &Draft) -> Vec<Diagnostic> {
     ];
     let given: Vec<&str> = ways.iter().filter(|way| way.1).map(|way| way.0).collect();
     match given[..] {
+        [] | ["eval.logged"] if builds => wrong(
+            "data.build",
+            "`[data.build]` asks a judge, and none is given".to_owned(),
+            "add a table [eval.endpoint] or [eval.command]",
+        ),
+        ["eval.logged", _] if builds => {}
         [] => wrong(
             "eval",
             "`[eval]` says nothing of who scores".to_owned(),
@@ -70,15 +96,23 @@ pub(super) fn mistakes(draft: &Draft) -> Vec<Diagnostic> {
     if !eval.is_live() && eval.score == ScoreField::TokenF1 {
         wrong("eval.score", "logged sequences have no `token_f1`".to_owned(), "it is for [eval.endpoint]");
     }
+    if builds && eval.items.as_os_str().is_empty() {
+        wrong(
+            "data.build",
+            "`eval.items.file` is missing: data are made of items".to_owned(),
+            "add a table [eval.items] with `file = \"...\"`, relative to the sweep file",
+        );
+    }
     if let Some(endpoint) = &eval.endpoint {
-        if eval.items.as_os_str().is_empty() {
+        if eval.items.as_os_str().is_empty() && !builds {
             wrong(
                 "eval.endpoint",
                 "`eval.items.file` is missing: questions are made of items".to_owned(),
                 "add a table [eval.items] with `file = \"...\"`, relative to the sweep file",
             );
         }
-        of_endpoint(endpoint, eval.score, &mut wrong);
+        let scores = eval.logged.as_os_str().is_empty();
+        of_endpoint(endpoint, if scores { eval.score } else { ScoreField::Accuracy }, &mut wrong);
     }
     if let Some(command) = &eval.command
         && command.program.is_empty()

@@ -16,6 +16,7 @@ pub enum Table {
     /// Keys above the first table header.
     Top,
     Data,
+    Build,
     Reward,
     Model,
     Train,
@@ -30,9 +31,10 @@ pub enum Table {
 
 impl Table {
     /// All tables, in the order in which they are documented.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Top,
         Self::Data,
+        Self::Build,
         Self::Reward,
         Self::Model,
         Self::Train,
@@ -48,6 +50,7 @@ impl Table {
     /// The tables inside this one.
     pub fn inner(self) -> &'static [Self] {
         match self {
+            Self::Data => &[Self::Build],
             Self::Eval => &[Self::Endpoint, Self::Command, Self::Items],
             _ => &[],
         }
@@ -63,6 +66,7 @@ impl Table {
         match self {
             Self::Top => "",
             Self::Data => "data",
+            Self::Build => "data.build",
             Self::Reward => "reward",
             Self::Model => "model",
             Self::Train => "train",
@@ -91,6 +95,9 @@ impl Table {
         match self {
             Self::Top => "the sweep itself",
             Self::Data => "where the query groups come from and which of them are used",
+            Self::Build => {
+                "how the query groups are made where they are missing: pools and sequences for a judge to score"
+            }
             Self::Reward => "how a trajectory's scores become one number",
             Self::Model => "shape and fixed constants of the selector",
             Self::Train => "initialisation, RCE (phase 1) and GRPO (phase 2)",
@@ -120,6 +127,8 @@ pub enum Limits {
     InsideUnit,
     /// `0 <= x < 1`
     BelowOne,
+    /// `0 <= x <= 1`
+    Unit,
 }
 
 impl Limits {
@@ -132,6 +141,7 @@ impl Limits {
                 Self::Positive => number > 0.0,
                 Self::InsideUnit => number > 0.0 && number < 1.0,
                 Self::BelowOne => (0.0..1.0).contains(&number),
+                Self::Unit => (0.0..=1.0).contains(&number),
             }
     }
 
@@ -143,6 +153,7 @@ impl Limits {
             Self::Positive => " greater than 0",
             Self::InsideUnit => " between 0 and 1, both excluded",
             Self::BelowOne => " from 0 to below 1",
+            Self::Unit => " from 0 to 1",
         }
     }
 }
@@ -347,6 +358,8 @@ const POSITIVE: Kind = Kind::Number(Limits::Positive);
 const NON_NEGATIVE: Kind = Kind::Number(Limits::NonNegative);
 const FINITE: Kind = Kind::Number(Limits::Finite);
 const DROPOUT: Kind = Kind::Number(Limits::BelowOne);
+const SHARE: Kind = Kind::Number(Limits::Unit);
+const SEQUENCES: Kind = Kind::Count { min: 0, max: 1_024 };
 const EPOCHS: Kind = Kind::Count { min: 0, max: u32::MAX as u64 };
 
 /// One row of [`KEYS`]: table, path of the struct in [`Settings`] and field, scope, kind, short, lab's names, doc.
@@ -382,6 +395,43 @@ pub static KEYS: &[Key] = &[
         "Keep trajectories whose answer was judged by the fallback."),
     key!(Data point.data.require_positive => require_positive, "D", Kind::Flag, "", [same("REQUIRE_POSITIVE_QUERY")],
         "Keep only queries with at least one correct trajectory."),
+
+    key!(Build build.seed => seed, "", Kind::Count { min: 0, max: u64::MAX }, "", [],
+        "Seed of the split, the pools and the sequences; each query and method has its own random numbers."),
+    key!(Build build.train_share => train_share, "", SHARE, "", [],
+        "Share of the items that are training queries, where the items have no `split`."),
+    key!(Build build.eval_share => eval_share, "", SHARE, "", [],
+        "Share of the items that are evaluation queries; the rest are demonstrations alone."),
+    key!(Build build.pool => pool, "", Kind::Count { min: 1, max: 65_536 }, "", [],
+        "Candidates K of a query."),
+    key!(Build build.pool_nearest => pool_nearest, "", SHARE, "", [],
+        "Share of a pool that are the query's nearest items by cosine; the others are drawn at random."),
+    key!(Build build.length => length, "", Kind::Count { min: 1, max: 1_024 }, "", [],
+        "Demonstrations S of a training sequence."),
+    key!(Build build.random => random, "", SEQUENCES, "", [],
+        "Sequences a query that are drawn at random."),
+    key!(Build build.retrieval => retrieval, "", SEQUENCES, "", [],
+        "Sequences a query of the nearest candidates, nearest first; the n-th begins with the n-th nearest."),
+    key!(Build build.sample => sample, "", SEQUENCES, "", [],
+        "Sequences a query that are drawn by similarity."),
+    key!(Build build.temperature => temperature, "", POSITIVE, "", [],
+        "Cosines are divided by this where sequences are drawn by similarity: the lower, the nearer."),
+    key!(Build build.policy => policy, "", Kind::OptionalPath, "", [],
+        "Checkpoint whose own sequences are scored too; \"none\" = no such sequences. Relative to the sweep file."),
+    key!(Build build.beam => beam, "", SEQUENCES, "", [],
+        "Sequences a query that the policy finds most probable (beam search)."),
+    key!(Build build.policy_sample => policy_sample, "", SEQUENCES, "", [],
+        "Sequences a query that are drawn by the policy."),
+    key!(Build build.policy_temperature => policy_temperature, "", POSITIVE, "", [],
+        "The policy's logits are divided by this where it draws sequences."),
+    key!(Build build.require_mixed => require_mixed, "", Kind::Flag, "", [],
+        "Keep only queries with both right and wrong sequences."),
+    key!(Build build.balance => balance, "", Kind::Flag, "", [],
+        "Of a query with both keep as many wrong sequences as right ones."),
+    key!(Build build.eval_file => eval_file, "", Kind::OptionalPath, "", [],
+        "Where the evaluation queries' scored sequences are written, for `eval.logged`; \"none\" = nowhere. Relative to the sweep file."),
+    key!(Build build.eval_shots => eval_shots, "", Kind::Shots, "", [],
+        "Numbers of demonstrations of the sequences in `eval_file`."),
 
     key!(Reward point.reward.mode => mode, "D", Kind::Choice(RewardMode::NAMES), "", [same("REWARD_MODE")],
         "Formula of the reward: hard = vqa_correct, soft = vqa_acc_score, gtprob = vqa_gt_prob, rel = vqa_rel_score."),
@@ -551,12 +601,17 @@ pub(super) enum Unresolved {
 /// The key called `name`, dotted or bare, among those that `accept` lets through.
 pub(super) fn resolve(name: &str, accept: impl Fn(&Key) -> bool) -> Result<&'static Key, Unresolved> {
     let candidates: Vec<&'static Key> =
-        KEYS.iter().filter(|key| accept(key) && (key.name == name || key.dotted() == name)).collect();
+        KEYS.iter().filter(|key| accept(key) && (key.dotted() == name || is_bare(key, name))).collect();
     match candidates[..] {
         [key] => Ok(key),
         [] => Err(Unresolved::Unknown),
         _ => Err(Unresolved::Ambiguous(candidates.iter().map(|key| key.dotted()).collect())),
     }
+}
+
+/// Whether `name` alone is enough. Names of [data.build] are short, and none of them may take a name from another table.
+fn is_bare(key: &Key, name: &str) -> bool {
+    key.name == name && key.table != Table::Build
 }
 
 /// The key that the lab calls `name`, in any case of letters.

@@ -7,6 +7,7 @@
 
 mod axis;
 mod baseline;
+mod build;
 mod check;
 mod choice;
 mod compose;
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use choice::{choice, named};
 
+pub use build::{BuildParams, BuildSpec};
 pub(crate) use config::is_default;
 pub use config::{
     DataParams, FreezeSet, ModelParams, ParamGroup, PointConfig, Reference, RewardForm, TrainParams,
@@ -70,6 +72,8 @@ pub struct SweepSpec {
     pub baseline: Vec<usize>,
     /// `[eval]`, if present.
     pub eval: Option<EvalParams>,
+    /// `[data.build]`, if present.
+    pub build: Option<BuildSpec>,
     /// `[export] formats`.
     pub export: Vec<ExportFormat>,
     /// `[keep]`.
@@ -206,7 +210,8 @@ pub struct LoadOptions {
 pub fn load(path: &Path, options: &LoadOptions) -> Result<SweepSpec, SpecError> {
     let text = read_file(path)?;
     let (spec, inputs) = compose::compose(&text, path, options)?;
-    let missing: Vec<Diagnostic> = inputs.iter().filter_map(check::exists).collect();
+    let inputs = inputs.iter().filter(|input| !check::is_made(input, spec.build.as_ref()));
+    let missing: Vec<Diagnostic> = inputs.filter_map(check::exists).collect();
     if missing.is_empty() { Ok(spec) } else { Err(compose::several(missing)) }
 }
 

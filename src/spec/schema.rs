@@ -179,6 +179,7 @@ fn number(limits: Limits) -> Json {
         Limits::InsideUnit => {
             json!({ "type": "number", "minimum": 0, "exclusiveMinimum": true, "maximum": 1, "exclusiveMaximum": true })
         }
+        Limits::Unit => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Limits::BelowOne => json!({ "type": "number", "minimum": 0, "maximum": 1, "exclusiveMaximum": true }),
     }
 }

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::{CommandParams, EndpointParams, EvalParams, ExportFormat, KeepParams, PointConfig, SlurmParams};
+use super::{
+    BuildParams, CommandParams, EndpointParams, EvalParams, ExportFormat, KeepParams, PointConfig,
+    SlurmParams,
+};
 
 /// The target of every key in [`super::KEYS`]. Its default holds the defaults.
 #[derive(Clone, Debug, Default)]
@@ -10,6 +13,7 @@ pub(super) struct Settings {
     /// Empty = the file's name.
     pub name: String,
     pub point: PointConfig,
+    pub build: BuildParams,
     pub eval: EvalParams,
     pub endpoint: EndpointParams,
     pub command: CommandParams,

@@ -1,5 +1,6 @@
 //! Tests of the whole way from text to points; the topics are in files of their own.
 
+mod build;
 mod expansion;
 mod files;
 mod messages;

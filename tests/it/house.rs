@@ -13,12 +13,13 @@ const ROOMS: &[(&str, &str)] = &[
     ("main", "cli"),
     (
         "cli",
-        "scripts run report selector judge store experiment plan checkpoint spec device panics disk record event figure text finite",
+        "scripts run making report selector judge store experiment plan checkpoint spec device panics disk record event figure text finite",
     ),
     (
         "run",
-        "report selector judge store experiment plan checkpoint spec device panics disk record event figure text finite",
+        "making report selector judge store experiment plan checkpoint spec device panics disk record event figure text finite",
     ),
+    ("making", "selector judge experiment checkpoint spec device disk record event text finite"),
     ("report", "store spec disk record figure text finite"),
     ("scripts", "spec"),
     ("selector", "judge experiment plan checkpoint spec device panics disk record figure text finite"),

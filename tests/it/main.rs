@@ -24,6 +24,7 @@ mod judged;
 mod keep;
 mod kill;
 mod leaks;
+mod making;
 mod matrix;
 mod old_results;
 mod outside;

@@ -14,8 +14,8 @@ use super::pools::queries_of;
 use crate::experiment::Unit;
 use crate::finite::Finite;
 use crate::judge::{
-    Answer, Api, Client, Command, CommandSettings, Endpoint, EndpointSettings, Form, Item, Items, Judge,
-    Pace, Question, Secret, Template, Wanted, exact_match, token_f1, vqa_accuracy, vqa_correct,
+    Answer, Api, Client, Command, CommandSettings, Endpoint, EndpointSettings, Form, Items, Judge, Pace,
+    Question, Secret, Template, Wanted, exact_match, token_f1, vqa_accuracy, vqa_correct,
 };
 use crate::record::{QueryScore, Unanswered};
 use crate::selector::data::{CandidateScores, Dataset, Embeddings, Fault, check_pool, read_text};
@@ -88,10 +88,7 @@ impl Live {
             let candidates = queries.iter().flat_map(|query| query.pool.iter().map(|id| u64::from(*id)));
             items.check(candidates, "candidates")?;
         }
-        let (form, pace) = match (&params.endpoint, &params.command) {
-            (Some(endpoint), _) => of_endpoint(endpoint)?,
-            (None, command) => of_command(&command.clone().unwrap_or_default()),
-        };
+        let (form, pace) = judge_form(params)?;
         let hash = [source.as_str(), items.hash()].join(" ");
         let (shots, score) = (params.shots.clone(), params.score);
         Ok(Self { queries, shots, score, form: Arc::new(form), items: Arc::new(items), pace, hash })
@@ -173,21 +170,8 @@ impl Live {
 
     /// What `answer` to the question about `query_id` is worth. `None`: it has not what the score is made of.
     pub fn score(&self, query_id: u64, answer: &Answer) -> Option<Finite> {
-        if let Some(score) = answer.score {
-            return Some(score);
-        }
-        let accepted = |item: &Item| item.answers.clone();
-        let accepted = self.items.get(query_id).map(accepted).unwrap_or_default();
-        let text = &answer.text;
-        let score = match self.score {
-            // Ten annotators make an accuracy; fewer texts are all the accepted ones.
-            ScoreField::Accuracy if accepted.len() >= 10 => vqa_accuracy(text, &accepted),
-            ScoreField::Accuracy => f64::from(u8::from(exact_match(text, &accepted))),
-            ScoreField::Correct => f64::from(u8::from(vqa_correct(text, &accepted))),
-            ScoreField::TokenF1 => token_f1(text, &accepted),
-            ScoreField::Probability => answer.log_prob?.get().exp(),
-        };
-        Finite::new(score)
+        let accepted = self.items.get(query_id).map_or(&[][..], |item| &item.answers);
+        score_of(self.score, answer, accepted)
     }
 
     /// The line of `selections.jsonl` for `unit`, with the judge's answer or without.
@@ -211,6 +195,35 @@ impl Live {
 
 fn items_of(params: &EvalParams) -> Result<Items, EvaluateError> {
     Ok(if params.items.as_os_str().is_empty() { Items::default() } else { Items::load(&params.items)? })
+}
+
+/// What `answer` is worth by `field` against the `accepted` answers; a judge's own score counts before all. `None`: it has
+/// not what the score is made of.
+pub fn score_of(field: ScoreField, answer: &Answer, accepted: &[String]) -> Option<Finite> {
+    if let Some(score) = answer.score {
+        return Some(score);
+    }
+    let text = &answer.text;
+    let score = match field {
+        // Ten annotators make an accuracy; fewer texts are all the accepted ones.
+        ScoreField::Accuracy if accepted.len() >= 10 => vqa_accuracy(text, accepted),
+        ScoreField::Accuracy => f64::from(u8::from(exact_match(text, accepted))),
+        ScoreField::Correct => f64::from(u8::from(vqa_correct(text, accepted))),
+        ScoreField::TokenF1 => token_f1(text, accepted),
+        ScoreField::Probability => answer.log_prob?.get().exp(),
+    };
+    Finite::new(score)
+}
+
+/// The judge that `params` name, and how hard it may be asked.
+///
+/// # Errors
+/// Certificates that cannot be read.
+pub fn judge_form(params: &EvalParams) -> Result<(Form, Pace), EvaluateError> {
+    match (&params.endpoint, &params.command) {
+        (Some(endpoint), _) => of_endpoint(endpoint),
+        (None, command) => Ok(of_command(&command.clone().unwrap_or_default())),
+    }
 }
 
 fn validation(dataset: &Dataset) -> Result<(Vec<EvalQuery>, String), EvaluateError> {

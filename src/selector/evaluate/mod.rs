@@ -11,6 +11,6 @@ mod tests;
 
 pub use error::EvaluateError;
 pub use leaks::leaks;
-pub use live::Live;
+pub use live::{Live, judge_form, score_of};
 pub use logged::{EvalQuery, Logged, NotFinite};
 pub use references::references;

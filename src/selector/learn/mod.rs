@@ -21,6 +21,7 @@ pub use engine::{Engine, scores_of};
 pub use host::{HostCohort, State};
 pub use init::fresh_weights;
 pub use parameters::{Layout, Segment, Shape};
+pub use random::{Purpose, Stream};
 pub use stacked::{StackedCohort, members_that_fit};
 pub use task::{Diverged, EpochTask, GrpoGroup, Objective, StepRecord};
 

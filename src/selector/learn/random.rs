@@ -15,6 +15,8 @@ pub enum Purpose {
     Init,
     /// Visiting order of the training groups in one epoch.
     Order { phase: Phase, epoch: u32 },
+    /// A choice made while data are made: for what, the how-manieth, for which query.
+    Making { what: u16, index: u16, query: u64 },
     /// Dropout masks of one step.
     Dropout { phase: Phase, epoch: u32, step: u32 },
 }
@@ -28,6 +30,9 @@ impl Stream {
         let (kind, phase, epoch, step) = match purpose {
             Purpose::Init => (0u32, 0, 0, 0),
             Purpose::Order { phase, epoch } => (1, phase as u32, epoch, 0),
+            Purpose::Making { what, index, query } => {
+                (3, u32::from(what) << 16 | u32::from(index), (query >> 32) as u32, query as u32)
+            }
             Purpose::Dropout { phase, epoch, step } => (2, phase as u32, epoch, step),
         };
         let mut key = [0u8; 32];

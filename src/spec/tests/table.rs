@@ -83,6 +83,9 @@ fn every_key_of_the_file_is_read() {
                 writeln!(text, "{} = \"{value}\"", required.dotted()).unwrap();
             }
             text.push_str(match (table, key.name) {
+                (Table::Build, _) => {
+                    "eval.command.program = [\"required\"]\neval.items.file = \"required\"\n"
+                }
                 (Table::Eval, "logged") => "",
                 (Table::Eval, _) => "eval.logged = \"required\"\n",
                 (Table::Endpoint, "logprobs") => {
