@@ -38,6 +38,13 @@ pub fn missing(spec: &SweepSpec) -> anyhow::Result<Option<Recipe>> {
     let Some(recipe) = Recipe::of(spec) else { return Ok(None) };
     match recipe.is_made() {
         Ok(true) => Ok(None),
+        Ok(false) if recipe.is_there() => {
+            output::note(&format!(
+                "warning: `{}` or its evaluation file is not as [data.build] made it\nhint: `sweep data build` makes it whole",
+                recipe.trajectories.display()
+            ));
+            Ok(None)
+        }
         Ok(false) => Ok(Some(recipe)),
         Err(MakingError::Other { path, difference }) => {
             output::note(&format!(

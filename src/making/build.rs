@@ -88,8 +88,8 @@ impl Making {
         Gathering::new(judge, &questions)
     }
 
-    /// Asks what is to be asked and writes the files, if every answer is there or `missing` ones are allowed. `force`: an
-    /// evaluation file that differs is replaced.
+    /// Asks what is to be asked and writes the files, if every answer is there or `missing` ones are allowed. `force`:
+    /// files that differ are replaced.
     ///
     /// # Errors
     /// A cache or a file that cannot be written. That the judge does not answer is none.
@@ -148,20 +148,36 @@ impl Making {
             built.evaluated = self.plan.eval.len() - lost;
             evaluation =
                 json!({ "queries": built.evaluated, "unanswered_queries": lost, "hash": hash_bytes(&bytes) });
-            put(file, &bytes, force)?;
+            self.put(file, &bytes, force)?;
         }
         let [train, eval, support] = [&self.roles.train, &self.roles.eval, &self.roles.support].map(Vec::len);
+        let mut questions = json!({ "naive": built.counts.naive, "distinct": built.counts.distinct });
+        if built.counts.failed > 0 {
+            questions["unanswered"] = json!(built.counts.failed);
+        }
         let meta = json!({
             "made_by": MADE_BY, "format": FORMAT, "hash": hash_of(&self.settings), "settings": self.settings,
             "judge": judge.id().to_string(),
             "items": { "train": train, "eval": eval, "support": support, "unused": self.roles.unused },
             "queries": built.queries, "trajectories": built.trajectories, "pool_size": self.recipe.params.pool,
-            "shots": length, "questions": { "naive": built.counts.naive, "distinct": built.counts.distinct },
+            "shots": length, "questions": questions,
             "methods": by_method, "dropped": built.left, "evaluation": evaluation,
         });
         let bytes = files::trajectories(&meta, &groups, &self.items);
-        // Whether a file that was made otherwise may go was asked before anybody was asked.
-        put(&self.recipe.trajectories, &bytes, true)
+        self.put(&self.recipe.trajectories, &bytes, force)
+    }
+
+    /// Writes `bytes` to `path`, whole or not at all. What is there and differs stays, unless told or unfinished.
+    fn put(&self, path: &Path, bytes: &[u8], force: bool) -> Result<(), MakingError> {
+        match fs_err::read(path) {
+            Ok(there) if there == bytes => return Ok(()),
+            Ok(_) if !force && !self.recipe.is_unfinished(path, &self.settings) => {
+                let difference = "its contents differ from what was made now".to_owned();
+                return Err(MakingError::Other { path: path.to_owned(), difference });
+            }
+            _ => {}
+        }
+        Ok(disk::write(path, bytes)?)
     }
 }
 
@@ -180,19 +196,6 @@ pub fn judge_event(counts: &Counts) -> Event {
         faults,
         asker: AskerNote::default(),
     }
-}
-
-/// Writes `bytes` to `path`, whole or not at all.
-fn put(path: &Path, bytes: &[u8], force: bool) -> Result<(), MakingError> {
-    match fs_err::read(path) {
-        Ok(there) if there == bytes => return Ok(()),
-        Ok(_) if !force => {
-            let difference = "its contents differ from what was made now".to_owned();
-            return Err(MakingError::Other { path: path.to_owned(), difference });
-        }
-        _ => {}
-    }
-    Ok(disk::write(path, bytes)?)
 }
 
 fn check_rows(recipe: &Recipe, roles: &Roles, embeddings: &Embeddings) -> Result<(), MakingError> {

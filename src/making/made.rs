@@ -28,16 +28,31 @@ impl Recipe {
         if meta["hash"] != json!(hash_of(&settings)) {
             return Err(other(difference(&meta["settings"], &settings)));
         }
-        let complete = meta["dropped"]["unanswered"] == json!(0);
-        let evaluation = match &self.params.eval_file {
-            None => true,
-            Some(file) => match fs_err::read(file) {
-                Ok(bytes) => meta["evaluation"]["hash"] == json!(hash_bytes(&bytes)),
-                Err(_) => false,
-            },
-        };
-        Ok(complete && evaluation)
+        let evaluation = self.params.eval_file.as_ref().is_none_or(|file| is_the_one(&meta, file));
+        Ok(is_complete(&meta) && evaluation)
     }
+
+    /// Whether the files are there, whatever they hold.
+    pub fn is_there(&self) -> bool {
+        self.trajectories.exists() && self.params.eval_file.as_ref().is_none_or(|file| file.exists())
+    }
+
+    /// Whether `path` holds what these settings made when answers were missing: it may be completed.
+    pub(super) fn is_unfinished(&self, path: &Path, settings: &Value) -> bool {
+        let Ok(Some(meta)) = meta_of(&self.trajectories) else { return false };
+        let ours = path == self.trajectories || is_the_one(&meta, path);
+        ours && meta["hash"] == json!(hash_of(settings)) && !is_complete(&meta)
+    }
+}
+
+/// Whether every question had an answer.
+fn is_complete(meta: &Value) -> bool {
+    meta["questions"]["unanswered"].as_u64().unwrap_or(0) == 0
+}
+
+/// Whether `file` is the evaluation file that was written with `meta`.
+fn is_the_one(meta: &Value, file: &Path) -> bool {
+    fs_err::read(file).is_ok_and(|bytes| meta["evaluation"]["hash"] == json!(hash_bytes(&bytes)))
 }
 
 pub(super) fn hash_bytes(bytes: &[u8]) -> String {

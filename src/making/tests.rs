@@ -101,7 +101,7 @@ fn sequences_differ_and_a_further_method_changes_no_other() {
     let nearest: Vec<&Vec<u32>> = found.iter().take(3).map(|one| &one.pointer).collect();
     assert_eq!(nearest, [&vec![3, 6, 1], &vec![6, 3, 1], &vec![1, 3, 6]]);
     // A pool of two has two sequences of two, however many are asked for.
-    let two = Source { params: &params, query: 7, cosines: &cosines[..2], logits: None };
+    let two = Source { params: &fewer, query: 7, cosines: &cosines[..2], logits: None };
     let (found, lost) = two.sequences(2);
     assert_eq!((found.len(), lost), (2, 11));
 }

@@ -68,31 +68,7 @@ pub(super) fn mistakes(draft: &Draft) -> Vec<Diagnostic> {
         let table = table.filter(|table| key.starts_with(table)).find_map(|table| draft.table(table));
         mistakes.push(Diagnostic::new(message).at(origin.or(table).unwrap_or(&draft.whole)).hint(hint));
     };
-    let ways = [
-        ("eval.logged", !eval.logged.as_os_str().is_empty()),
-        ("eval.endpoint", eval.endpoint.is_some()),
-        ("eval.command", eval.command.is_some()),
-    ];
-    let given: Vec<&str> = ways.iter().filter(|way| way.1).map(|way| way.0).collect();
-    match given[..] {
-        [] | ["eval.logged"] if builds => wrong(
-            "data.build",
-            "`[data.build]` asks a judge, and none is given".to_owned(),
-            "add a table [eval.endpoint] or [eval.command]",
-        ),
-        ["eval.logged", _] if builds => {}
-        [] => wrong(
-            "eval",
-            "`[eval]` says nothing of who scores".to_owned(),
-            "add `logged = \"...\"` to [eval], relative to the sweep file, or a table [eval.endpoint] or [eval.command]",
-        ),
-        [_] => {}
-        [.., last] => wrong(
-            last,
-            format!("`{}` and `{last}` are both given, and one of them scores", given[0]),
-            "remove one of them",
-        ),
-    }
+    ways(&eval, builds, &mut wrong);
     if !eval.is_live() && eval.score == ScoreField::TokenF1 {
         wrong("eval.score", "logged sequences have no `token_f1`".to_owned(), "it is for [eval.endpoint]");
     }
@@ -130,6 +106,35 @@ pub fn endpoint_mistake(endpoint: &EndpointParams, score: ScoreField) -> Option<
         first.get_or_insert(format!("{message}\nhint: {hint}"));
     });
     first
+}
+
+/// Who scores, and who makes data: one each.
+fn ways(eval: &EvalParams, builds: bool, wrong: &mut dyn FnMut(&str, String, &str)) {
+    let ways = [
+        ("eval.logged", !eval.logged.as_os_str().is_empty()),
+        ("eval.endpoint", eval.endpoint.is_some()),
+        ("eval.command", eval.command.is_some()),
+    ];
+    let given: Vec<&str> = ways.iter().filter(|way| way.1).map(|way| way.0).collect();
+    match given[..] {
+        [] | ["eval.logged"] if builds => wrong(
+            "data.build",
+            "`[data.build]` asks a judge, and none is given".to_owned(),
+            "add a table [eval.endpoint] or [eval.command]",
+        ),
+        ["eval.logged", _] if builds => {}
+        [] => wrong(
+            "eval",
+            "`[eval]` says nothing of who scores".to_owned(),
+            "add `logged = \"...\"` to [eval], relative to the sweep file, or a table [eval.endpoint] or [eval.command]",
+        ),
+        [_] => {}
+        [.., last] => wrong(
+            last,
+            format!("`{}` and `{last}` are both given, and one of them scores", given[0]),
+            "remove one of them",
+        ),
+    }
 }
 
 fn of_endpoint(endpoint: &EndpointParams, score: ScoreField, wrong: &mut dyn FnMut(&str, String, &str)) {

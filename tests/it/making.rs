@@ -161,6 +161,28 @@ fn a_build_that_is_killed_goes_on() {
     assert!(twice <= 4 * 5, "{twice} questions asked again after 5 kills with 4 under way");
 }
 
+/// What is under way is lost, what has come back is kept: the codes are those of a run.
+#[test]
+fn an_interrupted_build_says_so() {
+    let server = Server::start(0, Manner::default());
+    let sandbox = kitchen(&server);
+    file(&sandbox, &server, "", "");
+    server.set(Manner { latency: Duration::from_millis(50), ..Manner::default() });
+    let (code, said) = build(&sandbox, &["--budget", "1s"]);
+    assert!(code == Some(5) && said.contains("the time is up; the same command goes on"), "{said}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sweep"));
+    command.current_dir(sandbox.path()).args(["data", "build", "made.toml"]).stdin(Stdio::null());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let before = server.requests();
+    crate::sweeps::wait_for(|| server.requests() >= before + 8);
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+    let output = child.wait_with_output().expect("it ends");
+    let said = texts(&output).1;
+    assert!(output.status.code() == Some(130) && said.contains("the same command goes on"), "{said}");
+    assert!(!sandbox.path().join("data.json").exists() && !sandbox.path().join("eval.jsonl").exists());
+}
+
 #[test]
 fn a_run_makes_what_is_missing_and_never_replaces_it() {
     let server = Server::start(0, Manner::default());
@@ -173,6 +195,11 @@ fn a_run_makes_what_is_missing_and_never_replaces_it() {
     sandbox.ok(&["run", "made.toml", "--device", "cpu"]);
     assert_eq!(server.requests(), asked + to_ask, "as many as the plan says");
     let first = sandbox.read("data.json");
+    // An evaluation file that somebody has changed is used, with a word.
+    let eval = String::from_utf8(sandbox.read("eval.jsonl")).expect("UTF-8");
+    sandbox.write("eval.jsonl", format!("{eval}\n").as_bytes());
+    let said = texts(&sandbox.sweep(&["plan", "made.toml"])).1;
+    assert!(said.contains("is not as [data.build] made it"), "{said}");
     assert!(sandbox.json(&["plan", "made.toml"])["stages"].is_number());
 
     // Other settings: said, and the file stays. `build` replaces it only when told.
@@ -229,7 +256,7 @@ fn a_policy_adds_its_own_sequences() {
         // The most probable sequence is a beam, unless another method had it first.
         let nearest = best["gen_method"] == "retrieval";
         assert!(is_beam(&best) || nearest, "{best}");
-        assert!(group.iter().filter(|one| is_beam(&one)).count() >= 1);
+        assert!(group.iter().filter(|one| is_beam(one)).count() >= 1);
     }
     assert_eq!((methods["policy_sample"], methods["random"]), (64, 128), "{methods:?}");
     assert_eq!(data["_meta"]["methods"]["beam"]["trajectories"], methods["beam"]);
@@ -277,7 +304,7 @@ fn missing_answers_leave_nothing_behind_unless_told() {
     assert!(failed > 0);
     // What is not whole is completed without being told.
     server.set(Manner::default());
-    let (code, said) = build(&sandbox, &["--force"]);
+    let (code, said) = build(&sandbox, &[]);
     assert_eq!(code, Some(0), "{said}");
     let calm = kitchen(&server);
     file(&calm, &server, "", "");
