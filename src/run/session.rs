@@ -54,22 +54,22 @@ impl Session {
 
     /// The data that is trained on and evaluated with.
     pub fn dataset(&self) -> &Dataset {
-        &self.selector.dataset
+        &self.selector.inputs.dataset
     }
 
     /// What the stage at `stage` of the plan does.
     pub fn kind(&self, stage: usize) -> &StageKind {
-        self.selector.works.kind(self.plan.stages[stage].work)
+        self.selector.inputs.works.kind(self.plan.stages[stage].work)
     }
 
     /// The model that the stage at `stage` trains.
     pub fn model(&self, stage: usize) -> &ModelParams {
-        self.selector.works.model(self.plan.stages[stage].work)
+        self.selector.inputs.works.model(self.plan.stages[stage].work)
     }
 
     /// What the stages have equal that train together with the one at `stage`.
     pub fn lane(&self, stage: usize) -> Lane {
-        self.selector.works.lane(self.plan.stages[stage].work)
+        self.selector.inputs.works.lane(self.plan.stages[stage].work)
     }
 
     /// The shape of a point's model.
@@ -84,7 +84,7 @@ impl Session {
 
     /// Where a judge is asked while the sweep runs.
     pub fn live(&self) -> Option<&Live> {
-        self.selector.evaluation.live.as_ref()
+        self.selector.inputs.evaluation.live.as_ref()
     }
 
     /// Health of the reward signal under the first point's rewards.
@@ -94,7 +94,7 @@ impl Session {
 
     /// Evaluation queries that training will see.
     pub fn leaks(&self) -> Leaks {
-        leaks(self.dataset(), self.selector.evaluation.queries())
+        leaks(self.dataset(), self.selector.inputs.evaluation.queries())
     }
 
     /// What a careful person wants to know before training starts: rewards RCE uses, what is frozen and how

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::chains::{self, Inputs};
+use super::chains;
 use super::data::{self, DataError, Dataset};
 use super::evaluate::{EvaluateError, Live, Logged};
 use super::learn::{Layout, RewardTable, Shape};
-use super::opened::{Evaluation, Selector};
+use super::opened::{Evaluation, Inputs, Selector};
 use crate::checkpoint::{self, CheckpointError, Weights};
 use crate::plan::Plan;
 use crate::spec::{ModelParams, RewardParams, SweepSpec};
@@ -39,7 +39,7 @@ pub enum SelectorError {
 pub fn open(spec: &SweepSpec, share: bool) -> Result<(Selector, Plan), SelectorError> {
     let first = spec.points.first().ok_or(SelectorError::NoPoints)?;
     let dataset = data::load(&first.config.data)?;
-    let mut inputs = BTreeMap::from([
+    let mut hashes = BTreeMap::from([
         ("data.trajectories".to_owned(), hash_file(&first.config.data.trajectories)?),
         ("data.embeddings".to_owned(), hash_file(&first.config.data.embeddings)?),
         ("data".to_owned(), dataset.digest.clone()),
@@ -49,7 +49,7 @@ pub fn open(spec: &SweepSpec, share: bool) -> Result<(Selector, Plan), SelectorE
         let files =
             [("eval.logged", &eval.logged), ("eval.queries", &eval.queries), ("eval.items", &eval.items)];
         for (key, path) in files.into_iter().filter(|(_, path)| !path.as_os_str().is_empty()) {
-            inputs.insert(key.to_owned(), hash_file(path)?);
+            hashes.insert(key.to_owned(), hash_file(path)?);
         }
         match eval.is_live() {
             true => live = Some(Live::load(eval, &dataset)?),
@@ -57,19 +57,20 @@ pub fn open(spec: &SweepSpec, share: bool) -> Result<(Selector, Plan), SelectorE
         }
     }
     let rewards = reward_tables(spec, &dataset)?;
-    let (starts, hashes) = warm_starts(spec, dataset.embeddings.dim)?;
-    for (path, content) in &hashes {
-        inputs.insert(format!("train.init:{}", path.display()), content.clone());
+    let (starts, checkpoints) = warm_starts(spec, dataset.embeddings.dim)?;
+    for (path, content) in &checkpoints {
+        hashes.insert(format!("train.init:{}", path.display()), content.clone());
     }
-    let facts = Inputs {
+    let facts = chains::Inputs {
         dim: dataset.embeddings.dim,
         data: dataset.digest.clone(),
         train_groups: dataset.train.len(),
-        checkpoints: hashes,
+        checkpoints,
     };
     let (plan, works) = chains::plan(&spec.points, &facts, share);
     let evaluation = Evaluation { params: spec.eval.clone(), logged, live };
-    Ok((Selector::new((dataset, works), (rewards, starts), evaluation, inputs), plan))
+    let inputs = Inputs { dataset, works, rewards, starts, evaluation, hashes };
+    Ok((Selector::new(inputs), plan))
 }
 
 fn reward_tables(

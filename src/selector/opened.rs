@@ -23,20 +23,26 @@ use crate::spec::{EvalParams, FreezeSet, ModelParams, ParamGroup, RewardParams};
 /// Training groups walked through per measurement.
 const STEPS: usize = 24;
 
-/// The selector's inputs and what the plan's works are.
-pub struct Selector {
+/// The inputs of a sweep, read and checked, and what the plan's works are.
+pub struct Inputs {
     pub dataset: Dataset,
     pub works: Works,
+    /// Of all points.
+    pub rewards: Vec<(RewardParams, Arc<RewardTable>)>,
+    /// Warm-start weights by content hash.
+    pub starts: HashMap<String, Weights>,
+    pub evaluation: Evaluation,
+    /// Content hashes by key.
+    pub hashes: BTreeMap<String, String>,
+}
+
+/// The selector, ready to train.
+pub struct Selector {
+    pub inputs: Inputs,
     /// Length S of a trajectory.
     length: usize,
     /// Per training group, all trajectories' labels.
     labels: Vec<Vec<u32>>,
-    rewards: Vec<(RewardParams, Arc<RewardTable>)>,
-    /// Warm-start weights by content hash.
-    starts: HashMap<String, Weights>,
-    pub evaluation: Evaluation,
-    /// Content hashes by key.
-    inputs: BTreeMap<String, String>,
 }
 
 /// How points are evaluated: with logged sequences or by a judge that is asked; neither without `[eval]`.
@@ -58,39 +64,33 @@ impl Evaluation {
 }
 
 impl Selector {
-    /// Over checked inputs: rewards of all points, and the weights that points start from.
-    pub fn new(
-        (dataset, works): (Dataset, Works),
-        (rewards, starts): (Vec<(RewardParams, Arc<RewardTable>)>, HashMap<String, Weights>),
-        evaluation: Evaluation,
-        inputs: BTreeMap<String, String>,
-    ) -> Self {
+    /// Over checked inputs.
+    pub fn new(inputs: Inputs) -> Self {
         let labels_of = |group: &data::Group| {
             group.trajectories.iter().flat_map(|trajectory| trajectory.pointer.iter().copied()).collect()
         };
-        let labels = dataset.train.iter().map(labels_of).collect();
-        let length = dataset.steps();
-        Self { dataset, works, length, labels, rewards, starts, evaluation, inputs }
+        let labels = inputs.dataset.train.iter().map(labels_of).collect();
+        Self { length: inputs.dataset.steps(), labels, inputs }
     }
 
     /// The shape of a model.
     pub fn layout(&self, model: &ModelParams) -> Layout {
-        Layout::new(Shape::new(self.dataset.embeddings.dim, model))
+        Layout::new(Shape::new(self.inputs.dataset.embeddings.dim, model))
     }
 
     fn layout_of(&self, work: usize) -> Layout {
-        self.layout(self.works.model(work))
+        self.layout(self.inputs.works.model(work))
     }
 
     /// What a cohort has in common.
     fn engine<'a>(&'a self, model: &'a ModelParams, freeze: &'a FreezeSet) -> EngineParams<'a> {
         EngineParams {
-            shape: Shape::new(self.dataset.embeddings.dim, model),
+            shape: Shape::new(self.inputs.dataset.embeddings.dim, model),
             model,
             freeze,
-            embeddings: &self.dataset.embeddings,
-            train: &self.dataset.train,
-            validation: &self.dataset.validation,
+            embeddings: &self.inputs.dataset.embeddings,
+            train: &self.inputs.dataset.train,
+            validation: &self.inputs.dataset.validation,
             labels: &self.labels,
             length: self.length,
         }
@@ -98,13 +98,13 @@ impl Selector {
 
     /// The rewards under one `[reward]`; every one of the sweep's points is there.
     fn rewards(&self, params: &RewardParams) -> Arc<RewardTable> {
-        let found = self.rewards.iter().find(|(known, _)| known == params);
+        let found = self.inputs.rewards.iter().find(|(known, _)| known == params);
         found.map(|(_, table)| Arc::clone(table)).unwrap_or_default()
     }
 
     /// What a work trains, and with which rewards; `None` where it trains nothing.
     fn member(&self, work: usize) -> Option<(MemberParams, Arc<RewardTable>)> {
-        match self.works.kind(work) {
+        match self.inputs.works.kind(work) {
             StageKind::Init { .. } => None,
             StageKind::Rce { reward, params, .. } => {
                 Some((MemberParams::Rce(params.clone()), self.rewards(reward)))
@@ -126,7 +126,7 @@ impl Selector {
             None => None,
             Some((weights, state)) => {
                 let parameters = flat(weights)?.to_vec();
-                let frozen = self.works.kind(job.work).frozen();
+                let frozen = self.inputs.works.kind(job.work).frozen();
                 Some(progress_of(state.clone(), (layout, &frozen), parameters).map_err(misfit)?)
             }
         };
@@ -152,16 +152,16 @@ impl Flats {
 
 impl Opened for Selector {
     fn inputs(&self) -> &BTreeMap<String, String> {
-        &self.inputs
+        &self.inputs.hashes
     }
 
     fn steps(&self) -> u64 {
-        self.dataset.train.len() as u64
+        self.inputs.dataset.train.len() as u64
     }
 
     fn parameters(&self, work: usize) -> Parameters {
         let layout = self.layout_of(work);
-        let trainable = match self.works.kind(work) {
+        let trainable = match self.inputs.works.kind(work) {
             StageKind::Init { .. } => 0,
             kind => layout.trainable(&kind.frozen()),
         };
@@ -169,13 +169,13 @@ impl Opened for Selector {
     }
 
     fn initial(&self, work: usize) -> Weights {
-        match self.works.kind(work) {
+        match self.inputs.works.kind(work) {
             StageKind::Init { model, origin: Origin::Fresh { seed }, .. } => {
                 let layout = self.layout(model);
                 layout.name_arrays(&fresh_weights(&layout, *seed))
             }
             StageKind::Init { origin: Origin::Checkpoint { content }, .. } => {
-                self.starts.get(content).cloned().unwrap_or_default()
+                self.inputs.starts.get(content).cloned().unwrap_or_default()
             }
             StageKind::Rce { .. } | StageKind::Grpo { .. } => Weights::new(),
         }
@@ -184,7 +184,7 @@ impl Opened for Selector {
     fn check(&self, work: usize, state: Continuation) -> Result<(), String> {
         let layout = self.layout_of(work);
         let parameters = vec![0.0; layout.total];
-        progress_of(state, (&layout, &self.works.kind(work).frozen()), parameters).map(drop)
+        progress_of(state, (&layout, &self.inputs.works.kind(work).frozen()), parameters).map(drop)
     }
 
     fn train(
@@ -195,7 +195,8 @@ impl Opened for Selector {
         report: &mut dyn FnMut(Vec<Report>) -> bool,
     ) -> Result<CohortEnd, Misfit> {
         let Some(first) = jobs.first() else { return Ok(CohortEnd::Finished) };
-        let (model, freeze) = (self.works.model(first.work), self.works.kind(first.work).frozen());
+        let (model, freeze) =
+            (self.inputs.works.model(first.work), self.inputs.works.kind(first.work).frozen());
         let layout = Arc::new(self.layout(model));
         let mut known = Flats::default();
         let mut members = Vec::with_capacity(jobs.len());
@@ -221,7 +222,7 @@ impl Opened for Selector {
     /// counted: part of what they cost is paid once, and would weigh too much in so few steps.
     fn measure(&self, works: &[(usize, usize)], device: Device) -> Option<f64> {
         let (first, _) = *works.first()?;
-        let (model, freeze) = (self.works.model(first), self.works.kind(first).frozen());
+        let (model, freeze) = (self.inputs.works.model(first), self.inputs.works.kind(first).frozen());
         let layout = self.layout(model);
         let mut starts: HashMap<usize, Arc<Vec<f32>>> = HashMap::new();
         let job = |(id, &(work, origin)): (usize, &(usize, usize))| {
@@ -241,13 +242,13 @@ impl Opened for Selector {
     }
 
     fn room(&self, work: usize, device: Device) -> usize {
-        let freeze = self.works.kind(work).frozen();
-        members_that_fit(&self.engine(self.works.model(work), &freeze), device)
+        let freeze = self.inputs.works.kind(work).frozen();
+        members_that_fit(&self.engine(self.inputs.works.model(work), &freeze), device)
     }
 
     fn data_bytes(&self) -> u64 {
-        let data = &self.dataset;
-        let queries = self.evaluation.queries().iter().map(|query| query.pool.len() * 4 + 16_384);
+        let data = &self.inputs.dataset;
+        let queries = self.inputs.evaluation.queries().iter().map(|query| query.pool.len() * 4 + 16_384);
         let groups = data.groups().map(|group| group.pool.len() * 4 + group.trajectories.len() * 160);
         (data.embeddings.values.len() * 4 + groups.sum::<usize>() + queries.sum::<usize>()) as u64
     }
@@ -255,10 +256,10 @@ impl Opened for Selector {
     /// Members keep parameters and two moments each; starts, frozen projections and, per core, the work space of a
     /// step and of an evaluation come on top.
     fn training_bytes(&self, work: usize, jobs: usize, starts: usize) -> u64 {
-        let Lane { model, dim, freeze, .. } = self.works.lane(work);
+        let Lane { model, dim, freeze, .. } = self.inputs.works.lane(work);
         let total = self.layout(&model).total;
-        let rows = self.dataset.embeddings.rows;
-        let pool = self.dataset.groups().map(|group| group.pool.len()).max().unwrap_or(0);
+        let rows = self.inputs.dataset.embeddings.rows;
+        let pool = self.inputs.dataset.groups().map(|group| group.pool.len()).max().unwrap_or(0);
         let shared = if freeze.contains(ParamGroup::InputProj) { rows * model.hidden } else { 0 };
         let cores = rayon::current_num_threads().min(jobs.max(1));
         let per_core = total + pool * (3 * model.hidden + dim) + 2 * rows * model.hidden;
@@ -268,11 +269,11 @@ impl Opened for Selector {
     }
 
     fn evaluation(&self) -> Option<String> {
-        let Evaluation { params, live, .. } = &self.evaluation;
+        let Evaluation { params, live, .. } = &self.inputs.evaluation;
         let eval = params.as_ref()?;
         let source = match live {
             Some(live) => Some(live.hash()),
-            None => self.inputs.get("eval.logged").cloned(),
+            None => self.inputs.hashes.get("eval.logged").cloned(),
         };
         let what = (&eval.shots, &eval.samples, eval.score, source);
         let canonical = serde_json::to_vec(&what).expect("numbers, lists and names always become JSON");
@@ -280,21 +281,22 @@ impl Opened for Selector {
     }
 
     fn inputs_examined(&self) -> usize {
-        self.evaluation.queries().len()
+        self.inputs.evaluation.queries().len()
     }
 
     fn examine(&self, work: usize, weights: &Weights, device: Device) -> Result<Examined, Flaw> {
-        let Evaluation { logged, live, .. } = &self.evaluation;
-        let queries: Vec<Query> = (self.evaluation.queries().iter())
+        let Evaluation { logged, live, .. } = &self.inputs.evaluation;
+        let queries: Vec<Query> = (self.inputs.evaluation.queries().iter())
             .map(|query| Query { row: query.query_id as usize, pool: &query.pool })
             .collect();
         if queries.is_empty() {
             return Ok(Examined::Scored(BTreeMap::new()));
         }
-        let model = self.works.model(work);
+        let model = self.inputs.works.model(work);
         let layout = self.layout(model);
         let flat = layout.flatten(weights).map_err(Flaw::Misfit)?;
-        let logits = scores_of(device, &layout, &flat, &self.dataset.embeddings, &queries, model.temperature);
+        let logits =
+            scores_of(device, &layout, &flat, &self.inputs.dataset.embeddings, &queries, model.temperature);
         let examined = match (logged, live) {
             (Some(logged), _) => logged.select(&logits).map(Examined::Scored),
             (None, Some(live)) => live.choose(&logits).map(Examined::ToAsk),
@@ -304,8 +306,8 @@ impl Opened for Selector {
     }
 
     fn references(&self) -> Vec<ReferenceResult> {
-        let logged = self.evaluation.logged.as_ref();
-        logged.map_or_else(Vec::new, |logged| references(logged, &self.dataset.embeddings))
+        let logged = self.inputs.evaluation.logged.as_ref();
+        logged.map_or_else(Vec::new, |logged| references(logged, &self.inputs.dataset.embeddings))
     }
 
     fn facts(&self, chain: &[usize], last: Option<&EpochMetrics>) -> Facts {
@@ -314,7 +316,7 @@ impl Opened for Selector {
             config: Some(self.config_of(chain)),
             ..Facts::default()
         };
-        match chain.first().map(|work| self.works.kind(*work)) {
+        match chain.first().map(|work| self.inputs.works.kind(*work)) {
             None | Some(StageKind::Init { .. }) => {}
             Some(StageKind::Rce { data, params, .. }) => {
                 facts.phase = Some(checkpoint::Phase::Rce);
@@ -340,7 +342,7 @@ impl Selector {
     fn config_of(&self, chain: &[usize]) -> serde_json::Value {
         let mut config = serde_json::Map::new();
         for &work in chain {
-            match self.works.kind(work) {
+            match self.inputs.works.kind(work) {
                 StageKind::Init { model, origin, .. } => {
                     config.insert("model".into(), to_json(model));
                     config.insert("origin".into(), to_json(origin));

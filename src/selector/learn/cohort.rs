@@ -105,7 +105,6 @@ pub struct Progress {
 
 /// What the trainer tells its caller.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one per member and epoch; nearly all are the large one")]
 pub enum MemberEvent {
     /// A finished epoch: state and figures.
     Epoch {
