@@ -17,12 +17,14 @@ use burn::tensor::{Distribution, Tensor};
 use burn::{Dispatch, DispatchDevice};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use sweep::data::{Embeddings, Group, Trajectory};
-use sweep::learn::{
-    Cancel, Device, DeviceRequest, EngineParams, Layout, MemberEvent, MemberJob, MemberParams, RewardTable,
-    Shape, fresh_weights, train_cohort,
+use sweep::device::{Device, DeviceRequest};
+use sweep::experiment::Cancel;
+use sweep::selector::GrpoParams;
+use sweep::selector::data::{Embeddings, Group, Trajectory};
+use sweep::selector::learn::{
+    EngineParams, Layout, MemberEvent, MemberJob, MemberParams, RewardTable, Shape, fresh_weights,
+    train_cohort,
 };
-use sweep::plan::GrpoParams;
 use sweep::spec::{FreezeSet, ModelParams, ParamGroup, PointConfig};
 
 const WIDTHS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 256];
@@ -109,7 +111,7 @@ impl World {
         // Members are reported a few at a time.
         train_cohort(params, self.device, &jobs, &Cancel::default(), &mut |events| {
             if let Some(MemberEvent::Epoch { id: 0, metrics, .. }) = events.first() {
-                epoch(*metrics.seconds);
+                epoch(metrics.get("seconds").expect("a time"));
             }
             true
         });

@@ -89,6 +89,9 @@ pub enum Event {
         per_second: Option<Finite>,
         /// The first fault of each kind.
         faults: Vec<String>,
+        /// Who asks whom, for sums over the processes of a run; empty in old logs.
+        #[serde(default, flatten)]
+        asker: AskerNote,
     },
     /// A point has its results.
     PointDone {
@@ -108,4 +111,18 @@ pub enum Event {
     },
     /// The end: everything that could be done is done, or the run was stopped.
     Finished { done: usize, failed: usize, pending: usize, interrupted: bool, seconds: Finite },
+}
+
+/// Of one process that asks a judge.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AskerNote {
+    /// The process, by its number and the moment it began to ask.
+    #[serde(default)]
+    pub process: String,
+    /// Short hash of the judge's identity.
+    #[serde(default)]
+    pub judge: String,
+    /// Seconds of asking so far; of one of several processes that ask at once its share of them.
+    #[serde(default)]
+    pub seconds: Finite,
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! TOML text -> SweepSpec -> [Point] -> Plan (stages, cohorts) -> training -> selections -> scores -> results -> tables
-//!    spec        spec        spec         plan                     learn     evaluate    evaluate    store      report
+//!    spec        spec        spec         plan                  selector   selector    selector    store      report
 //!                                           \________ run: drives the plan, emits events ________/
 //! ```
 //!
@@ -12,11 +12,12 @@
 //! cli
 //! run
 //! making
-//! report    evaluate  learn     scripts
-//! store     data      judge
-//! plan      checkpoint
-//! spec
-//! disk      record    event     text
+//! report    selector  scripts
+//! store
+//! experiment
+//! plan      checkpoint  judge
+//! spec      device
+//! disk      record    event     figure    text      panics
 //! finite
 //! ```
 //!
@@ -24,19 +25,21 @@
 
 pub mod checkpoint;
 pub mod cli;
-pub mod data;
+pub mod device;
 pub mod disk;
-pub mod evaluate;
 pub mod event;
+pub mod experiment;
+pub mod figure;
 pub mod finite;
 pub mod judge;
-pub mod learn;
 pub mod making;
+pub mod panics;
 pub mod plan;
 pub mod record;
 pub mod report;
 pub mod run;
 pub mod scripts;
+pub mod selector;
 pub mod spec;
 pub mod store;
 pub mod text;

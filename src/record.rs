@@ -88,55 +88,6 @@ pub struct JudgeNoise {
     pub mean_square: Finite,
 }
 
-/// One row of `metrics.csv`; `None` where a figure does not apply.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct EpochMetrics {
-    /// `rce` or `grpo`
-    pub phase: String,
-    /// 1-based.
-    pub epoch: u32,
-    pub train_loss: Finite,
-    pub ppo_loss: Option<Finite>,
-    pub kl: Option<Finite>,
-    pub mean_ratio: Option<Finite>,
-    pub advantage_mean: Option<Finite>,
-    pub advantage_std: Option<Finite>,
-    pub advantage_max: Option<Finite>,
-    /// KL_BETA at the end of the epoch.
-    pub beta: Option<Finite>,
-    pub val_loss: Option<Finite>,
-    /// RCE's temperature at the last step.
-    pub temperature: Option<Finite>,
-    /// Norm before clipping, mean over steps.
-    pub grad_norm: Finite,
-    /// Wall time of the epoch, shared by the members of its cohort.
-    pub seconds: Finite,
-    /// Share of steps whose gradient was clipped.
-    pub clipped_share: Option<Finite>,
-}
-
-impl EpochMetrics {
-    /// All figures by name, without the time it took: what equal runs have equal.
-    pub fn figures(&self) -> [(&'static str, Option<f64>); 12] {
-        let figures = [
-            ("train_loss", Some(self.train_loss)),
-            ("grad_norm", Some(self.grad_norm)),
-            ("ppo_loss", self.ppo_loss),
-            ("kl", self.kl),
-            ("mean_ratio", self.mean_ratio),
-            ("advantage_mean", self.advantage_mean),
-            ("advantage_std", self.advantage_std),
-            ("advantage_max", self.advantage_max),
-            ("beta", self.beta),
-            ("val_loss", self.val_loss),
-            ("temperature", self.temperature),
-            ("clipped_share", self.clipped_share),
-        ];
-        figures.map(|(name, figure)| (name, figure.map(Finite::get)))
-    }
-}
-
 /// The health of the reward signal (over training groups).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SignalHealth {

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use sweep::learn::{Device, Layout};
+use sweep::device::Device;
+use sweep::selector::learn::Layout;
 use sweep::spec::FreezeSet;
 
 use crate::{DIM, World, backbone, common, number, operations, optimizer_bytes};
@@ -21,7 +22,7 @@ const WIDTHS: [usize; 3] = [1, 8, 64];
 
 /// How often burn's operators read or write a number per parameter: the gradient written and joined with the others (3),
 /// squared and summed (3), first moment (7), second moment (7), denominator (6), step (5), parameters (5).
-/// `Rows::update` and `Gradient::new` in `src/learn/stacked/optimizer.rs`, every operator by itself.
+/// `Rows::update` and `Gradient::new` in `src/selector/learn/stacked/optimizer.rs`, every operator by itself.
 const OPERATOR_ACCESSES: f64 = 36.0;
 
 /// One kind of cohort: what is frozen, and how many members.

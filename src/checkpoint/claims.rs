@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::find::named;
-use super::lookup::{KEYS, agrees};
+use super::lookup::{FACTS, agrees};
 use super::read;
 
 /// Claims about one checkpoint.
@@ -97,7 +97,7 @@ fn from_toml(path: &Path, text: &str) -> Result<Vec<Claim>, ClaimsError> {
             let claim = claim(index + 1, cells.collect())
                 .ok_or_else(|| shape(format!("claim {} of `{name}` has no `path`", index + 1)))?;
             if let Some((key, _)) = claim.values.iter().find(|(key, _)| !plausible(key)) {
-                let near = KEYS.iter().find(|known| strsim::damerau_levenshtein(known, key) <= 2);
+                let near = FACTS.iter().find(|known| strsim::damerau_levenshtein(known, key) <= 2);
                 let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
                 return Err(shape(format!(
                     "claim {} of `{name}` has the unknown key `{key}`{near}",
@@ -207,7 +207,7 @@ fn plausible(key: &str) -> bool {
         "mean_ratio",
         "beta",
     ];
-    KEYS.contains(&key) || others.contains(&key) || configured()
+    FACTS.contains(&key) || others.contains(&key) || configured()
 }
 
 /// Holds every claim against its file. Relative paths count from `base` (the claims file's directory), else from

@@ -7,7 +7,7 @@ use crate::spec::{FreezeSet, ParamGroup};
 
 /// Keys that every checkpoint may state; beside them any metric, and any key of its configuration with or without
 /// the table's name (`train.seed`, `seed`).
-pub const KEYS: [&str; 14] = [
+pub const FACTS: [&str; 14] = [
     "phase",
     "epoch",
     "kl_beta",

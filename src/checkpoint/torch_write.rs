@@ -14,6 +14,7 @@ use zip::{CompressionMethod, ZipWriter};
 use super::bytes::encode;
 use super::error::CheckpointError;
 use super::facts::{Facts, Phase};
+use super::model::sizes;
 use super::names::V2_LAYER;
 use super::safetensors_file::encode_plain;
 use super::torch_read::{FACTS_KEY, V2_PREFIX};
@@ -81,9 +82,7 @@ fn training_fields(pickle: &mut Pickler, Checkpoint { weights, facts }: &Checkpo
 /// when it was imported comes back as it was.
 fn hyper_parameters(weights: &Weights, facts: &Facts) -> Value {
     let size = |name: &str, axis: usize| weights.get(name).and_then(|array| array.shape.get(axis).copied());
-    let hidden = size("query_proj.weight", 0);
-    let layers =
-        (0..).take_while(|layer| weights.contains_key(&format!("attn_norms.{layer}.weight"))).count();
+    let (hidden, layers) = sizes(weights);
     let model = facts.config.as_ref().and_then(|config| config.get("model"));
     let mut values = json!({
         "d_model": size("input_proj.weight", 1).or(hidden),

@@ -13,8 +13,8 @@ use super::data_report::Report;
 use super::output;
 use super::sweep_file::SpecArgs;
 use crate::checkpoint::CheckpointError;
-use crate::data::{self, DataError};
-use crate::evaluate::{EvaluateError, Live, Logged, leaks};
+use crate::selector::data::{self, DataError};
+use crate::selector::evaluate::{EvaluateError, Live, Logged, leaks};
 use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, SweepSpec};
 
 /// Make data, and check them before anything is trained on them

@@ -10,7 +10,7 @@ use super::output;
 use super::run::{listen, signal_code};
 use super::supply::{Supply, forecast, make};
 use super::sweep_file::SpecArgs;
-use crate::learn::Cancel;
+use crate::experiment::Cancel;
 use crate::making::{Making, Recipe};
 use crate::run::CACHE;
 use crate::spec::{EvalParams, SweepSpec};

@@ -12,8 +12,8 @@ use super::limits::{end_at, parse_time};
 use super::output;
 use super::run::{listen, signal_code};
 use crate::checkpoint::write_tensors;
+use crate::experiment::Cancel;
 use crate::judge::{Cache, Client, Embedder, EmbeddingSettings, Items, Secret};
-use crate::learn::Cancel;
 use crate::making::{matrix, texts};
 use crate::text::thousands;
 

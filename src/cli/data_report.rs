@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::data::{self, Dataset, Dropped, Embeddings, Inspection, MethodShare};
-use crate::evaluate::{Logged, references};
 use crate::finite::Finite;
+use crate::selector::data::{self, Dataset, Dropped, Embeddings, Inspection, MethodShare};
+use crate::selector::evaluate::{Logged, references};
 use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, Score, ScoreField};
 use crate::store::{Leaks, SignalHealth};
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::output;
 use super::report::{self, ReportArgs};
 use super::run::{listen, signal_code};
-use crate::learn::Cancel;
+use crate::experiment::Cancel;
 use crate::store::{Status, status};
 
 /// How often the directory is looked at.

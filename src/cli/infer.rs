@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::deliver::deliver;
+use super::endpoint_flags::EndpointFlags;
 use super::output;
 use super::progress::Progress;
 use super::run::{listen, signal_code};
 use crate::checkpoint;
-use crate::learn::{Cancel, DeviceRequest};
+use crate::device::{Device, DeviceRequest};
+use crate::experiment::Cancel;
 use crate::run::{CACHE, Inference, Request, infer, request_of_results};
 use crate::spec::{LoadOptions, load};
 use crate::store::{QueryScore, selections_jsonl, unanswered_jsonl};
@@ -31,13 +33,16 @@ pub struct InferArgs {
     /// The sweep file whose [model] and [eval] tables hold; a results directory has its own
     #[arg(long, value_name = "FILE")]
     sweep: Option<PathBuf>,
+    #[command(flatten)]
+    endpoint: EndpointFlags,
     /// Instead of `eval.items.file`: what questions are made of
     #[arg(long, value_name = "FILE")]
     items: Option<PathBuf>,
     /// Instead of `data.embeddings`
     #[arg(long, value_name = "FILE")]
     embeddings: Option<PathBuf>,
-    /// Instead of `eval.queries`: the queries and their candidates
+    /// Instead of `eval.queries`: the queries and their candidates [without: the items of split `eval`, each with the 64
+    /// nearest of split `support`]
     #[arg(long, value_name = "FILE")]
     queries: Option<PathBuf>,
     /// How many queries, in file order; -1 = all
@@ -98,9 +103,10 @@ fn request(args: &InferArgs) -> anyhow::Result<Request> {
             "`{}` holds results of several points\nhint: name one, as `sweep table` prints it",
             args.from.display()
         ),
-        (_, None) => anyhow::bail!(
-            "who is the judge?\nhint: `--sweep FILE` names a sweep file with [eval.endpoint] or [eval.command]"
-        ),
+        (Some(_), None) => {
+            anyhow::bail!("`{}` is no results directory, and only those have points", args.from.display())
+        }
+        (None, None) => alone(args, device)?,
         (Some(_), Some(_)) => {
             anyhow::bail!("a point belongs to a results directory, `--sweep` to a checkpoint")
         }
@@ -117,6 +123,7 @@ fn request(args: &InferArgs) -> anyhow::Result<Request> {
             }
         }
     };
+    args.endpoint.put_over(&mut request.eval)?;
     let given = [
         (&args.items, &mut request.eval.items),
         (&args.embeddings, &mut request.embeddings),
@@ -142,11 +149,25 @@ fn request(args: &InferArgs) -> anyhow::Result<Request> {
         request.eval.is_live(),
         "no judge is named: there is no [eval.endpoint] and no [eval.command]"
     );
-    anyhow::ensure!(
-        !request.eval.queries.as_os_str().is_empty(),
-        "no queries are named\nhint: `--queries FILE`, JSON lines with query_id and candidate_pool_ids"
-    );
     Ok(request)
+}
+
+/// Of a checkpoint and nothing else: its file says what the model is, flags say the rest.
+fn alone(args: &InferArgs, device: Device) -> anyhow::Result<Request> {
+    let eval = args.endpoint.alone()?;
+    for (flag, given, what) in [
+        ("items", &args.items, "questions are made of items"),
+        ("embeddings", &args.embeddings, "the checkpoint chooses by them"),
+    ] {
+        anyhow::ensure!(
+            given.is_some(),
+            "`--{flag} FILE` is missing: {what}\nhint: `--sweep FILE` names a sweep file that knows it"
+        );
+    }
+    let checkpoint = checkpoint_at(&args.from)?;
+    let model = checkpoint::read_summary(&checkpoint)?.model();
+    let cache = Path::new("results").join(CACHE);
+    Ok(Request { checkpoint, model, embeddings: PathBuf::new(), eval, cache, device })
 }
 
 fn checkpoint_at(from: &Path) -> anyhow::Result<PathBuf> {

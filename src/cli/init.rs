@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::deliver::deliver;
 use super::output;
-use crate::data;
+use crate::selector::data;
 use crate::spec::DataParams;
 
 /// Write a commented sweep file to begin with

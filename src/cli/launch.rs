@@ -4,7 +4,7 @@ use anyhow::ensure;
 
 use super::output;
 use super::progress::Progress;
-use crate::learn::Cancel;
+use crate::experiment::Cancel;
 use crate::run::{self, ClusterOptions, Launched, RunOptions, RunReport};
 use crate::spec::SweepSpec;
 use crate::text::quoted;

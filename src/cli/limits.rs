@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{output, wayland};
-use crate::learn::Cancel;
+use crate::experiment::Cancel;
 use crate::run::{Outcome, RunOptions};
 
 /// When a run ends.

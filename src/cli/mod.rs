@@ -10,6 +10,7 @@ mod data_build;
 mod data_embed;
 mod data_report;
 mod deliver;
+mod endpoint_flags;
 mod follow;
 mod import_scripts;
 mod infer;
@@ -37,7 +38,7 @@ mod worker;
 
 use clap::{Parser, Subcommand};
 
-use crate::learn::panics;
+use crate::panics;
 
 const EXIT_CODES: &str = "\
 Exit codes:

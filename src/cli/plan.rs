@@ -114,7 +114,7 @@ fn to_json(planned: &Planned) -> Value {
         .map(|((stage, held), points)| {
             json!({
                 "stage": stage.key,
-                "phase": stage.kind.name(),
+                "phase": plan.works[stage.work].traits.phase,
                 "epochs": stage.epochs,
                 "parent": stage.parent.map(|parent| &plan.stages[parent].key),
                 "epochs_there": held.as_ref().map(|held| held.progress.epochs()),
@@ -128,8 +128,8 @@ fn to_json(planned: &Planned) -> Value {
         .iter()
         .map(|cohort| {
             json!({
-                "phase": cohort.kind.phase.name(),
-                "freeze": cohort.kind.freeze,
+                "phase": cohort.lane.phase,
+                "freeze": cohort.lane.freeze,
                 "members": cohort.stages.len(),
                 "steps": cohort.steps,
                 "seconds": cohort.seconds,

@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::plan::{Origin, StageKind, StageProgress};
+use crate::plan::{INIT, StageProgress};
 use crate::report::axis_text;
 use crate::run::{CohortForecast, Forecast, RunOptions, Session, questions};
+use crate::selector::{Origin, Phase, StageKind};
 use crate::spec::Point;
 use crate::store::Held;
 use crate::text::{duration, plural, size, thousands};
@@ -195,8 +196,9 @@ impl<'a> Tree<'a> {
 
     /// `grpo 3 epochs: kl_beta 0.15, freeze backbone  [there]`
     fn describe(&self, stage: usize, axes: &[usize]) -> String {
-        let node = &self.planned.session.plan.stages[stage];
-        let mut line = match &node.kind {
+        let session = self.planned.session;
+        let (node, kind) = (&session.plan.stages[stage], session.kind(stage));
+        let mut line = match kind {
             StageKind::Init { origin: Origin::Fresh { seed }, .. } => {
                 format!("init: fresh weights of seed {seed}")
             }
@@ -205,7 +207,7 @@ impl<'a> Tree<'a> {
             }
             kind => format!("{} {}", kind.name(), plural(node.epochs as usize, "epoch")),
         };
-        let is_init = matches!(node.kind, StageKind::Init { .. });
+        let is_init = matches!(kind, StageKind::Init { .. });
         let first = self.first_point(stage);
         let values: Vec<String> = axes
             .iter()
@@ -262,8 +264,8 @@ fn cohorts(planned: &Planned, text: &mut String) {
     }
     let _ = writeln!(text, "cohorts on {}:", planned.options.device);
     let mut rest: Vec<&CohortForecast> = forecast.cohorts.iter().collect();
-    while let Some(first) = rest.first().map(|cohort| cohort.kind.clone()) {
-        let (alike, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|cohort| cohort.kind == first);
+    while let Some(first) = rest.first().map(|cohort| cohort.lane.clone()) {
+        let (alike, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|cohort| cohort.lane == first);
         rest = others;
         let steps: u64 = alike.iter().map(|cohort| cohort.steps).sum();
         let seconds: Option<f64> = alike.iter().map(|cohort| cohort.seconds).sum();
@@ -286,7 +288,7 @@ fn cohorts(planned: &Planned, text: &mut String) {
         let _ = writeln!(
             text,
             "  {}{frozen}: {}, {} steps{time}",
-            first.phase.name(),
+            first.phase.map_or(INIT, Phase::name),
             widths.join(" + "),
             number(steps)
         );

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 
 use super::output::{self, ProgressStyle};
 use crate::event::Event;
-use crate::learn::Cancel;
+use crate::experiment::Cancel;
 use crate::text::{duration, plural, thousands};
 
 /// Turns events into progress.
@@ -120,7 +120,9 @@ impl Progress {
 
     /// How the judge is doing: in the bar, or in a line now and then.
     fn judge(&mut self, event: &Event) {
-        let Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults } = event else {
+        let Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults, asker: _ } =
+            event
+        else {
             return;
         };
         let (asked, failed, left) = (*asked, *failed, *left);

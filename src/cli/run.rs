@@ -12,7 +12,8 @@ use super::progress::Progress;
 use super::report::write_event_files;
 use super::supply::{Supply, supply};
 use super::sweep_file::{SpecArgs, expand};
-use crate::learn::{Cancel, Device, DeviceRequest, Precision};
+use crate::device::{Device, DeviceRequest, Precision};
+use crate::experiment::Cancel;
 use crate::run::{self, RunOptions, RunReport, Stop};
 use crate::spec::SweepSpec;
 use crate::store::SweepResults;
@@ -148,12 +149,13 @@ fn devices(text: &str, precision: Precision) -> anyhow::Result<Vec<Device>> {
 
 /// What determines no result but is good to know later.
 fn provenance(file: &Path, device: &str) -> BTreeMap<String, String> {
-    let host = fs_err::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let started = since.map_or(0, |since| since.as_secs());
-    let holder = format!("process {} on {}, started {}", std::process::id(), host.trim(), moment(started));
+    let holder = format!("process {} on {}, started {}", std::process::id(), host, moment(started));
     let mut facts = BTreeMap::from([
-        ("host".to_owned(), host.trim().to_owned()),
+        ("host".to_owned(), host.clone().into_owned()),
         ("device".to_owned(), device.to_owned()),
         ("started".to_owned(), started.to_string()),
         ("holder".to_owned(), holder),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::output;
 use super::progress::Progress;
-use crate::learn::Cancel;
+use crate::experiment::Cancel;
 use crate::making::{Built, Making, MakingError, Recipe};
 use crate::spec::SweepSpec;
 use crate::text::{plural, thousands};

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::output;
 use super::progress::Progress;
 use super::run::listen;
-use crate::learn::{Cancel, DeviceRequest};
+use crate::device::DeviceRequest;
+use crate::experiment::Cancel;
 use crate::run::{self, PointCheck, Verification};
 use crate::text::{duration, plural};
 

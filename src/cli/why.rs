@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::output;
-use crate::evaluate::Live;
 use crate::judge::Judge;
 use crate::report::{Answer, Why, epoch_text, points_named, why};
+use crate::selector::evaluate::Live;
 use crate::store::SweepResults;
 
 /// Show where one cell of a table comes from

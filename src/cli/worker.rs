@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::limits::end_at;
 use super::output;
 use super::run::{listen, reason, signal_code};
-use crate::learn::{Cancel, DeviceRequest};
+use crate::device::DeviceRequest;
+use crate::experiment::Cancel;
 use crate::run::{self, Stop, WorkerOptions};
 
 /// Train stages of a prepared results directory beside other workers

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::data::{Embeddings, read_embeddings};
 use crate::disk;
-use crate::evaluate::judge_form;
-use crate::event::Event;
+use crate::event::{AskerNote, Event};
 use crate::finite::Finite;
 use crate::judge::{Counts, Form, Gathering, Items, Judge, Pace, Question};
+use crate::selector::data::{Embeddings, read_embeddings};
+use crate::selector::evaluate::judge_form;
 
 use super::error::MakingError;
 use super::files;
@@ -185,7 +185,17 @@ impl Making {
 pub fn judge_event(counts: &Counts) -> Event {
     let Counts { naive, distinct, cached, asked, failed, left, per_second, faults } = counts.clone();
     let per_second = per_second.and_then(Finite::new);
-    Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults }
+    Event::Judge {
+        naive,
+        distinct,
+        cached,
+        asked,
+        failed,
+        left,
+        per_second,
+        faults,
+        asker: AskerNote::default(),
+    }
 }
 
 fn check_rows(recipe: &Recipe, roles: &Roles, embeddings: &Embeddings) -> Result<(), MakingError> {

@@ -1,6 +1,6 @@
 //! Random numbers by purpose and query, and what is drawn with them.
 
-use crate::learn::{Purpose, Stream};
+use crate::selector::learn::{Purpose, Stream};
 
 /// What is drawn. The numbers are part of every stream's key: they never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

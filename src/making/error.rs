@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::checkpoint::CheckpointError;
-use crate::data::DataError;
-use crate::evaluate::EvaluateError;
 use crate::judge::ItemsError;
+use crate::selector::data::DataError;
+use crate::selector::evaluate::EvaluateError;
 
 /// Why data cannot be made; each says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 
 use crate::checkpoint;
-use crate::data::Embeddings;
+use crate::device::Device;
 use crate::judge::{Question, Wanted};
-use crate::learn::{Device, Layout, Query, Shape, scores_of};
+use crate::selector::data::Embeddings;
+use crate::selector::learn::{Layout, Query, Shape, scores_of};
 use crate::spec::BuildParams;
 
 use super::draw::{What, ranked, stream, subset};

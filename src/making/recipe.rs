@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::evaluate::judge_form;
+use crate::selector::evaluate::judge_form;
 use crate::spec::{BuildParams, EvalParams, ModelParams, SweepSpec};
 
 use super::error::MakingError;

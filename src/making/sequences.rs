@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::data::{CandidateScores, Embeddings};
+use crate::selector::data::{CandidateScores, Embeddings};
 use crate::spec::BuildParams;
 
 use super::draw::{What, by_scores, ranked, stream, subset};

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::evaluate::score_of;
 use crate::judge::{Answer, Gathering, Items, Wanted, relevance};
+use crate::selector::evaluate::score_of;
 use crate::spec::{BuildParams, ScoreField};
 
 use super::draw::{What, stream};

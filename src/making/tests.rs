@@ -8,8 +8,8 @@ use super::draw::{What, by_scores, stream};
 use super::recipe::Recipe;
 use super::roles::Roles;
 use super::sequences::{Method, Source};
-use crate::data::sequence_log_prob;
 use crate::judge::Items;
+use crate::selector::data::sequence_log_prob;
 use crate::spec::{BuildParams, EvalParams, ModelParams};
 
 fn recipe(params: BuildParams, limit: Option<usize>) -> Recipe {

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::stage::StageKind;
 use super::tree::{Plan, StageProgress};
-use crate::spec::ModelParams;
 
 /// Widest cohort on a CPU with `cores`: enough to share a step's masks and frozen projections and to keep every core
 /// busy to the end of a step; more members only add memory (about 6 MB each at the lab's size).
@@ -15,7 +13,7 @@ pub fn cpu_width(cores: usize) -> usize {
 /// Widest cohort on a GPU, where a step is bound by launches rather than by arithmetic.
 pub const GPU_WIDTH: usize = 256;
 
-/// Stages that train as one tensor program: same shapes, data, phase, freeze set and next epoch.
+/// Stages that train side by side: of one class, with the same next epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cohort {
     pub stages: Vec<usize>,
@@ -80,15 +78,4 @@ fn siblings(plan: &Plan, done: &[StageProgress], outstanding: &[usize]) -> Optio
 /// Equal parts rather than full cohorts and a narrow rest: 40 siblings at width 32 train as 20 + 20.
 fn part(siblings: usize, width: usize) -> usize {
     siblings.div_ceil(siblings.div_ceil(width.max(1)).max(1))
-}
-
-/// Dimension of the embeddings and shape of the model a stage trains.
-pub fn model_of(plan: &Plan, mut stage: usize) -> (usize, &ModelParams) {
-    loop {
-        match (&plan.stages[stage].kind, plan.stages[stage].parent) {
-            (StageKind::Init { dim, model, .. }, _) => return (*dim, model),
-            (_, Some(parent)) => stage = parent,
-            (_, None) => unreachable!("a chain begins with an Init stage"),
-        }
-    }
 }

@@ -1,18 +1,11 @@
 //! The stage tree: which training is done once for several points.
 
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::Hasher;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::class::Classes;
-use super::stage::{GrpoParams, Origin, RceParams, StageKind};
-use crate::spec::{Point, PointConfig, Reference};
-
-/// Changes whenever the trainer's arithmetic changes results: old stages are then not reused.
-pub const TRAINER_VERSION: u32 = 1;
+use super::work::{Link, Traits, Work};
 
 /// Identity of a stage: a hash of everything that can change its result, in hex. Names its directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -22,14 +15,15 @@ pub struct StageKey(pub String);
 #[derive(Clone, Debug)]
 pub struct Stage {
     pub key: StageKey,
-    pub kind: StageKind,
+    /// What it does: an index into [`Plan::works`].
+    pub work: usize,
     /// Index of the stage it continues; its last epoch is the start.
     pub parent: Option<usize>,
-    /// Index of the stage whose weights are GRPO's reference policy.
+    /// Index of the stage whose weights it is measured against.
     pub reference: Option<usize>,
-    /// Largest epoch that any point asks for (0 for `Init`).
+    /// Largest epoch that any point asks for (0 where nothing is trained).
     pub epochs: u32,
-    /// Stages of equal class can train as one tensor program: same phase, freeze set and shape of the model.
+    /// Stages of equal class can train side by side.
     pub class: usize,
 }
 
@@ -37,13 +31,15 @@ pub struct Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PointPlan {
     pub stage: usize,
-    /// The epoch whose checkpoint is the point's model (0 for `Init`).
+    /// The epoch whose checkpoint is the point's model (0 where nothing is trained).
     pub epoch: u32,
 }
 
 /// All stages (parents before children) and what each point takes from them.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
+    /// The different kinds of training.
+    pub works: Vec<Work>,
     pub stages: Vec<Stage>,
     pub points: Vec<PointPlan>,
     /// Training steps with sharing, and if every point trained its whole chain alone.
@@ -51,129 +47,91 @@ pub struct Plan {
     pub steps_naive: u64,
 }
 
-/// What the plan must know of the inputs.
-#[derive(Clone, Debug)]
-pub struct Inputs {
-    /// Dimension of the embeddings.
-    pub dim: usize,
-    /// Digest of the data set.
-    pub data: String,
-    /// Number of training groups: steps per epoch.
-    pub train_groups: usize,
-    /// Content hash per `train.init` path.
-    pub checkpoints: HashMap<std::path::PathBuf, String>,
-}
-
-/// Builds the tree. Without `share` every point gets stages of its own.
-pub fn build(points: &[Point], inputs: &Inputs, share: bool) -> Plan {
-    let mut builder = Builder {
-        inputs,
-        plan: Plan::default(),
-        known: share.then(HashMap::new),
-        salts: Vec::new(),
-        classes: Classes::default(),
-    };
-    for point in points {
-        builder.add_point(point, if share { "" } else { &point.name });
+/// Builds the tree from the points' `chains` over `works`, which are all different. With `salts`, one per point, nothing
+/// is shared: every point gets stages of its own. `version` changes whenever the trainer's arithmetic changes results: old
+/// stages are then not reused. An epoch has `steps` steps.
+pub fn build(
+    works: Vec<Work>,
+    chains: impl IntoIterator<Item = Vec<Link>>,
+    salts: Option<&[&str]>,
+    (version, steps): (u32, u64),
+) -> Plan {
+    let plan = Plan { works, ..Plan::default() };
+    let mut builder = Builder { plan, known: HashMap::new(), salts: Vec::new(), classes: HashMap::new() };
+    let mut naive = 0;
+    for (index, chain) in chains.into_iter().enumerate() {
+        naive += chain.iter().map(|link| u64::from(link.epochs)).sum::<u64>();
+        builder.add_point(&chain, salts.map(|salts| salts[index]));
     }
-    builder.fill_keys();
-    let per_epoch = inputs.train_groups as u64;
-    builder.plan.steps = builder.plan.stages.iter().map(|stage| u64::from(stage.epochs) * per_epoch).sum();
-    builder.plan.steps_naive = points
-        .iter()
-        .map(|point| u64::from(point.config.train.rce_epochs + point.config.train.grpo_epochs) * per_epoch)
-        .sum();
-    builder.plan
+    builder.fill_keys(version);
+    let Builder { mut plan, .. } = builder;
+    plan.steps = plan.stages.iter().map(|stage| u64::from(stage.epochs) * steps).sum();
+    plan.steps_naive = naive * steps;
+    plan
 }
 
 struct Builder<'a> {
-    inputs: &'a Inputs,
     plan: Plan,
-    /// Stages by fingerprint; `None` when nothing is shared.
-    known: Option<HashMap<u64, Vec<usize>>>,
+    /// Stages by work, parent and reference; empty when nothing is shared.
+    known: HashMap<(usize, Option<usize>, Option<usize>), usize>,
     /// Per stage, what keeps its key apart from equal ones.
     salts: Vec<&'a str>,
-    classes: Classes,
+    /// By lane.
+    classes: HashMap<String, usize>,
 }
 
 impl<'a> Builder<'a> {
-    fn add_point(&mut self, point: &'a Point, salt: &'a str) {
-        let config = &point.config;
-        let init = self.add(self.init_kind(config), (None, None), 0, salt);
-        let (mut stage, mut epoch) = (init, 0);
-        let data = || self.inputs.data.clone();
-        if config.train.rce_epochs > 0 {
-            let params = RceParams::of(config);
-            epoch = params.epochs;
-            let kind = StageKind::Rce { data: data(), reward: config.reward.clone(), params };
-            stage = self.add(kind, (Some(init), None), epoch, salt);
+    fn add_point(&mut self, chain: &[Link], salt: Option<&'a str>) {
+        let mut stages: Vec<usize> = Vec::with_capacity(chain.len());
+        for link in chain {
+            let parent = stages.last().copied();
+            let reference = link.reference.and_then(|at| stages.get(at).copied());
+            stages.push(self.add(*link, (parent, reference), salt));
         }
-        if config.train.grpo_epochs > 0 {
-            // Without RCE the warm-up *is* the initial model: one reference, one key.
-            let reference =
-                if config.train.rce_epochs == 0 { Reference::Warmup } else { config.train.reference };
-            let policy = match reference {
-                Reference::Warmup => stage,
-                Reference::Init => init,
-            };
-            epoch = config.train.grpo_epochs;
-            let params = GrpoParams::of(config);
-            let kind = StageKind::Grpo { data: data(), reward: config.reward.clone(), reference, params };
-            stage = self.add(kind, (Some(stage), Some(policy)), epoch, salt);
+        if let (Some(stage), Some(link)) = (stages.last(), chain.last()) {
+            self.plan.points.push(PointPlan { stage: *stage, epoch: link.epochs });
         }
-        self.plan.points.push(PointPlan { stage, epoch });
-    }
-
-    fn init_kind(&self, config: &PointConfig) -> StageKind {
-        let origin = match &config.train.init {
-            None => Origin::Fresh { seed: config.train.seed },
-            Some(path) => {
-                Origin::Checkpoint { content: self.inputs.checkpoints.get(path).cloned().unwrap_or_default() }
-            }
-        };
-        StageKind::Init { dim: self.inputs.dim, model: config.model.clone(), origin }
     }
 
     fn add(
         &mut self,
-        kind: StageKind,
+        Link { work, epochs, .. }: Link,
         (parent, reference): (Option<usize>, Option<usize>),
-        epochs: u32,
-        salt: &'a str,
+        salt: Option<&'a str>,
     ) -> usize {
         let index = self.plan.stages.len();
-        if let Some(known) = &mut self.known {
-            let alike = known.entry(fingerprint(&kind, parent, reference)).or_default();
-            let stages = &mut self.plan.stages;
-            let same = |at: &usize| {
-                let stage = &stages[*at];
-                stage.kind == kind && stage.parent == parent && stage.reference == reference
-            };
-            if let Some(known) = alike.iter().copied().find(same) {
-                stages[known].epochs = stages[known].epochs.max(epochs);
+        if salt.is_none() {
+            let known = *self.known.entry((work, parent, reference)).or_insert(index);
+            if let Some(stage) = self.plan.stages.get_mut(known) {
+                stage.epochs = stage.epochs.max(epochs);
                 return known;
             }
-            alike.push(index);
         }
-        let class = self.classes.of(&kind, parent);
+        let lane = &self.plan.works[work].traits.lane;
+        let next = self.classes.len();
+        let class = match self.classes.get(lane) {
+            Some(class) => *class,
+            None => *self.classes.entry(lane.clone()).or_insert(next),
+        };
         let key = StageKey(String::new());
-        self.plan.stages.push(Stage { key, kind, parent, reference, epochs, class });
-        self.salts.push(salt);
+        self.plan.stages.push(Stage { key, work, parent, reference, epochs, class });
+        self.salts.push(salt.unwrap_or_default());
         index
     }
 
     /// Hashes every stage once, whatever the number of its points; parents before children.
-    fn fill_keys(&mut self) {
-        let level = |kind: &StageKind| match kind {
-            StageKind::Init { .. } => 0,
-            StageKind::Rce { .. } => 1,
-            StageKind::Grpo { .. } => 2,
-        };
+    fn fill_keys(&mut self, version: u32) {
         let (plan, salts) = (&mut self.plan, &self.salts);
-        for wanted in 0..3 {
-            let stages = &plan.stages;
-            let here = (0..stages.len()).into_par_iter().filter(|&at| level(&stages[at].kind) == wanted);
-            let keys: Vec<(usize, StageKey)> = here.map(|at| (at, key(stages, at, salts[at]))).collect();
+        let mut levels: Vec<usize> = Vec::with_capacity(plan.stages.len());
+        for stage in &plan.stages {
+            let below = [stage.parent, stage.reference].into_iter().flatten().map(|at| levels[at] + 1);
+            levels.push(below.max().unwrap_or(0));
+        }
+        for wanted in 0..=levels.iter().copied().max().unwrap_or(0) {
+            let (works, stages) = (&plan.works, &plan.stages);
+            let here = (0..stages.len()).into_par_iter().filter(|&at| levels[at] == wanted);
+            let keys: Vec<(usize, StageKey)> =
+                here.map(|at| (at, key(works, stages, at, version, salts[at]))).collect();
             for (at, key) in keys {
                 plan.stages[at].key = key;
             }
@@ -181,25 +139,30 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// A cheap hash of what stages differ in; equality decides.
-fn fingerprint(kind: &StageKind, parent: Option<usize>, reference: Option<usize>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write_usize(parent.map_or(usize::MAX, |at| at));
-    hasher.write_usize(reference.map_or(usize::MAX, |at| at));
-    kind.hash_into(&mut hasher);
-    hasher.finish()
-}
-
-/// The key of the stage at `at`, whose parent and reference have theirs.
-fn key(stages: &[Stage], at: usize, salt: &str) -> StageKey {
-    let Stage { kind, parent, reference, .. } = &stages[at];
+/// The key of the stage at `at`, whose parent and reference have theirs: a hash of the JSON list of version, values, keys
+/// of parent and reference, salt.
+fn key(works: &[Work], stages: &[Stage], at: usize, version: u32, salt: &str) -> StageKey {
+    let Stage { work, parent, reference, .. } = &stages[at];
     let key_of = |index: &Option<usize>| index.map(|index| stages[index].key.0.as_str());
-    let canonical = serde_json::to_vec(&(TRAINER_VERSION, kind, key_of(parent), key_of(reference), salt))
-        .expect("stage parameters are plain finite values");
-    StageKey(blake3::hash(&canonical).to_hex()[..32].to_owned())
+    let rest =
+        serde_json::to_string(&(key_of(parent), key_of(reference), salt)).expect("texts always become JSON");
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("[{version},").as_bytes()).update(works[*work].values.as_bytes());
+    hasher.update(b",").update(&rest.as_bytes()[1..]);
+    StageKey(hasher.finalize().to_hex()[..32].to_owned())
 }
 
 impl Plan {
+    /// What the stage at `stage` does.
+    pub fn work(&self, stage: usize) -> &Work {
+        &self.works[self.stages[stage].work]
+    }
+
+    /// What is done with the results of the stage at `stage`.
+    pub fn traits(&self, stage: usize) -> &Traits {
+        &self.work(stage).traits
+    }
+
     /// Per stage, the epochs at which points end, ascending.
     pub fn stops(&self) -> Vec<Vec<u32>> {
         let mut stops = vec![Vec::new(); self.stages.len()];

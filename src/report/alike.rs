@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::layout::{Detail, LayoutOptions, SIGNS, Table, layout_rows};
+use super::columns::{Detail, LayoutOptions, SIGNS, Table, layout_rows};
 use super::matrix::{Matrix, Row};
 use super::notes;
 use super::select::Metric;

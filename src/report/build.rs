@@ -181,8 +181,8 @@ impl<'a> Build<'a> {
         }
         row.trainable = ended.then_some(point.trainable).filter(|_| point.total > 0);
         row.total = ended.then_some(point.total).filter(|total| *total > 0);
-        row.val_loss = point.metrics.iter().rev().find_map(|epoch| epoch.val_loss).map(f64::from);
-        row.kl = point.metrics.last().and_then(|epoch| epoch.kl).map(f64::from);
+        row.val_loss = point.metrics.iter().rev().find_map(|epoch| epoch.get("val_loss"));
+        row.kl = point.metrics.last().and_then(|epoch| epoch.get("kl"));
         row.changed_share = baselines
             .first()
             .filter(|_| average.is_some())

@@ -5,7 +5,8 @@ use super::matrix::{Matrix, Row, RowStatus};
 use super::panel::{Panel, Scores};
 use super::stats::{mean, normal_quantile, variance};
 use super::svg::{Figure, LineChart, Series};
-use crate::store::{EpochMetrics, SweepResults};
+use crate::figure::{Chart, EpochFigure, EpochMetrics, FIGURES};
+use crate::store::SweepResults;
 
 /// A figure's group on the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,12 +147,12 @@ fn rounded(value: f64, steps: f64) -> f64 {
     (value * steps).round() / steps
 }
 
-/// A figure of an epoch.
-type EpochFigure = fn(&EpochMetrics) -> Option<f64>;
-
 /// Whether training is healthy: those of `charts` that tell, once more.
 pub fn health(charts: &[(Section, LineChart)]) -> Vec<Figure> {
-    let tells = |chart: &&LineChart| ["val-loss", "kl"].contains(&chart.id.as_str());
+    let first = |chart: &Chart, id: &str| chart.first && chart.id == id;
+    let tells = |line: &&LineChart| {
+        FIGURES.iter().flat_map(|figure| figure.charts).any(|chart| first(chart, &line.id))
+    };
     let charts = charts.iter().map(|(_, chart)| chart).filter(tells);
     let draw = |chart: &LineChart| {
         let mut figure = chart.draw()?;
@@ -163,15 +164,13 @@ pub fn health(charts: &[(Section, LineChart)]) -> Vec<Figure> {
 
 /// Every point's curves, one chart per figure of an epoch.
 fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<LineChart> {
-    let kinds: [(&str, &str, EpochFigure); 5] = [
-        ("rce-loss", "Training loss, RCE", |epoch| (epoch.phase == "rce").then_some(epoch.train_loss.get())),
-        ("grpo-loss", "Training loss, GRPO", |epoch| {
-            (epoch.phase == "grpo").then_some(epoch.train_loss.get())
-        }),
-        ("val-loss", "Validation loss", |epoch| epoch.val_loss.map(f64::from)),
-        ("kl", "KL to the reference policy", |epoch| epoch.kl.map(f64::from)),
-        ("ratio", "Mean probability ratio", |epoch| epoch.mean_ratio.map(f64::from)),
-    ];
+    let charts = FIGURES.iter().flat_map(|figure| figure.charts.iter().map(move |chart| (figure, chart)));
+    let mut kinds: Vec<(&EpochFigure, &Chart)> = charts.collect();
+    kinds.sort_by_key(|(_, chart)| chart.place);
+    let value = |epoch: &EpochMetrics, (figure, chart): (&EpochFigure, &Chart)| {
+        let here = chart.phase.is_none_or(|phase| phase == epoch.phase);
+        epoch.get(figure.name).filter(|_| here)
+    };
     let longest = results.points.iter().max_by_key(|point| point.metrics.len());
     let ticks: Vec<(f64, String)> = longest
         .map(|point| point.metrics.as_slice())
@@ -182,7 +181,7 @@ fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<Lin
         .collect();
     kinds
         .into_iter()
-        .map(|(id, title, figure)| {
+        .map(|kind| {
             let series = results
                 .points
                 .iter()
@@ -192,7 +191,7 @@ fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<Lin
                         .metrics
                         .iter()
                         .enumerate()
-                        .filter_map(|(place, epoch)| Some((place as f64 + 1.0, figure(epoch)?, None)))
+                        .filter_map(|(place, epoch)| Some((place as f64 + 1.0, value(epoch, kind)?, None)))
                         .collect();
                     let classes = looks[index].classes();
                     (!values.is_empty()).then(|| Series {
@@ -207,12 +206,16 @@ fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<Lin
                 .collect();
             let ticks = ticks.clone();
             LineChart {
-                id: id.to_owned(),
-                title: title.to_owned(),
+                id: kind.1.id.to_owned(),
+                title: [kind.1.title, kind.0.unit]
+                    .into_iter()
+                    .filter(|part| !part.is_empty())
+                    .collect::<Vec<_>>()
+                    .join(", "),
                 x_label: "epoch".to_owned(),
                 series,
                 ticks,
-                unit: format!("{title} at "),
+                unit: format!("{} at ", kind.1.title),
                 about: String::new(),
             }
         })

@@ -1,10 +1,10 @@
 //! The report's figures, each a pure function of the results and their matrix.
 
+use super::columns::percent;
 use super::curves::{Section, charts, curve_name, ranking};
 use super::dots::{to_points, to_row};
 use super::forest::{self, over_queries};
 use super::groups;
-use super::layout::percent;
 use super::matrix::{Matrix, Row};
 use super::stats::mean;
 use super::svg::{Figure, HeatMap, bars};

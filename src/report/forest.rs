@@ -1,9 +1,9 @@
 //! The pictures that the report begins with: every result against the baseline, and what each axis does.
 
 use super::alike::{Group, groups};
+use super::columns::signed;
 use super::dots::{Dot, Dots, Kind, Look, Panel, to_points, to_row};
 use super::effects::{Effect, PointScores, average, extremes};
-use super::layout::signed;
 use super::matrix::{Matrix, Row, Verdict};
 use super::stats::{Bootstrap, Interval, mean};
 use super::svg::Figure;

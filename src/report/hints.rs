@@ -17,10 +17,10 @@ pub fn hardly_moved(point: &PointResult, health: Option<&SignalHealth>) -> Optio
     let mut causes = Vec::new();
     causes.extend(small_rate(point, last, health));
     causes.extend(kl_dominates(last));
-    if let Some(std) = last.advantage_std.filter(|std| **std < 0.05) {
+    if let Some(std) = last.get("advantage_std").filter(|std| *std < 0.05) {
         causes.push(format!("advantages hardly differ (standard deviation {std:.3})"));
     }
-    if let Some(share) = last.clipped_share.map(f64::from).filter(|share| *share > 0.9) {
+    if let Some(share) = last.get("clipped_share").filter(|share| *share > 0.9) {
         causes.push(format!("{:.0} % of the gradients were clipped", 100.0 * share));
     }
     if causes.is_empty() {
@@ -58,6 +58,6 @@ fn kl_dominates(last: &EpochMetrics) -> Option<String> {
 
 /// `beta * kl / |ppo_loss|` of an epoch.
 pub fn kl_weight(epoch: &EpochMetrics) -> Option<f64> {
-    let (beta, kl, ppo) = (*epoch.beta?, *epoch.kl?, *epoch.ppo_loss?);
+    let (beta, kl, ppo) = (epoch.get("beta")?, epoch.get("kl")?, epoch.get("ppo_loss")?);
     (ppo != 0.0).then(|| (beta * kl / ppo).abs())
 }

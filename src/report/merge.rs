@@ -1,6 +1,6 @@
 //! Several sweeps in one table.
 
-use super::layout::Detail;
+use super::columns::Detail;
 use super::matrix::{Comparisons, Matrix, Row};
 use super::notes;
 

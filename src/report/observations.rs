@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::columns::{shot_title, signed};
 use super::effects::{Effect, PointScores, average};
 use super::hints::kl_weight;
-use super::layout::{shot_title, signed};
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
 use super::panel::difference;
 use super::stats::{Bootstrap, sign_flip};
@@ -310,7 +310,7 @@ fn last_phase(point: &PointResult) -> impl Iterator<Item = (u32, Option<f64>)> {
         .metrics
         .iter()
         .filter(move |epoch| Some(epoch.phase.as_str()) == phase)
-        .map(|epoch| (epoch.epoch, epoch.val_loss.map(f64::from)))
+        .map(|epoch| (epoch.epoch, epoch.get("val_loss")))
 }
 
 /// The epoch of the smallest validation loss, if the last one is larger by more than a thousandth.

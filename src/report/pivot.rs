@@ -1,7 +1,7 @@
 //! Axis against axis: one figure, averaged over everything else.
 
+use super::columns::{Cell, Column, Line, Table};
 use super::error::ReportError;
-use super::layout::{Cell, Column, Line, Table};
 use super::matrix::{Matrix, Row};
 use super::select::Metric;
 use super::stats::mean;

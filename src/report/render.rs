@@ -2,7 +2,7 @@
 
 use comfy_table::{Attribute, Cell as Box, CellAlignment, Color, ContentArrangement, LineStyle, TableStyle};
 
-use super::layout::{Cell, Table};
+use super::columns::{Cell, Table};
 
 /// Rules above, below and under the header; nothing between rows, so that long tables stay short.
 const RULED: TableStyle = TableStyle::new()

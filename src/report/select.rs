@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 
 use super::axes::{AxisLabels, axis_text, configuration_name};
+use super::columns::{Cell, percent, signed};
 use super::error::{ReportError, did_you_mean};
-use super::layout::{Cell, percent, signed};
 use super::matrix::{Matrix, Row};
 use crate::spec::{condition, split_conditions};
 use crate::store::SweepResults;

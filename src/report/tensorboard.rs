@@ -34,7 +34,7 @@ fn event_file(point: &PointResult, row: &Row, matrix: &Matrix) -> Vec<u8> {
     record(&mut file, &summary_event(0, &session_end()));
     for (index, epoch) in point.metrics.iter().enumerate() {
         let mut summary = Message::default();
-        for (tag, value) in epoch.figures().into_iter().filter_map(|(tag, value)| Some((tag, value?))) {
+        for (tag, value) in epoch.results().filter_map(|(tag, value)| Some((tag, value?))) {
             summary.message(1, &scalar(&format!("{}/{tag}", epoch.phase), value));
         }
         record(&mut file, &summary_event(index as u64 + 1, &summary));

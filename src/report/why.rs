@@ -1,6 +1,6 @@
 //! The trace of one cell: which configuration and checkpoint it comes from, and which queries make it up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::axes::axis_text;
 use super::error::ReportError;
 use super::stats::mcnemar;
-use crate::store::{EpochMetrics, JudgeRecord, PointResult, PointStatus, QueryScore, SweepResults};
+use crate::figure::{EpochMetrics, FIGURES};
+use crate::store::{JudgeRecord, PointResult, PointStatus, QueryScore, SweepResults};
 
 /// Everything behind the accuracy of one point at one shot count.
 #[derive(Clone, Debug, Serialize)]
@@ -125,9 +126,10 @@ pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<W
 
 /// `grpo 2, train loss -0.0400, val_loss 7.4600, kl 0.0200, beta 0.1500`
 pub fn epoch_text(epoch: &EpochMetrics) -> String {
-    let mut text = format!("{} {}, train loss {:.4}", epoch.phase, epoch.epoch, epoch.train_loss);
-    for (name, value) in [("val_loss", epoch.val_loss), ("kl", epoch.kl), ("beta", epoch.beta)] {
-        if let Some(value) = value {
+    let mut text = format!("{} {}", epoch.phase, epoch.epoch);
+    let told = FIGURES.iter().filter_map(|figure| Some((figure.told?, figure.name)));
+    for (_, name) in told.collect::<BTreeSet<_>>() {
+        if let Some(value) = epoch.get(name) {
             text += &format!(", {name} {value:.4}");
         }
     }

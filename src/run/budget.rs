@@ -69,7 +69,7 @@ impl Budget {
 
     /// What fits at `speed`, in the order in which it is trained.
     pub fn estimate(&self, session: &Session, stages: &StageTable, speed: Finite) -> Estimate {
-        let per_epoch = session.dataset.train.len() as u64;
+        let per_epoch = session.steps();
         let seconds = Finite::from(self.left());
         let fit = (*seconds * *speed) as u64;
         let mut have: Vec<u32> = (0..session.plan.stages.len()).map(|stage| stages.epochs(stage)).collect();

@@ -11,10 +11,10 @@ use super::runner::Runner;
 use super::session::Session;
 use super::stages::StageTable;
 use crate::event::Event;
-use crate::learn::Cancel;
+use crate::experiment::Cancel;
 use crate::report;
 use crate::spec::KeepWeights;
-use crate::store::{Store, StoreError, SweepResults};
+use crate::store::{Store, StoreError, SweepResults, read_events};
 
 /// Finishes the points that nobody has finished and writes the matrix.
 ///
@@ -41,11 +41,12 @@ pub fn close(
     if stopped.is_none() {
         runner.points.export(runner.session, store, &runner.stages)?;
     }
-    if let (Some(live), Some(judging)) = (&runner.session.live, &runner.judging) {
+    if let (Some(live), Some(judging)) = (runner.session.live(), &runner.judging) {
         let again = runner.session.spec.eval.as_ref().map_or(0, |eval| eval.judge_noise);
         let results = SweepResults::read(store.dir().path())?;
         let stop = || runner.cancel.is_raised() || stopped.is_some();
-        store.write_judge(&judging.record(live, &results, again as usize, &stop))?;
+        let events = read_events(store.dir());
+        store.write_judge(&judging.record(live, (&results, &events), again as usize, &stop))?;
     }
     if let (KeepWeights::Best(count), None) = (runner.session.spec.keep.weights, stopped) {
         keep_best(&mut runner, count)?;

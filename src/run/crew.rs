@@ -9,8 +9,8 @@ use super::log::{logged, unix_time};
 use super::options::{RunOptions, Stop};
 use super::runner::Runner;
 use super::tail::Tail;
+use crate::device::Device;
 use crate::event::Event;
-use crate::learn::Device;
 use crate::store::Store;
 
 /// How often the run looks at its workers.
@@ -56,7 +56,7 @@ pub fn supervise(runner: &mut Runner, sink: &mut dyn FnMut(&Event)) -> Result<Op
         places.push(Place { device, name, worker, deaths: 0 });
     }
     let mut stopped = None;
-    let steps = runner.session.dataset.train.len() as u64;
+    let steps = runner.session.steps();
     loop {
         if tail.relay((runner.cancel, steps), sink) {
             runner.refresh()?;

@@ -4,26 +4,19 @@ use std::path::PathBuf;
 
 use super::slurm::SlurmError;
 use crate::checkpoint::CheckpointError;
-use crate::data::DataError;
-use crate::evaluate::EvaluateError;
+use crate::selector::SelectorError;
+use crate::selector::data::DataError;
+use crate::selector::evaluate::EvaluateError;
 use crate::store::StoreError;
 use crate::text::size;
 
 /// Why a run could not begin or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("the sweep has no points")]
-    NoPoints,
     #[error(transparent)]
-    Data(#[from] DataError),
-    #[error(transparent)]
-    Evaluate(#[from] EvaluateError),
+    Selector(#[from] SelectorError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    #[error("`{}` does not fit the model of the sweep: {cause}\nhint: compare `[model]` and the embeddings with `sweep ckpt show`", path.display())]
-    WarmStart { path: PathBuf, cause: String },
-    #[error("`{}` cannot be trained from: {cause}\nhint: its training diverged; start from an earlier checkpoint (`sweep ckpt ls` lists them)", path.display())]
-    NotFinite { path: PathBuf, cause: String },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(
@@ -41,6 +34,19 @@ pub enum RunError {
     /// The run had begun; what it finished is kept.
     #[error("{cause}\nhint: {}", way_out(.cause))]
     Broken { cause: Box<RunError> },
+}
+
+/// What is wrong with the inputs of a command that trains nothing is wrong with the selector's.
+impl From<DataError> for RunError {
+    fn from(cause: DataError) -> Self {
+        SelectorError::from(cause).into()
+    }
+}
+
+impl From<EvaluateError> for RunError {
+    fn from(cause: EvaluateError) -> Self {
+        SelectorError::from(cause).into()
+    }
 }
 
 fn way_out(cause: &RunError) -> &'static str {

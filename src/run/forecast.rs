@@ -3,14 +3,14 @@
 
 use rayon::prelude::*;
 
-use super::measure::measure;
 use super::options::RunOptions;
 use super::points::PointTable;
 use super::session::Session;
 use super::space::{Space, space};
-use crate::learn::Device;
-use crate::plan::{Cohort, Phase, Stage, StageProgress, all_cohorts, model_of};
-use crate::store::{Held, Inventory, SpeedSample, StepKind, SweepDir};
+use crate::device::Device;
+use crate::plan::{Cohort, Stage, StageProgress, all_cohorts};
+use crate::selector::Lane;
+use crate::store::{Held, Inventory, SpeedSample, SweepDir};
 
 /// Memory of the program itself and of its buffers for reading and writing, in bytes.
 const PROGRAM: u64 = 40 << 20;
@@ -35,7 +35,7 @@ pub struct Forecast {
 #[derive(Clone, Debug)]
 pub struct CohortForecast {
     pub stages: Vec<usize>,
-    pub kind: StepKind,
+    pub lane: Lane,
     /// Member-steps.
     pub steps: u64,
     /// Estimated wall time; `None` where nothing like it has been timed.
@@ -74,23 +74,23 @@ pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, 
     let come: Vec<Option<StageProgress>> =
         held.iter().map(|held| held.as_ref().map(|held| held.progress)).collect();
     let space = space(session, &options.root, &come, plan.points.len() - points_there);
-    let per_epoch = session.dataset.train.len() as u64;
+    let per_epoch = session.steps();
     let mut clock = Clock { session, device: options.device, speed, timed: Vec::new() };
     let cohorts: Vec<CohortForecast> = all_cohorts(plan, &done, options.widest_cohort())
         .into_iter()
         .map(|cohort| {
             let epochs = |&stage: &usize| u64::from(plan.stages[stage].epochs - done[stage].epochs());
             let steps = cohort.stages.iter().map(epochs).sum::<u64>() * per_epoch;
-            let kind = kind_of(session, cohort.stages[0]);
-            let seconds = clock.per_member_step(&kind, &cohort).map(|one| one * steps as f64);
-            CohortForecast { stages: cohort.stages, kind, steps, seconds }
+            let lane = session.lane(cohort.stages[0]);
+            let seconds = clock.per_member_step(&cohort).map(|one| one * steps as f64);
+            CohortForecast { stages: cohort.stages, lane, steps, seconds }
         })
         .collect();
     let memory = cohorts.iter().map(|cohort| memory(session, cohort)).max().unwrap_or(0);
     Forecast {
         points_there,
         steps_left: cohorts.iter().map(|cohort| cohort.steps).sum(),
-        memory: memory.max(data_bytes(session) + PROGRAM),
+        memory: memory.max(session.experiment().data_bytes() + PROGRAM),
         space,
         held,
         cohorts,
@@ -112,41 +112,36 @@ fn held(session: &Session, dir: &SweepDir, inventory: &Inventory) -> Vec<Option<
     }
 }
 
-fn kind_of(session: &Session, stage: usize) -> StepKind {
-    let kind = &session.plan.stages[stage].kind;
-    let (dim, model) = model_of(&session.plan, stage);
-    let phase = kind.phase().unwrap_or(Phase::Rce);
-    StepKind { phase, freeze: kind.frozen(), model: model.clone(), dim }
-}
-
-/// Seconds per member and step, asked for once per kind and width.
+/// Seconds per member and step, asked for once per class and width.
 struct Clock<'a> {
     session: &'a Session,
     device: Device,
     speed: Speed,
-    timed: Vec<(StepKind, usize, Option<f64>)>,
+    /// By class and width.
+    timed: Vec<(usize, usize, Option<f64>)>,
 }
 
 impl Clock<'_> {
-    fn per_member_step(&mut self, kind: &StepKind, cohort: &Cohort) -> Option<f64> {
-        let members = cohort.stages.len();
-        let known = self.timed.iter().find(|(timed, width, _)| timed == kind && *width == members);
+    fn per_member_step(&mut self, cohort: &Cohort) -> Option<f64> {
+        let (plan, members) = (&self.session.plan, cohort.stages.len());
+        let (class, lane) = (plan.stages[cohort.stages[0]].class, &plan.traits(cohort.stages[0]).lane);
+        let known = self.timed.iter().find(|(timed, width, _)| *timed == class && *width == members);
         if let Some((_, _, seconds)) = known {
             return *seconds;
         }
         let seconds = match &self.speed {
             Speed::Measured => measure(self.session, cohort, self.device),
-            Speed::Earlier(samples) => nearest(samples, kind, members),
+            Speed::Earlier(samples) => nearest(samples, lane, members),
         };
-        self.timed.push((kind.clone(), members, seconds));
+        self.timed.push((class, members, seconds));
         seconds
     }
 }
 
-/// The time of the samples of this kind whose width is nearest; the median where there are several.
-fn nearest(samples: &[SpeedSample], kind: &StepKind, members: usize) -> Option<f64> {
+/// The time of the samples of this lane whose width is nearest; the median where there are several.
+fn nearest(samples: &[SpeedSample], lane: &str, members: usize) -> Option<f64> {
     let distance = |sample: &SpeedSample| (sample.members as f64 / members as f64).ln().abs();
-    let alike = || samples.iter().filter(|sample| sample.kind == *kind);
+    let alike = || samples.iter().filter(|sample| sample.lane == lane);
     let closest = alike().map(distance).min_by(f64::total_cmp)?;
     let mut seconds: Vec<f64> =
         alike().filter(|sample| distance(sample) <= closest).map(|sample| sample.seconds).collect();
@@ -154,31 +149,24 @@ fn nearest(samples: &[SpeedSample], kind: &StepKind, members: usize) -> Option<f
     seconds.get(seconds.len() / 2).copied()
 }
 
-/// Data set and evaluation file, in bytes.
-fn data_bytes(session: &Session) -> u64 {
-    let data = &session.dataset;
-    let groups: usize =
-        data.groups().map(|group| group.pool.len() * 4 + group.trajectories.len() * 160).sum();
-    let logged = session.queries().iter().map(|query| query.pool.len() * 4 + 16_384).sum::<usize>();
-    (data.embeddings.values.len() * 4 + groups + logged) as u64
+/// Seconds per member and step of `cohort`, trained in memory for a few steps.
+fn measure(session: &Session, cohort: &Cohort, device: Device) -> Option<f64> {
+    let ends = |stage: &usize| {
+        let works = session.works_of(*stage);
+        Some((*works.first()?, *works.last()?))
+    };
+    let works: Vec<(usize, usize)> = cohort.stages.iter().filter_map(ends).collect();
+    session.experiment().measure(&works, device)
 }
 
-/// Members keep parameters and two moments each; starts, frozen projections and, per core, the work space of a
-/// step and of an evaluation come on top.
+/// What training a cohort takes.
 fn memory(session: &Session, cohort: &CohortForecast) -> u64 {
-    let StepKind { model, dim, freeze, .. } = &cohort.kind;
-    let total = session.layout(model).total;
-    let rows = session.dataset.embeddings.rows;
-    let pool = session.dataset.groups().map(|group| group.pool.len()).max().unwrap_or(0);
-    let mut distinct: Vec<Option<usize>> =
+    let Some(&first) = cohort.stages.first() else { return 0 };
+    let mut starts: Vec<Option<usize>> =
         cohort.stages.iter().map(|&stage| session.plan.stages[stage].parent).collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let frozen_input = freeze.contains(crate::spec::ParamGroup::InputProj);
-    let shared = if frozen_input { rows * model.hidden } else { 0 };
-    let cores = rayon::current_num_threads().min(cohort.stages.len().max(1));
-    let per_core = total + pool * (3 * model.hidden + dim) + 2 * rows * model.hidden;
-    // The member that is being reported is there twice: as it trains and as it is written.
-    let values = 3 * total * (cohort.stages.len() + 2) + distinct.len() * (total + shared) + cores * per_core;
-    data_bytes(session) + PROGRAM + 4 * values as u64
+    starts.sort_unstable();
+    starts.dedup();
+    let (work, jobs) = (session.plan.stages[first].work, cohort.stages.len());
+    let experiment = session.experiment();
+    experiment.data_bytes() + PROGRAM + experiment.training_bytes(work, jobs, starts.len())
 }

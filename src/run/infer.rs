@@ -8,13 +8,16 @@ use super::error::RunError;
 use super::inputs::find_inputs;
 use super::options::{CACHE, Stop};
 use crate::checkpoint;
-use crate::data::{Dataset, Dropped, Embeddings, read_embeddings};
-use crate::evaluate::{Live, Unit};
+use crate::device::Device;
 use crate::event::Event;
+use crate::experiment::{Cancel, Unit};
 use crate::judge::Gathering;
-use crate::learn::{Cancel, Device, Layout, Query, Shape, scores_of};
 use crate::making::judge_event;
 use crate::record::{QueryScore, Unanswered};
+use crate::selector::SelectorError;
+use crate::selector::data::read_embeddings;
+use crate::selector::evaluate::Live;
+use crate::selector::learn::{Layout, Query, Shape, scores_of};
 use crate::spec::{EvalParams, ModelParams};
 use crate::store::read_resolved;
 
@@ -82,25 +85,19 @@ pub fn infer(
     let embeddings = read_embeddings(&request.embeddings)?;
     let weights = checkpoint::read(&request.checkpoint)?.weights;
     let layout = Layout::new(Shape::new(embeddings.dim, &request.model));
-    let misfit = |cause| RunError::WarmStart { path: request.checkpoint.clone(), cause };
+    let misfit = |cause| SelectorError::WarmStart { path: request.checkpoint.clone(), cause };
     let flat = layout.flatten(&weights).map_err(misfit)?;
-    let live = Live::load(&request.eval, &only(embeddings.clone()))?;
+    let live = Live::of_items(&request.eval, &embeddings)?;
     let query = |query| -> Query<'_> {
-        let query: &crate::evaluate::EvalQuery = query;
+        let query: &crate::selector::evaluate::EvalQuery = query;
         Query { row: query.query_id as usize, pool: &query.pool }
     };
     let queries: Vec<Query> = live.queries().iter().map(query).collect();
     let temperature = request.model.temperature;
     let logits = scores_of(request.device, &layout, &flat, &embeddings, &queries, temperature);
-    let not_finite = |cause: crate::evaluate::NotFinite| misfit(cause.to_string());
+    let not_finite = |cause: crate::selector::evaluate::NotFinite| misfit(cause.to_string());
     let units = live.choose(&logits).map_err(not_finite)?;
     ask(&live, &units, request, cancel, sink)
-}
-
-/// A data set of which nothing but the embeddings is known.
-fn only(embeddings: Embeddings) -> Dataset {
-    let (train, validation) = (Vec::new(), Vec::new());
-    Dataset { embeddings, train, validation, dropped: Dropped::default(), digest: String::new() }
 }
 
 fn ask(

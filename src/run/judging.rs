@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::log::unix_time;
 use super::options::RunOptions;
 use super::questions::questions_of;
-use crate::evaluate::{Live, Unit};
-use crate::event::Event;
+use crate::event::{AskerNote, Event};
+use crate::experiment::Unit;
+use crate::figure::EpochMetrics;
 use crate::finite::Finite;
 use crate::judge::{Answer, Asker, Fault, Id, Judge, Pace, Question, Reply, ask_again};
-use crate::record::{EpochMetrics, JudgeNoise, JudgeRecord};
-use crate::store::{PointRecord, SweepDir, SweepResults, read_judge};
+use crate::record::{JudgeNoise, JudgeRecord};
+use crate::selector::evaluate::Live;
+use crate::store::{LoggedEvent, PointRecord, SweepDir, SweepResults, asked, read_judge};
 
 /// How often it is said how the asking goes.
 const SAY: Duration = Duration::from_secs(2);
@@ -44,6 +47,9 @@ pub struct Judging {
     impossible: Option<String>,
     said: Instant,
     before: Option<JudgeRecord>,
+    /// This process, and how many ask at once.
+    process: String,
+    crew: usize,
 }
 
 impl Judging {
@@ -69,6 +75,8 @@ impl Judging {
             impossible: None,
             said: Instant::now(),
             before: read_judge(dir.path()),
+            process: format!("{}@{:.3}", std::process::id(), unix_time()),
+            crew: crew.max(1),
         })
     }
 
@@ -211,7 +219,17 @@ impl Judging {
             left: self.wanted.len(),
             per_second: progress.per_second.and_then(Finite::new),
             faults: self.faults(),
+            asker: AskerNote {
+                process: self.process.clone(),
+                judge: self.name(),
+                seconds: Finite::new(self.seconds()).unwrap_or_default(),
+            },
         });
+    }
+
+    /// Seconds of asking; where several processes ask at once, this one's share of them.
+    fn seconds(&self) -> f64 {
+        self.asker.seconds() / self.crew as f64
     }
 
     /// The first fault of each kind, in words.
@@ -230,28 +248,34 @@ impl Judging {
         let _ = self.judge.cache().sync();
     }
 
-    /// What `judge.json` says after this run: `results` are the directory's. Asks `again` questions a second time where
+    /// What `judge.json` says after this run: `results` and `log` are the directory's. Asks `again` questions a second time where
     /// that has not been done with this judge, unless `stop` says so.
     pub fn record(
         &self,
         live: &Live,
-        results: &SweepResults,
+        (results, log): (&SweepResults, &[LoggedEvent]),
         again: usize,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> JudgeRecord {
         let before = self.before.clone().filter(|before| before.judge == self.name()).unwrap_or_default();
-        let asked = questions_of(&self.judge, live, &results.points);
-        let distinct: HashSet<Id> = asked.iter().map(|(id, _)| *id).collect();
+        let questions = questions_of(&self.judge, live, &results.points);
+        let distinct: HashSet<Id> = questions.iter().map(|(id, _)| *id).collect();
         let known = before.noise.clone().filter(|noise| noise.questions >= again);
-        let noise =
-            if again == 0 { None } else { known.or_else(|| self.noise(live, asked.clone(), again, stop)) };
+        let noise = if again == 0 {
+            None
+        } else {
+            known.or_else(|| self.noise(live, questions.clone(), again, stop))
+        };
+        // The log knows of the run's other processes; an old one knows of none.
+        let (answers, seconds) = asked(log, &self.name());
+        let own = before.seconds.get() + self.seconds();
         JudgeRecord {
             judge: self.name(),
             identity: serde_json::to_value(self.judge.identity()).unwrap_or_default(),
-            naive: asked.len(),
+            naive: questions.len(),
             distinct: distinct.len(),
-            asked: before.asked + self.asked,
-            seconds: Finite::new(before.seconds.get() + self.asker.seconds()).unwrap_or_default(),
+            asked: answers.max(before.asked + self.asked),
+            seconds: Finite::new(seconds.max(own)).unwrap_or_default(),
             faults: self.faults(),
             noise,
         }

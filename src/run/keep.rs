@@ -30,7 +30,8 @@ impl Kept {
     /// Whether `stage`, which has just finished the last epoch of `record`, needs what it would go on from.
     pub fn needs_state(&self, session: &Session, stage: usize, record: &StageRecord) -> bool {
         let planned = &session.plan.stages[stage];
-        let longer = session.spec.keep.optimizer == KeepOptimizer::All && planned.kind.can_grow();
+        let grows = session.plan.traits(stage).can_grow();
+        let longer = session.spec.keep.optimizer == KeepOptimizer::All && grows;
         !record.stopped && (longer || (record.epochs.len() as u32) < planned.epochs)
     }
 
@@ -68,6 +69,6 @@ impl Kept {
     }
 
     fn is_in_use(&self, key: &StageKey, record: &StageRecord, epoch: u32) -> bool {
-        self.in_use.contains(&StageStore::checkpoint_path(key, record.kind.phase(), epoch))
+        self.in_use.contains(&StageStore::checkpoint_path(key, &record.traits().phase, epoch))
     }
 }

@@ -15,7 +15,7 @@ use super::slurm::{self, Job, SlurmError};
 use super::stages::StageTable;
 use super::tail::Tail;
 use crate::event::Event;
-use crate::learn::Cancel;
+use crate::experiment::Cancel;
 use crate::spec::{SlurmParams, SweepSpec};
 use crate::store::{StageStore, SweepDir, read_job, write_job};
 
@@ -108,7 +108,7 @@ pub fn launch(
     if !cluster.wait {
         return Ok(Launched::Submitted { number, dir: dir.path().to_owned() });
     }
-    let (began, steps) = (Instant::now(), session.dataset.train.len() as u64);
+    let (began, steps) = (Instant::now(), session.steps());
     let mut tail = Tail::from_end(dir.events());
     while slurm::in_queue(&number)? {
         // The tasks know the deadline themselves; those that the cluster has not started yet are not waited for.

@@ -14,7 +14,7 @@ use super::runner::Runner;
 use super::session::Session;
 use crate::disk::fault::{self, Passage};
 use crate::event::Event;
-use crate::learn::Cancel;
+use crate::experiment::Cancel;
 use crate::spec::SweepSpec;
 use crate::store::Store;
 

@@ -25,7 +25,7 @@ pub fn same_but_paths(a: &PointConfig, b: &PointConfig) -> bool {
 /// changes the configuration, and the point is then trained again under its old name.
 pub fn compared(old: &ResolvedRecord, session: &Session) -> Vec<String> {
     let mut lines = grid_changes(old, &session.spec);
-    let differs = |key: &str| old.inputs.get(key) != session.inputs.get(key);
+    let differs = |key: &str| old.inputs.get(key) != session.inputs().get(key);
     if differs("data") {
         lines.push(
             "the training data has changed since the last run: every point is trained again".to_owned(),

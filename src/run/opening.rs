@@ -8,7 +8,6 @@ use super::points::{Failed, PointTable};
 use super::session::Session;
 use super::space::space;
 use super::stages::{Opening, StageTable};
-use crate::evaluate::references;
 use crate::event::Event;
 use crate::plan::{StageProgress, outstanding};
 use crate::store::{FORMAT, ReferencesRecord, ResolvedRecord, Store, SweepDir, read_resolved};
@@ -99,7 +98,7 @@ pub(super) fn plan_ready(
         stages: plan.stages.len(),
         steps: plan.steps,
         steps_naive: plan.steps_naive,
-        steps_left: left * session.dataset.train.len() as u64,
+        steps_left: left * session.steps(),
         notices,
     }
 }
@@ -115,7 +114,7 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
     if fresh {
         provenance.insert(FRESH.to_owned(), "true".to_owned());
     }
-    if session.live.is_some() {
+    if session.live().is_some() {
         let cache = options.cache();
         let cache = std::path::absolute(&cache).unwrap_or(cache);
         provenance.insert(CACHE.to_owned(), cache.display().to_string());
@@ -131,14 +130,14 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
         eval: spec.eval.clone(),
         export: spec.export.clone(),
         keep: spec.keep,
-        inputs: session.inputs.clone(),
+        inputs: session.inputs().clone(),
         health: session.health(),
         leaks: session.leaks(),
         provenance,
     };
     store.write_request(&spec.source, &resolved)?;
-    if let Some(logged) = &session.logged {
-        let references = references(logged, &session.dataset.embeddings);
+    let references = session.experiment().references();
+    if !references.is_empty() {
         store.write_references(&ReferencesRecord { format: FORMAT, references })?;
     }
     Ok(Launch { adopt: !fresh, notices })

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::learn::Device;
+use crate::device::Device;
 use crate::plan::{GPU_WIDTH, cpu_width};
 use crate::report;
 use crate::store::SweepDir;

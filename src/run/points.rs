@@ -11,13 +11,14 @@ use super::options::{Outcome, Stop};
 use super::pool::beside_training;
 use super::scored::{Scored, finish, write};
 use super::session::Session;
-use super::stages::StageTable;
+use super::stages::{StageTable, corrupt};
 use crate::checkpoint;
-use crate::evaluate::{NotFinite, Unit};
+use crate::device::Device;
 use crate::event::Event;
+use crate::experiment::{Examined, Flaw, Parameters};
 use crate::finite::Finite;
-use crate::learn::{Device, Query, panics, scores_of};
-use crate::plan::{StageProgress, model_of};
+use crate::panics;
+use crate::plan::StageProgress;
 use crate::store::{
     EpochMetrics, FORMAT, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError, SweepDir,
     check_point,
@@ -49,12 +50,12 @@ impl PointTable {
         failed: Failed,
         log: &mut dyn FnMut(&Event),
     ) -> Result<Self, RunError> {
-        let queries = session.queries().len();
+        let queries = session.experiment().inputs_examined();
         let dir = store.dir().path();
         let points = &session.spec.points;
         let found: Vec<Result<Option<PointRecord>, StoreError>> =
             points.par_iter().map(|point| check_point(dir, &point.name, queries)).collect();
-        let evaluation = session.evaluation();
+        let evaluation = session.experiment().evaluation();
         let mut ended = Vec::with_capacity(points.len());
         let mut incomplete = vec![false; points.len()];
         for ((point, planned), found) in points.iter().zip(&session.plan.points).zip(found) {
@@ -108,7 +109,7 @@ impl PointTable {
 
     /// For a look from outside: what has ended, nothing set aside.
     pub fn glance(session: &Session, dir: &SweepDir) -> Self {
-        let queries = session.queries().len();
+        let queries = session.experiment().inputs_examined();
         let status = |point: &crate::spec::Point| {
             let record = check_point(dir.path(), &point.name, queries).ok()??;
             notices::same_but_paths(&record.config, &point.config).then_some(record.status)
@@ -171,18 +172,18 @@ impl PointTable {
         let reached_ones = self.reached_ones((session, store), stages, only, log)?;
         let stages = &*stages;
         let one = |&(index, epoch): &(usize, u32)| -> Result<Ended, RunError> {
-            let (record, choices, metrics) = match evaluate(session, stages, index, epoch, device)? {
+            let (record, examined, metrics) = match evaluate(session, stages, index, epoch, device)? {
                 Ok(evaluated) => evaluated,
                 Err(cause) => return Ok(Err((PointStatus::Infeasible, format!("evaluation: {cause}")))),
             };
             // Before the point counts as finished: an interrupted export is made again with it.
             export(session, store, stages, (session.plan.points[index].stage, epoch))?;
-            match choices {
-                Choices::Scored(scores) => {
+            match examined {
+                Examined::Scored(scores) => {
                     let point = Scored { record, scores, unanswered: Vec::new(), metrics };
                     Ok(Ok(Finished::Point(finish(session, store, &point)?)))
                 }
-                Choices::ToAsk(units) => {
+                Examined::ToAsk(units) => {
                     Ok(Ok(Finished::Asks(Box::new(Waiting { index, record, units, metrics }))))
                 }
             }
@@ -267,7 +268,7 @@ impl PointTable {
         judging: &mut Judging,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
-        let Some(live) = &session.live else { return Ok(()) };
+        let Some(live) = session.live() else { return Ok(()) };
         for (waiting, cause) in judging.settled(log) {
             let Waiting { index, mut record, units, metrics } = waiting;
             let (mut scores, mut unanswered) = (BTreeMap::<usize, Vec<QueryScore>>::new(), Vec::new());
@@ -333,12 +334,6 @@ enum Finished {
     Asks(Box<Waiting>),
 }
 
-/// What a point chose.
-enum Choices {
-    Scored(BTreeMap<usize, Vec<QueryScore>>),
-    ToAsk(Vec<Unit>),
-}
-
 /// What becomes of points that have failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {
@@ -379,7 +374,7 @@ fn reached(session: &Session, stages: &StageTable, stage: usize, epoch: u32) -> 
     }
 }
 
-type Evaluated = (PointRecord, Choices, Vec<EpochMetrics>);
+type Evaluated = (PointRecord, Examined, Vec<EpochMetrics>);
 
 fn evaluate(
     session: &Session,
@@ -387,41 +382,22 @@ fn evaluate(
     index: usize,
     epoch: u32,
     device: Device,
-) -> Result<Result<Evaluated, NotFinite>, RunError> {
+) -> Result<Result<Evaluated, String>, RunError> {
     let planned = session.plan.points[index];
-    let model = model_of(&session.plan, planned.stage).1;
+    let stage = &session.plan.stages[planned.stage];
     let weights = stages.weights(session, planned.stage, epoch)?;
-    let mut choices = Choices::Scored(BTreeMap::new());
-    if !session.queries().is_empty() {
-        let layout = session.layout(model);
-        let flat = layout.flatten(&weights).map_err(|cause| crate::store::StoreError::Corrupt {
-            path: session.plan.stages[planned.stage].key.0.clone().into(),
-            cause,
-        })?;
-        let queries: Vec<Query> = session
-            .queries()
-            .iter()
-            .map(|query| Query { row: query.query_id as usize, pool: &query.pool })
-            .collect();
-        let embeddings = &session.dataset.embeddings;
-        let logits = scores_of(device, &layout, &flat, embeddings, &queries, model.temperature);
-        let chosen = match (&session.logged, &session.live) {
-            (Some(logged), _) => logged.select(&logits).map(Choices::Scored),
-            (None, Some(live)) => live.choose(&logits).map(Choices::ToAsk),
-            (None, None) => Ok(Choices::Scored(BTreeMap::new())),
-        };
-        choices = match chosen {
-            Ok(choices) => choices,
-            Err(cause) => return Ok(Err(cause)),
-        };
-    }
+    let examined = match session.experiment().examine(stage.work, &weights, device) {
+        Ok(examined) => examined,
+        Err(Flaw::NotFinite(cause)) => return Ok(Err(cause)),
+        Err(Flaw::Misfit(cause)) => return Err(corrupt(&stage.key, cause).into()),
+    };
     let (start, start_epoch) = stages.start_of(session, planned.stage);
     let before = stages.weights(session, start, start_epoch)?;
     let mut point = record(session, index, Some(epoch), PointStatus::Done, None);
     // What has left zero has moved by no share of anything.
     let movement = checkpoint::compare(&before, &weights)?.movement().into_iter();
     point.movement = movement.filter_map(|(name, share)| Some((name, Finite::new(share)?))).collect();
-    Ok(Ok((point, choices, chain_metrics(session, stages, index, epoch))))
+    Ok(Ok((point, examined, chain_metrics(session, stages, index, epoch))))
 }
 
 fn record(
@@ -434,13 +410,8 @@ fn record(
     let point = &session.spec.points[index];
     let planned = session.plan.points[index];
     let stage = &session.plan.stages[planned.stage];
-    let layout = session.layout(&point.config.model);
-    let phase = stage.kind.phase();
-    let trainable = match phase {
-        None => 0,
-        Some(crate::plan::Phase::Rce) => layout.total,
-        Some(crate::plan::Phase::Grpo) => layout.trainable(&point.config.train.freeze),
-    };
+    let phase = &session.plan.traits(planned.stage).phase;
+    let Parameters { trainable, total } = session.parameters(planned.stage);
     PointRecord {
         format: FORMAT,
         name: point.name.clone(),
@@ -449,9 +420,9 @@ fn record(
         status,
         error,
         stage: stage.key.0.clone(),
-        evaluation: session.evaluation(),
+        evaluation: session.experiment().evaluation(),
         trainable,
-        total: layout.total,
+        total,
         movement: BTreeMap::new(),
         checkpoint: epoch.map(|epoch| StageStore::checkpoint_path(&stage.key, phase, epoch)),
         judge: None,
@@ -485,6 +456,6 @@ fn export(
     if !stages.record(stage).keeps(epoch) {
         return Ok(());
     }
-    let stage = &session.plan.stages[stage];
-    Ok(store.export(&StageStore::checkpoint_path(&stage.key, stage.kind.phase(), epoch), formats)?)
+    let (stage, phase) = (&session.plan.stages[stage], &session.plan.traits(stage).phase);
+    Ok(store.export(&StageStore::checkpoint_path(&stage.key, phase, epoch), formats)?)
 }

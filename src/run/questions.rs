@@ -7,8 +7,8 @@ use super::inputs::find_inputs;
 use super::notices::same_but_paths;
 use super::options::{CACHE, RunOptions};
 use super::session::Session;
-use crate::evaluate::Live;
 use crate::judge::{Id, Judge, Question};
+use crate::selector::evaluate::Live;
 use crate::spec::{EvalParams, PointConfig};
 use crate::store::{PointResult, SweepDir, SweepResults, read_judge, read_resolved};
 
@@ -30,7 +30,7 @@ pub struct QuestionForecast {
 
 /// What a run of `session` will ask; `None` where no judge is asked. Writes nothing and asks nobody.
 pub fn questions(session: &Session, options: &RunOptions) -> Option<QuestionForecast> {
-    let live = session.live.as_ref()?;
+    let live = session.live()?;
     let judge = live.judge(&options.cache(), None).ok()?;
     let dir = SweepDir::new(&options.root, &session.spec.name);
     let points = SweepResults::read(dir.path()).map(|results| results.points).unwrap_or_default();
@@ -57,7 +57,7 @@ pub fn judge_of(dir: &Path) -> Option<(Live, Judge)> {
     let mut resolved = read_resolved(dir).ok()?;
     find_inputs(&mut resolved);
     let eval = resolved.eval.filter(EvalParams::is_live)?;
-    let dataset = crate::data::load(&resolved.points.first()?.config.data).ok()?;
+    let dataset = crate::selector::data::load(&resolved.points.first()?.config.data).ok()?;
     let live = Live::load(&eval, &dataset).ok()?;
     let cache = resolved.provenance.get(CACHE).map(PathBuf::from)?;
     let judge = live.judge(&cache, None).ok()?;

@@ -10,12 +10,14 @@ use super::judging::Judging;
 use super::options::{RunOptions, Stop};
 use super::points::PointTable;
 use super::session::Session;
-use super::stages::StageTable;
+use super::stages::{StageTable, corrupt};
+use crate::device::Device;
 use crate::disk::Claim;
 use crate::event::Event;
+use crate::experiment::{Cancel, CohortEnd, Job, Misfit, Report};
 use crate::finite::Finite;
-use crate::learn::{Cancel, CohortEnd, Device, MemberEvent, members_that_fit, panics, train_cohort};
-use crate::plan::{Cohort, PointPlan, StageProgress, model_of, next_cohort, outstanding};
+use crate::panics;
+use crate::plan::{Cohort, PointPlan, StageProgress, next_cohort, outstanding};
 use crate::store::Store;
 
 /// How often a worker looks whether another one has finished what it waits for.
@@ -244,10 +246,8 @@ impl<'a> Runner<'a> {
     /// The part of `cohort` that the device has memory for.
     fn in_memory(&self, mut cohort: Cohort) -> Cohort {
         if let Some(&stage) = cohort.stages.first() {
-            let freeze = self.session.plan.stages[stage].kind.frozen();
-            let (_, model) = model_of(&self.session.plan, stage);
-            let params = self.session.engine(model, &freeze);
-            cohort.stages.truncate(members_that_fit(&params, self.options.device));
+            let work = self.session.plan.stages[stage].work;
+            cohort.stages.truncate(self.session.experiment().room(work, self.options.device));
         }
         cohort
     }
@@ -255,7 +255,7 @@ impl<'a> Runner<'a> {
     /// The part of `cohort` of which one epoch fits into the time that is left.
     fn fitting(&self, mut cohort: Cohort) -> Cohort {
         if let Some(budget) = &self.budget {
-            let steps = self.session.dataset.train.len() as u64;
+            let steps = self.session.steps();
             let fit = budget.members_that_fit(cohort.stages.len(), steps, self.pace.speed());
             cohort.stages.truncate(fit);
         }
@@ -269,9 +269,8 @@ impl<'a> Runner<'a> {
         self.began.get_or_insert_with(Instant::now);
         let session = self.session;
         let plan = &session.plan;
-        let (model, freeze, jobs) = self.stages.jobs(session, cohort)?;
-        let first_epoch = jobs.iter().filter_map(|job| job.progress.as_ref()).map(|p| p.epoch + 1).max();
-        let first_epoch = first_epoch.unwrap_or(1);
+        let jobs = self.stages.jobs(session, cohort)?;
+        let first_epoch = jobs.iter().map(Job::first_epoch).max().unwrap_or(1);
         let last_epoch = jobs.iter().map(|job| job.last_epoch).max().unwrap_or(first_epoch);
         let epochs: u64 = jobs.iter().map(|job| u64::from(job.last_epoch + 1 - first_epoch)).sum();
         let keys: Vec<String> = cohort.stages.iter().map(|&stage| plan.stages[stage].key.0.clone()).collect();
@@ -279,17 +278,17 @@ impl<'a> Runner<'a> {
             cohort.stages.contains(&point.stage) && point.epoch > self.stages.epochs(point.stage)
         };
         log(&Event::CohortStarted {
-            phase: plan.stages[cohort.stages[0]].kind.name().into(),
+            phase: plan.traits(cohort.stages[0]).phase.clone(),
             members: jobs.len(),
             first_epoch,
             last_epoch,
-            steps: epochs * session.dataset.train.len() as u64,
+            steps: epochs * session.steps(),
             points: plan.points.iter().filter(to_end).count(),
             stages: keys.clone(),
             names: cohort.stages.iter().map(|&stage| self.last_point(stage)).collect(),
         });
         let listening = panics::listen();
-        let params = session.engine(&model, &freeze);
+        let experiment = session.experiment();
         let (device, cancel) = (self.options.device, self.cancel.part());
         let (events_out, events_in) = sync_channel(QUEUE);
         let (recorded_out, recorded_in) = channel();
@@ -298,18 +297,19 @@ impl<'a> Runner<'a> {
         let (error, end) = std::thread::scope(|scope| {
             let (jobs, cancel_part) = (&jobs, cancel.clone());
             let trainer = scope.spawn(move || {
-                let mut report = |events: Vec<MemberEvent>| {
+                let mut report = |events: Vec<Report>| {
                     events_out.send(events).is_ok() && (overlap || recorded_in.recv().is_ok())
                 };
-                train_cohort(params, device, jobs, &cancel_part, &mut report)
+                experiment.train(jobs, device, &cancel_part, &mut report)
             });
             let error = self.record_all(&cohort.stages, (events_in, recorded_out), &cancel, log).err();
             (error, trainer.join())
         });
-        log(&Event::CohortFinished { stages: keys, complete: matches!(end, Ok(CohortEnd::Finished)) });
+        log(&Event::CohortFinished { stages: keys, complete: matches!(end, Ok(Ok(CohortEnd::Finished))) });
         match (error, end) {
             (Some(error), _) => Err(error),
-            (None, Ok(CohortEnd::Finished | CohortEnd::Cancelled)) => Ok(()),
+            (None, Ok(Ok(CohortEnd::Finished | CohortEnd::Cancelled))) => Ok(()),
+            (None, Ok(Err(Misfit { id, cause }))) => Err(corrupt(&plan.stages[id].key, cause).into()),
             (None, Err(payload)) => {
                 device.drain();
                 self.failed(cohort, &listening.cause_of(payload.as_ref()), log)
@@ -322,11 +322,11 @@ impl<'a> Runner<'a> {
     fn record_all(
         &mut self,
         cohort: &[usize],
-        (events_in, recorded_out): (Receiver<Vec<MemberEvent>>, Sender<()>),
+        (events_in, recorded_out): (Receiver<Vec<Report>>, Sender<()>),
         cancel: &Cancel,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
-        let steps = self.session.dataset.train.len() as u64;
+        let steps = self.session.steps();
         let (mut began, mut reported) = (Instant::now(), 0);
         let mut recorded_out = Some(recorded_out);
         loop {
@@ -400,7 +400,7 @@ impl<'a> Runner<'a> {
     fn record(
         &mut self,
         cohort: &[usize],
-        events: Vec<MemberEvent>,
+        events: Vec<Report>,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         self.store.check_in_place()?;
@@ -425,7 +425,7 @@ impl<'a> Runner<'a> {
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         let device = self.options.device;
-        if let (Some(live), None) = (&self.session.live, &self.judging) {
+        if let (Some(live), None) = (self.session.live(), &self.judging) {
             let judging = Judging::open(live, self.options, self.store.dir(), self.crew.unwrap_or(1))?;
             self.judging = Some(judging);
         }

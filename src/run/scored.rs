@@ -34,7 +34,7 @@ pub fn finish(session: &Session, store: &Store, point: &Scored) -> Result<Event,
     write(session, store, point)?;
     let Scored { record, scores, metrics, .. } = point;
     let average = average(session, scores);
-    let val_loss = metrics.last().and_then(|epoch| epoch.val_loss);
+    let val_loss = metrics.last().and_then(|epoch| epoch.finite("val_loss"));
     Ok(Event::PointDone { point: record.name.clone(), stage: record.stage.clone(), average, val_loss })
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::session::Session;
 use crate::disk;
-use crate::plan::{StageProgress, model_of};
+use crate::plan::StageProgress;
 use crate::spec::{KeepOptimizer, KeepWeights};
 
 /// A checkpoint's header and the rounding of files to whole blocks, in bytes.
@@ -65,7 +65,7 @@ pub fn space(session: &Session, root: &Path, done: &[Option<StageProgress>], ope
         space.weights += (trained + FILE) * epochs.count() as u64;
         space.to_write += (trained + FILE) * left;
         let state = 2 * trained + FILE;
-        let stays = keep.optimizer == KeepOptimizer::All && stage.kind.can_grow();
+        let stays = keep.optimizer == KeepOptimizer::All && plan.traits(index).can_grow();
         space.optimizer += if stays { state } else { 0 };
         // While it trains, every stage has one.
         space.to_write += if left > 0 { state } else { 0 };
@@ -84,19 +84,18 @@ pub fn space(session: &Session, root: &Path, done: &[Option<StageProgress>], ope
 
 /// Parameters that stage `index` writes: what it trains, or all that it begins with.
 fn trained_parameters(session: &Session, index: usize) -> u64 {
-    let layout = session.layout(model_of(&session.plan, index).1);
-    layout.trainable(&session.plan.stages[index].kind.frozen()) as u64
+    let size = session.parameters(index);
+    if session.plan.traits(index).trains() { size.trainable as u64 } else { size.total as u64 }
 }
 
 /// Files of one point: a row per epoch, a line per query and shot, and its exports.
 fn point_bytes(session: &Session) -> u64 {
     let spec = &session.spec;
-    let logged = session.logged.as_ref().map(|logged| logged.question_count());
-    let queries = logged.unwrap_or_else(|| session.queries().len()) as u64;
+    let queries = session.experiment().inputs_examined() as u64;
     let shots = spec.eval.as_ref().map_or(0, |eval| eval.shots.len()) as u64;
     let epochs = session.plan.points.iter().map(|point| u64::from(point.epoch)).max().unwrap_or(0);
-    let exports = spec.points.first().map_or(0, |point| {
-        spec.export.len() as u64 * (4 * session.layout(&point.config.model).total as u64 + FILE)
+    let exports = session.plan.points.first().map_or(0, |point| {
+        spec.export.len() as u64 * (4 * session.parameters(point.stage).total as u64 + FILE)
     });
     queries * shots * SELECTION + epochs * METRICS_ROW + 2 * FILE + exports
 }

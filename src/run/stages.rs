@@ -9,13 +9,11 @@ use super::error::RunError;
 use super::facts::facts;
 use super::keep::Kept;
 use super::pool::beside_training;
-use super::resume::{continuation_of, progress_of};
 use super::session::Session;
 use crate::checkpoint::{self, Base, CheckpointError, Weights};
 use crate::event::Event;
-use crate::learn::{MemberEvent, MemberJob, MemberParams, Progress};
-use crate::plan::{Cohort, StageKey, StageKind, StageProgress, model_of};
-use crate::spec::{FreezeSet, ModelParams};
+use crate::experiment::{Job, Report};
+use crate::plan::{Cohort, StageKey, StageProgress};
 use crate::store::{EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
 
 /// Records of all stages of a plan, in plan order.
@@ -25,9 +23,8 @@ pub struct StageTable {
     kept: Kept,
     /// Kind of device new checkpoints are computed on.
     device: &'static str,
-    /// Weights that are start or reference of stages in training, by (stage, epoch).
-    cache: BTreeMap<(usize, u32), Arc<Vec<f32>>>,
-    /// The same by name, and what was written last: points are evaluated from them.
+    /// Weights that are start or reference of stages in training, by (stage, epoch), and what was written last: points are
+    /// evaluated from them.
     starts: BTreeMap<(usize, u32), Arc<Weights>>,
     written: BTreeMap<(usize, u32), Arc<Weights>>,
     /// Why stages could not be trained in this run.
@@ -82,10 +79,10 @@ impl StageTable {
     }
 
     fn new(session: &Session, store: StageStore, records: Vec<StageRecord>, device: &'static str) -> Self {
-        let (cache, starts, written) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (starts, written) = (BTreeMap::new(), BTreeMap::new());
         let failed = vec![None; session.plan.stages.len()];
         let kept = Kept::of(session, store.dir());
-        Self { store, records, kept, device, cache, starts, written, failed }
+        Self { store, records, kept, device, starts, written, failed }
     }
 
     /// Reads again what other processes may have written.
@@ -122,10 +119,8 @@ impl StageTable {
             && let Some(continuation) = self.store.continuation(&stage.key, &record)?
         {
             // Wrong ones are found here, where the stage can still be set aside, and not when it is to go on.
-            let layout = session.layout(model_of(&session.plan, index).1);
-            let parameters = vec![0.0; layout.total];
-            progress_of(continuation, (&layout, &record.kind.frozen()), parameters)
-                .map_err(|cause| corrupt(&stage.key, cause))?;
+            let fits = session.experiment().check(stage.work, continuation);
+            fits.map_err(|cause| corrupt(&stage.key, cause))?;
         }
         self.store.tidy(&stage.key, &record)?;
         Ok(Some(record))
@@ -176,7 +171,7 @@ impl StageTable {
         }
         let mut record = new_record(session, index);
         if stage.parent.is_none() {
-            let weights = session.initial_weights(&stage.kind);
+            let weights = session.experiment().initial(stage.work);
             record.init = Some(checkpoint::content_hash(&weights));
             let facts = facts(session, index, &record, (&self.records, self.device));
             self.store.commit_init(&stage.key, &record, &weights, &facts)?;
@@ -301,67 +296,36 @@ impl StageTable {
         }
     }
 
-    /// Flat weights of (stage, epoch); equal coordinates share one allocation.
-    fn flat(&mut self, session: &Session, at: (usize, u32)) -> Result<Arc<Vec<f32>>, RunError> {
-        if let Some(known) = self.cache.get(&at) {
+    /// Weights of (stage, epoch) for training; equal coordinates share one allocation.
+    fn start(&mut self, session: &Session, at: (usize, u32)) -> Result<Arc<Weights>, RunError> {
+        if let Some(known) = self.starts.get(&at) {
             return Ok(Arc::clone(known));
         }
         let weights = self.weights(session, at.0, at.1)?;
-        let layout = session.layout(model_of(&session.plan, at.0).1);
-        let flat = layout.flatten(&weights);
-        let flat = flat.map_err(|cause| corrupt(&session.plan.stages[at.0].key, cause))?;
-        let flat = Arc::new(flat);
-        self.cache.insert(at, Arc::clone(&flat));
-        self.starts.insert(at, weights);
-        Ok(flat)
+        self.starts.insert(at, Arc::clone(&weights));
+        Ok(weights)
     }
 
-    /// What the trainer needs to train `cohort`: the common model and freeze set, and one job per stage
-    /// (numbered like the stages of the plan).
+    /// What the trainer needs to train `cohort`: one job per stage (numbered like the stages of the plan).
     ///
     /// # Errors
     /// A checkpoint that cannot be read.
-    pub fn jobs(
-        &mut self,
-        session: &Session,
-        cohort: &Cohort,
-    ) -> Result<(ModelParams, FreezeSet, Vec<MemberJob>), RunError> {
-        self.cache.clear();
+    pub fn jobs(&mut self, session: &Session, cohort: &Cohort) -> Result<Vec<Job>, RunError> {
         self.starts.clear();
-        let model = model_of(&session.plan, cohort.stages[0]).1.clone();
-        let mut freeze = FreezeSet::default();
         let mut jobs = Vec::with_capacity(cohort.stages.len());
         for &index in &cohort.stages {
             let stage = &session.plan.stages[index];
-            let start = self.flat(session, self.start_of(session, index))?;
-            let (params, reward, reference) = match &stage.kind {
-                StageKind::Init { .. } => continue,
-                StageKind::Rce { reward, params, .. } => {
-                    (MemberParams::Rce(params.clone()), reward, Arc::clone(&start))
-                }
-                StageKind::Grpo { reward, params, .. } => {
-                    freeze = params.freeze.clone();
-                    let policy = stage.reference.unwrap_or(index);
-                    let reference = self.flat(session, (policy, self.epochs(policy)))?;
-                    (MemberParams::Grpo(params.clone()), reward, reference)
-                }
+            let start = self.start(session, self.start_of(session, index))?;
+            let policy = stage.reference.map(|policy| (policy, self.epochs(policy)));
+            let reference = policy.map(|at| self.start(session, at)).transpose()?;
+            let resume = match self.store.continuation(&stage.key, &self.records[index])? {
+                Some(state) => Some((self.start(session, (index, state.epoch))?, state)),
+                None => None,
             };
-            let progress = self.resume(session, index)?;
-            let rewards = session.rewards(reward);
-            let last_epoch = stage.epochs;
-            jobs.push(MemberJob { id: index, params, rewards, start, reference, last_epoch, progress });
+            let (work, last_epoch) = (stage.work, stage.epochs);
+            jobs.push(Job { id: index, work, start, reference, last_epoch, resume });
         }
-        Ok((model, freeze, jobs))
-    }
-
-    fn resume(&mut self, session: &Session, index: usize) -> Result<Option<Progress>, RunError> {
-        let stage = &session.plan.stages[index];
-        let found = self.store.continuation(&stage.key, &self.records[index])?;
-        let Some(continuation) = found else { return Ok(None) };
-        let parameters = self.flat(session, (index, continuation.epoch))?.to_vec();
-        let layout = session.layout(model_of(&session.plan, index).1);
-        let progress = progress_of(continuation, (&layout, &stage.kind.frozen()), parameters);
-        Ok(Some(progress.map_err(|cause| corrupt(&stage.key, cause))?))
+        Ok(jobs)
     }
 
     /// Puts what the trainer reported on disk, several members at a time: most of it is hashing, copying and waiting
@@ -372,7 +336,7 @@ impl StageTable {
     pub fn record_events(
         &mut self,
         session: &Session,
-        events: Vec<MemberEvent>,
+        events: Vec<Report>,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         let this = &*self;
@@ -396,12 +360,11 @@ impl StageTable {
     }
 
     /// Writes one event's files.
-    fn write_event(&self, session: &Session, event: MemberEvent) -> Result<Written, RunError> {
+    fn write_event(&self, session: &Session, event: Report) -> Result<Written, RunError> {
         match event {
-            MemberEvent::Epoch { id: index, progress, metrics, stopped, .. } => {
+            Report::Epoch { id: index, snapshot, metrics, stopped } => {
                 let stage = &session.plan.stages[index];
-                let layout = session.layout(model_of(&session.plan, index).1);
-                let weights = layout.name_arrays(&progress.state.parameters);
+                let weights = snapshot.weights();
                 let content = checkpoint::content_hash(&weights);
                 let mut record = self.records[index].clone();
                 record.epochs.push(EpochRecord { content, metrics });
@@ -409,20 +372,21 @@ impl StageTable {
                 record.ended = !self.kept.needs_state(session, index, &record);
                 record.release(self.kept.passing(session, index, &record));
                 let facts = facts(session, index, &record, (&self.records, self.device));
-                let frozen = stage.kind.frozen();
-                let continuation = (!record.ended).then(|| continuation_of(progress, (&layout, &frozen)));
+                let freezes = !session.plan.traits(index).frozen.is_empty();
+                let continuation = (!record.ended).then(|| snapshot.state());
                 let start = self.start_of(session, index);
                 let before = &session.plan.stages[start.0];
-                let start_file = StageStore::path_from_beside(&before.key, before.kind.phase(), start.1);
-                let shared = self.starts.get(&start).filter(|_| !frozen.is_empty());
+                let start_file =
+                    StageStore::path_from_beside(&before.key, &session.plan.traits(start.0).phase, start.1);
+                let shared = self.starts.get(&start).filter(|_| freezes);
                 let base = shared.map(|weights| Base { file: &start_file, weights });
                 let checkpoint = (&weights, &facts);
                 self.store.commit_epoch(&stage.key, &record, checkpoint, base, continuation.as_ref())?;
                 Ok(Written { index, record, weights: Some(weights) })
             }
-            MemberEvent::Diverged { id: index, epoch, cause } => {
+            Report::Diverged { id: index, epoch, cause } => {
                 let stage = &session.plan.stages[index];
-                let phase = stage.kind.name();
+                let phase = &session.plan.traits(index).phase;
                 let mut record = self.records[index].clone();
                 record.diverged = Some(format!("{phase} epoch {epoch}: {cause}"));
                 self.store.write_record(&stage.key, &record)?;
@@ -438,7 +402,7 @@ fn shares_with_missing(error: &RunError) -> bool {
 }
 
 /// Files of a stage that are whole and yet not what its plan needs.
-fn corrupt(key: &StageKey, cause: String) -> StoreError {
+pub fn corrupt(key: &StageKey, cause: String) -> StoreError {
     StoreError::Corrupt { path: key.0.clone().into(), cause }
 }
 
@@ -453,10 +417,12 @@ struct Written {
 fn new_record(session: &Session, index: usize) -> StageRecord {
     let stage = &session.plan.stages[index];
     let key_of = |index: Option<usize>| index.map(|index| session.plan.stages[index].key.0.clone());
+    let work = session.plan.work(index);
     StageRecord {
         format: FORMAT,
         key: stage.key.0.clone(),
-        kind: stage.kind.clone(),
+        kind: serde_json::from_str(&work.values).unwrap_or_default(),
+        traits: Some(work.traits.clone()),
         parent: key_of(stage.parent),
         reference: key_of(stage.reference),
         init: None,
@@ -477,9 +443,9 @@ fn event_of(record: &StageRecord) -> Event {
             stage,
             phase: metrics.phase.clone(),
             epoch: metrics.epoch,
-            train_loss: metrics.train_loss,
-            val_loss: metrics.val_loss,
-            seconds: metrics.seconds,
+            train_loss: metrics.finite("train_loss").unwrap_or_default(),
+            val_loss: metrics.finite("val_loss"),
+            seconds: metrics.finite("seconds").unwrap_or_default(),
         },
         (cause, _) => Event::StageDiverged {
             stage,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::log::Stamped;
 use crate::event::Event;
-use crate::learn::Cancel;
+use crate::experiment::Cancel;
 
 /// A place in the log.
 pub struct Tail {

@@ -9,11 +9,11 @@ use super::error::RunError;
 use super::inputs::find_inputs;
 use super::local::run;
 use super::options::{CACHE, RunOptions};
-use super::session::hash_file;
 use crate::checkpoint;
+use crate::device::Device;
 use crate::event::Event;
-use crate::learn::{Cancel, Device};
-use crate::plan::{self, Inputs};
+use crate::experiment::Cancel;
+use crate::selector::{self, Inputs, hash_file};
 use crate::spec::{KeepParams, Point, SweepSpec};
 use crate::store::{
     EpochMetrics, PointResult, PointStatus, QueryScore, ResolvedRecord, StageStore, StoreError, SweepDir,
@@ -205,8 +205,8 @@ fn choose(dir: &Path, points: &[Point], results: &[PointResult], count: usize) -
     let checkpoints = points.iter().filter_map(|point| point.config.train.init.clone());
     let checkpoints: HashMap<PathBuf, String> =
         checkpoints.map(|path| (path.clone(), path.display().to_string())).collect();
-    let plan =
-        plan::build(points, &Inputs { dim: 0, data: String::new(), train_groups: 1, checkpoints }, true);
+    let inputs = Inputs { dim: 0, data: String::new(), train_groups: 1, checkpoints };
+    let (plan, _) = selector::plan(points, &inputs, true);
     let chain = |at: usize| plan.chain(plan.points[at]).into_iter().map(|(stage, _)| stage);
     let all: HashSet<usize> = plan.stages.iter().map(|stage| stage.class).collect();
     // What was let go cannot be compared; what is missing otherwise is found out.
@@ -220,7 +220,7 @@ fn choose(dir: &Path, points: &[Point], results: &[PointResult], count: usize) -
         let gain = |at: usize| {
             let new_kinds = chain(at).filter(|&stage| !kinds.contains(&plan.stages[stage].class)).count();
             let new_stages = chain(at).filter(|stage| !stages.contains(stage)).count();
-            let phases = chain(at).filter(|&stage| plan.stages[stage].kind.phase().is_some()).count();
+            let phases = chain(at).filter(|&stage| plan.traits(stage).trains()).count();
             (new_kinds, new_stages, phases, plan.points[at].epoch)
         };
         // The first of the best: the choice must not depend on the machine.
@@ -276,10 +276,11 @@ fn differ(old: &QueryScore, new: &QueryScore) -> bool {
 
 /// Largest difference of an epoch's figures. Times differ anyway.
 fn metrics_apart(old: &EpochMetrics, new: &EpochMetrics) -> f64 {
-    let apart = |((_, old), (_, new)): ((_, Option<f64>), (_, Option<f64>))| match (old, new) {
+    // A figure that an older version did not know is not compared.
+    let apart = |(name, old): (&str, Option<f64>)| match (old, new.get(name)) {
         (Some(old), Some(new)) => (old - new).abs() / old.abs().max(1.0),
         (None, None) => 0.0,
         _ => f64::INFINITY,
     };
-    old.figures().into_iter().zip(new.figures()).map(apart).fold(0.0, f64::max)
+    old.results().map(apart).fold(0.0, f64::max)
 }

@@ -12,7 +12,8 @@ use super::points::PointTable;
 use super::runner::Runner;
 use super::session::Session;
 use super::stages::StageTable;
-use crate::learn::{Cancel, Device};
+use crate::device::Device;
+use crate::experiment::Cancel;
 use crate::spec::SweepSpec;
 use crate::store::{ResolvedRecord, Store, StoreError, SweepDir, read_resolved};
 
@@ -59,7 +60,7 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<WorkerReport, Ru
     let inputs = resolved.inputs.clone();
     let cache = resolved.provenance.get(CACHE).map(PathBuf::from);
     let session = Session::load(spec_of(resolved, &options.dir), options.share)?;
-    if let Some(changed) = changed_input(&inputs, &session.inputs) {
+    if let Some(changed) = changed_input(&inputs, session.inputs()) {
         return Err(RunError::InputChanged(changed));
     }
     let dir = SweepDir::at(&options.dir);
@@ -70,6 +71,9 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<WorkerReport, Ru
     let both = (&run_options, cancel);
     let mut runner = Runner::new((&session, &store), both, tables, Some(options.crew));
     let stopped = runner.work(&mut |event| logged(&store, event, &mut |_| {}))?;
+    if let Some(judging) = &mut runner.judging {
+        judging.stop(&mut |event| logged(&store, event, &mut |_| {}));
+    }
     let report = WorkerReport { stopped, too_slow: runner.is_too_slow(began) };
     if options.attached {
         return Ok(report);

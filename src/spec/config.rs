@@ -195,16 +195,21 @@ impl ParamGroup {
         matches!(self, Self::InputProj | Self::QueryProj | Self::CandProj)
     }
 
+    /// The first part of the names of its parameters, up to the dot.
+    pub fn parameter_prefix(self) -> &'static str {
+        match self {
+            Self::InputProj => "input_proj",
+            Self::QueryProj => "query_proj",
+            Self::CandProj => "cand_proj",
+            Self::CrossAttn => "cross_attn_layers",
+            Self::AttnNorms => "attn_norms",
+        }
+    }
+
     /// The group that the parameter `name` (as in checkpoints) belongs to, if it is one of the model's.
     pub fn of_parameter(name: &str) -> Option<ParamGroup> {
-        match name.split('.').next()? {
-            "input_proj" => Some(Self::InputProj),
-            "query_proj" => Some(Self::QueryProj),
-            "cand_proj" => Some(Self::CandProj),
-            "cross_attn_layers" => Some(Self::CrossAttn),
-            "attn_norms" => Some(Self::AttnNorms),
-            _ => None,
-        }
+        let first = name.split('.').next()?;
+        Self::ALL.into_iter().find(|group| group.parameter_prefix() == first)
     }
 }
 

@@ -99,6 +99,15 @@ pub(super) fn mistakes(draft: &Draft) -> Vec<Diagnostic> {
     mistakes
 }
 
+/// The first thing that cannot be in `endpoint`, with a hint; for settings that come from no sweep file.
+pub fn endpoint_mistake(endpoint: &EndpointParams, score: ScoreField) -> Option<String> {
+    let mut first = None;
+    of_endpoint(endpoint, score, &mut |_, message, hint| {
+        first.get_or_insert(format!("{message}\nhint: {hint}"));
+    });
+    first
+}
+
 /// Who scores, and who makes data: one each.
 fn ways(eval: &EvalParams, builds: bool, wrong: &mut dyn FnMut(&str, String, &str)) {
     let ways = [

@@ -43,6 +43,7 @@ pub use config::{
     DataParams, FreezeSet, ModelParams, ParamGroup, PointConfig, Reference, RewardForm, TrainParams,
 };
 pub use error::{Diagnostic, Diagnostics, Place, SpecError};
+pub use evaluation::endpoint_mistake;
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
 pub use keep::{KeepOptimizer, KeepParams, KeepWeights};
 pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};

@@ -3,15 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use walkdir::WalkDir;
 
 use super::layout::stage_file;
 use super::read::{read_record, read_resolved};
 use super::{PointRecord, PointStatus, StageRecord, StoreError, SweepDir};
-use crate::checkpoint::{self, Facts, Phase, Verdict, plain, short};
-use crate::plan::{GrpoParams, RceParams};
+use crate::checkpoint::{self, Facts, Verdict, plain, short};
+use crate::plan::INIT;
 use crate::spec::PointConfig;
+
+/// What a configuration says of a checkpoint with these facts, of a point that has results or not: about the tables of
+/// its configuration, and about its header.
+type Claims<'a> =
+    &'a dyn Fn(&PointConfig, &Facts, bool) -> (Vec<(&'static str, Value)>, Vec<(&'static str, Value)>);
 
 /// The checkpoints of a directory that could be read, by their paths relative to it.
 type Checkpoints = BTreeMap<PathBuf, Facts>;
@@ -23,9 +28,11 @@ type Released = BTreeSet<PathBuf>;
 /// (its checkpoint, and that the checkpoint's configuration is the point's). Paths in the verdict are relative to
 /// `directory`.
 ///
+/// `claims`: what a point's configuration says of the checkpoint that it ends with.
+///
 /// # Errors
 /// A directory that holds no results, or a `resolved.json` that cannot be read.
-pub fn audit(directory: &Path) -> Result<Verdict, StoreError> {
+pub fn audit(directory: &Path, claims: Claims) -> Result<Verdict, StoreError> {
     let resolved = read_resolved(directory)?;
     let sweep = SweepDir::at(directory);
     let mut verdict = Verdict::default();
@@ -44,7 +51,7 @@ pub fn audit(directory: &Path) -> Result<Verdict, StoreError> {
                 if record.config != point.config {
                     verdict.disagree(&shown, "config", "as in resolved.json", "another configuration");
                 }
-                check_point(&shown, &record, (&checkpoints, &released), &mut verdict);
+                check_point(&shown, &record, (&checkpoints, &released), claims, &mut verdict);
             }
             Err(error) => verdict.disagree(&shown, "file", "a point's record", &first_line(&error)),
         }
@@ -70,7 +77,7 @@ fn read_checkpoints(sweep: &SweepDir, verdict: &mut Verdict) -> Result<Checkpoin
     for entry in WalkDir::new(sweep.stages()).sort_by_file_name().into_iter().filter_entry(in_use) {
         let entry = entry.map_err(std::io::Error::from)?;
         let path = entry.path();
-        let initial = entry.file_name().to_str() == Some(&stage_file::checkpoint(None, 0));
+        let initial = entry.file_name().to_str() == Some(&stage_file::checkpoint(INIT, 0));
         let ours = path.extension().is_some_and(|extension| extension == "safetensors");
         if !ours || !entry.file_type().is_file() || !initial && checkpoint::named(path).is_none() {
             continue;
@@ -122,7 +129,7 @@ fn check_records(
         let first = u32::from(record.init.is_none());
         for epoch in first..=record.epochs.len() as u32 {
             let Some(recorded) = record.content(epoch) else { continue };
-            let file = stage.join(stage_file::checkpoint(record.kind.phase(), epoch));
+            let file = stage.join(stage_file::checkpoint(&record.traits().phase, epoch));
             verdict.checked += 1;
             if !record.keeps(epoch) {
                 released.insert(relative(&file, sweep.path()));
@@ -162,6 +169,7 @@ fn check_point(
     path: &Path,
     record: &PointRecord,
     (checkpoints, released): (&Checkpoints, &Released),
+    claims: Claims,
     verdict: &mut Verdict,
 ) {
     let Some(checkpoint) = &record.checkpoint else {
@@ -182,14 +190,15 @@ fn check_point(
         return;
     };
     let stated_config = facts.config.clone().unwrap_or_default();
-    for (table, claimed) in tables(&record.config, facts) {
+    let (tables, header) = claims(&record.config, facts, record.status == PointStatus::Done);
+    for (table, claimed) in tables {
         let Some(stated) = stated_config.get(table) else { continue };
         for (key, claimed) in claimed.as_object().into_iter().flatten() {
             let stated = stated.get(key).cloned().unwrap_or_default();
             check_value(path, &format!("{table}.{key}"), claimed, &stated, verdict);
         }
     }
-    for (key, claimed) in header(&record.config, facts, record.status) {
+    for (key, claimed) in header {
         if let Some(stated) = facts.value(key) {
             check_value(path, key, &claimed, &stated, verdict);
         }
@@ -201,37 +210,4 @@ fn check_value(path: &Path, key: &str, claimed: &Value, stated: &Value, verdict:
     if stated != claimed {
         verdict.disagree(path, key, &plain(claimed), &plain(stated));
     }
-}
-
-/// What the point asks of the stages that its checkpoint went through, as those stages write it.
-fn tables(config: &PointConfig, facts: &Facts) -> Vec<(&'static str, Value)> {
-    let mut tables = vec![("model", json!(config.model))];
-    if facts.phase != Some(Phase::Init) {
-        tables.push(("reward", json!(config.reward)));
-        tables.push(("rce", json!(RceParams::of(config))));
-    }
-    if facts.phase == Some(Phase::Grpo) {
-        tables.push(("grpo", json!(GrpoParams::of(config))));
-    }
-    tables
-}
-
-/// The same for the facts of the last phase.
-fn header(config: &PointConfig, facts: &Facts, status: PointStatus) -> Vec<(&'static str, Value)> {
-    let train = &config.train;
-    let (lr, epochs) = match facts.phase {
-        Some(Phase::Rce) => (train.rce_lr, train.rce_epochs),
-        Some(Phase::Grpo) => (train.grpo_lr, train.grpo_epochs),
-        Some(Phase::Init) | None => return Vec::new(),
-    };
-    let mut values = vec![("lr", json!(lr))];
-    if facts.phase == Some(Phase::Grpo) {
-        values.push(("kl_beta", json!(train.kl_beta)));
-        values.push(("freeze", json!(train.freeze.to_string())));
-    }
-    // A run that diverged or stopped early ends before its last epoch.
-    if status == PointStatus::Done && train.early_stop.is_none() {
-        values.push(("epoch", json!(epochs)));
-    }
-    values
 }

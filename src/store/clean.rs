@@ -16,7 +16,7 @@ use super::{
     PointRecord, ResolvedRecord, StageRecord, StageStore, Store, StoreError, SweepDir, SweepResults,
 };
 use crate::checkpoint::{self, Base};
-use crate::plan::{StageKey, StageKind};
+use crate::plan::StageKey;
 use crate::spec::{KeepOptimizer, KeepWeights};
 
 /// What to let go beyond what no command needs.
@@ -144,7 +144,7 @@ pub fn clean(dir: &Path, options: CleanOptions) -> Result<Cleaning, StoreError> 
 fn share(stages: &StageStore, key: &StageKey, record: &StageRecord, epoch: u32) -> Result<(), StoreError> {
     let Some(start) = start_file(stages, record) else { return Ok(()) };
     let place = stages.dir().stage(key);
-    let path = place.join(stage_file::checkpoint(record.kind.phase(), epoch));
+    let path = place.join(stage_file::checkpoint(&record.traits().phase, epoch));
     let checkpoint = checkpoint::read(&path)?;
     let weights = checkpoint::read(&place.join(&start))?.weights;
     let base = Base { file: &start, weights: &weights };
@@ -155,7 +155,7 @@ fn share(stages: &StageStore, key: &StageKey, record: &StageRecord, epoch: u32) 
 fn start_file(stages: &StageStore, record: &StageRecord) -> Option<PathBuf> {
     let parent = StageKey(record.parent.clone()?);
     let before = stages.record(&parent).ok()??;
-    let file = StageStore::path_from_beside(&parent, before.kind.phase(), before.epochs.len() as u32);
+    let file = StageStore::path_from_beside(&parent, &before.traits().phase, before.epochs.len() as u32);
     stages.dir().stage(&StageKey(record.key.clone())).join(&file).is_file().then_some(file)
 }
 
@@ -238,7 +238,7 @@ impl Survey {
             return Ok(());
         }
         let last = record.epochs.len() as u32;
-        let name = |epoch: u32| stage_file::checkpoint(record.kind.phase(), epoch);
+        let name = |epoch: u32| stage_file::checkpoint(&record.traits().phase, epoch);
         let path = |epoch: u32| path_of(key, record, epoch);
         let keep = self.resolved.keep;
         let mut what = StageCleaning::default();
@@ -280,19 +280,16 @@ impl Survey {
 
     /// The bytes of `path` that are in the file that its stage went on from as well; `None` where it holds none of them.
     fn shareable(&self, path: &Path, record: &StageRecord) -> Result<Option<u64>, StoreError> {
-        let frozen = record.kind.frozen();
+        let traits = record.traits();
         let stages = StageStore::new(self.dir.clone());
-        if frozen.is_empty() || !path.is_file() || start_file(&stages, record).is_none() {
+        if traits.frozen.is_empty() || !path.is_file() || start_file(&stages, record).is_none() {
             return Ok(None);
         }
         let Ok(summary) = checkpoint::read_summary(path) else { return Ok(None) };
         if summary.facts.base.is_some() {
             return Ok(None);
         }
-        let is_frozen = |name: &str| {
-            crate::spec::ParamGroup::of_parameter(name).is_some_and(|group| frozen.contains(group))
-        };
-        let values = summary.shapes.iter().filter(|(name, _)| is_frozen(name));
+        let values = summary.shapes.iter().filter(|(name, _)| traits.freezes(name));
         let bytes = values.map(|(_, shape)| 4 * shape.iter().product::<usize>() as u64).sum();
         Ok(Some(bytes).filter(|bytes| *bytes > 0))
     }
@@ -322,15 +319,13 @@ impl Survey {
 
 /// The checkpoint of the stage `key` after `epoch`, relative to the directory.
 fn path_of(key: &str, record: &StageRecord, epoch: u32) -> PathBuf {
-    StageStore::checkpoint_path(&StageKey(key.to_owned()), record.kind.phase(), epoch)
+    StageStore::checkpoint_path(&StageKey(key.to_owned()), &record.traits().phase, epoch)
 }
 
 /// Whether no run goes on from the last epoch of `record`.
 fn is_spent(record: &StageRecord) -> bool {
-    let whole = match &record.kind {
-        StageKind::Rce { params, .. } => record.epochs.len() as u32 >= params.epochs,
-        StageKind::Init { .. } | StageKind::Grpo { .. } => false,
-    };
+    let traits = record.traits();
+    let whole = traits.whole.is_some_and(|whole| traits.trains() && record.epochs.len() as u32 >= whole);
     whole || record.stopped
 }
 

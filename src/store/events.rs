@@ -1,5 +1,7 @@
 //! `events.jsonl` read back: by other processes, and while a run appends to it.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::SweepDir;
@@ -18,6 +20,21 @@ pub struct LoggedEvent {
 pub fn read_events(dir: &SweepDir) -> Vec<LoggedEvent> {
     let bytes = fs_err::read(dir.events()).unwrap_or_default();
     bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// What the processes of all runs of a directory have asked the judge `judge`: answers got, and seconds of asking. Each
+/// process counts with its last word, also one that was killed.
+pub fn asked(events: &[LoggedEvent], judge: &str) -> (usize, f64) {
+    let mut last = BTreeMap::new();
+    for event in events {
+        if let Event::Judge { asked, asker, .. } = &event.data
+            && asker.judge == judge
+            && !asker.process.is_empty()
+        {
+            last.insert(asker.process.as_str(), (*asked, asker.seconds.get()));
+        }
+    }
+    last.values().fold((0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
 /// One cohort's training as the log tells it.

@@ -134,7 +134,7 @@ pub fn export_path(path: &Path, format: ExportFormat) -> PathBuf {
 
 /// Files of one stage, relative to its directory.
 pub mod stage_file {
-    use crate::plan::Phase;
+    use crate::plan::INIT;
 
     /// The stage's record: what is finished.
     pub const RECORD: &str = "stage.json";
@@ -142,10 +142,10 @@ pub mod stage_file {
     pub const METRICS: &str = "metrics.csv";
 
     /// Weights after an epoch: `init.safetensors`, `rce_epochN.safetensors`, `grpo_epochN.safetensors`.
-    pub fn checkpoint(phase: Option<Phase>, epoch: u32) -> String {
+    pub fn checkpoint(phase: &str, epoch: u32) -> String {
         match phase {
-            None => "init.safetensors".to_owned(),
-            Some(phase) => format!("{}_epoch{epoch}.safetensors", phase.name()),
+            INIT => "init.safetensors".to_owned(),
+            _ => format!("{phase}_epoch{epoch}.safetensors"),
         }
     }
 

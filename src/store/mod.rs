@@ -9,6 +9,7 @@ mod events;
 mod inventory;
 mod layout;
 mod lock;
+mod older;
 mod read;
 mod results;
 mod rows;
@@ -18,23 +19,25 @@ mod status;
 mod usage;
 mod writer;
 
+pub use crate::figure::EpochMetrics;
 pub use crate::record::{
-    EpochMetrics, JudgeNoise, JudgeRecord, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth,
-    Unanswered,
+    JudgeNoise, JudgeRecord, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth, Unanswered,
 };
 pub use audit::audit;
 pub use clean::{CleanOptions, Cleaning, Dispensable, Group, clean, survey};
 pub use current::{InUse, UseError, back, in_use, in_use_ever, use_baseline, use_point};
 pub use error::StoreError;
-pub use events::{LoggedEvent, read_events};
+pub use events::{LoggedEvent, asked, read_events};
 pub use inventory::{Held, Inventory};
 pub use layout::{SweepDir, export_path};
 pub use lock::holder;
 pub use read::{check_point, read_judge, read_resolved};
 pub use results::{FORMAT, PointRecord, PointResult, ReferencesRecord, ResolvedRecord, SweepResults};
-pub use rows::{MeanScore, mean_scores, metrics_csv, scores_csv, selections_jsonl, unanswered_jsonl};
-pub use speed::{SpeedSample, StepKind, speed_samples};
-pub use stage::{Continuation, EpochRecord, StageRecord, StageStore};
+pub use rows::{
+    MeanScore, mean_scores, metrics_csv, read_metrics_csv, scores_csv, selections_jsonl, unanswered_jsonl,
+};
+pub use speed::{SpeedSample, speed_samples};
+pub use stage::{EpochRecord, StageRecord, StageStore};
 pub use status::{Asking, RunningStage, Status, Training, status};
 pub use usage::{Usage, usage};
 pub use writer::{PointFiles, Store, read_job, write_job};

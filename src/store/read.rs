@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     EpochMetrics, FORMAT, JudgeRecord, PointRecord, PointResult, PointStatus, QueryScore, ReferencesRecord,
-    ResolvedRecord, StoreError, SweepResults, Unanswered,
+    ResolvedRecord, StoreError, SweepResults, Unanswered, read_metrics_csv,
 };
 use crate::spec::Point;
 
@@ -168,10 +168,7 @@ fn read_optional(path: &Path) -> Result<Option<String>, StoreError> {
 
 fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>, StoreError> {
     let Some(text) = read_optional(path)? else { return Ok(Vec::new()) };
-    csv::Reader::from_reader(text.as_bytes())
-        .deserialize()
-        .collect::<Result<_, _>>()
-        .map_err(|cause| StoreError::Corrupt { path: path.to_owned(), cause: cause.to_string() })
+    read_metrics_csv(&text).map_err(|cause| StoreError::Corrupt { path: path.to_owned(), cause })
 }
 
 /// Lines with a score by shot, and those without.

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::figure::EpochMetrics;
 use crate::finite::Finite;
-use crate::record::{
-    EpochMetrics, JudgeRecord, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth, Unanswered,
-};
+use crate::record::{JudgeRecord, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth, Unanswered};
 use crate::spec::{EvalParams, ExportFormat, KeepParams, PointConfig, is_default};
 
 /// One sweep's results, read from its directory; complete or not.
@@ -53,9 +52,11 @@ impl PointResult {
             shot.iter().map(|query| query.score.get()).sum::<f64>() / shot.len().max(1) as f64
         };
         match self.scores.len() {
-            0 => {
-                self.metrics.last().and_then(|row| row.val_loss).map_or(f64::NEG_INFINITY, |loss| -loss.get())
-            }
+            0 => self
+                .metrics
+                .last()
+                .and_then(|row| row.get("val_loss"))
+                .map_or(f64::NEG_INFINITY, |loss| -loss),
             shots => self.scores.values().map(mean).sum::<f64>() / shots as f64,
         }
     }

@@ -1,36 +1,59 @@
 //! The per-point files as bytes: what [`super::SweepResults::read`] reads back.
 
-use super::{EpochMetrics, QueryScore, Unanswered};
+use super::{QueryScore, Unanswered};
+use crate::figure::{EpochMetrics, FIGURES};
+use crate::finite::Finite;
 
-/// `metrics.csv`: one row per epoch, columns named as the fields of [`EpochMetrics`], empty where a figure
-/// does not apply, floats with all digits.
+/// `metrics.csv`: one row per epoch; columns `phase`, `epoch`, the figures that the epochs know in the order of
+/// the table, then those that only a later version knows; empty where a figure does not apply, floats with all digits.
 pub fn metrics_csv(epochs: &[EpochMetrics]) -> Vec<u8> {
-    const HEADER: [&str; 15] = [
-        "phase",
-        "epoch",
-        "train_loss",
-        "ppo_loss",
-        "kl",
-        "mean_ratio",
-        "advantage_mean",
-        "advantage_std",
-        "advantage_max",
-        "beta",
-        "val_loss",
-        "temperature",
-        "grad_norm",
-        "seconds",
-        "clipped_share",
-    ];
-    let impossible = "writing to memory does not fail";
-    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    let mut found: Vec<&str> = epochs.iter().flat_map(EpochMetrics::figures).map(|(name, _)| name).collect();
+    found.sort_unstable();
+    found.dedup();
+    let known = FIGURES.iter().map(|figure| figure.name);
+    // What an older version reported stays as it is, without the figures that came later.
+    let mut columns: Vec<&str> =
+        known.filter(|name| epochs.is_empty() || found.binary_search(name).is_ok()).collect();
+    found.retain(|name| !columns.contains(name));
+    columns.extend(found);
+    let mut writer = csv::Writer::from_writer(Vec::new());
     // The header is there even without an epoch, as programs that read it expect.
-    writer.write_record(HEADER).expect(impossible);
+    writer.write_record(["phase", "epoch"].iter().chain(&columns)).expect(IMPOSSIBLE);
     for epoch in epochs {
-        writer.serialize(epoch).expect(impossible);
+        let figures = columns.iter().map(|name| epoch.get(name));
+        writer.serialize((&epoch.phase, epoch.epoch, figures.collect::<Vec<_>>())).expect(IMPOSSIBLE);
     }
-    writer.into_inner().expect(impossible)
+    writer.into_inner().expect(IMPOSSIBLE)
 }
+
+/// The rows of a `metrics.csv`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn read_metrics_csv(text: &str) -> Result<Vec<EpochMetrics>, String> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let columns = reader.headers().map_err(|cause| cause.to_string())?.clone();
+    let row = |record: csv::StringRecord| {
+        let mut metrics = EpochMetrics::default();
+        for (name, cell) in columns.iter().zip(&record) {
+            let wrong =
+                || format!("line {}: {name} is `{cell}`", record.position().map_or(0, |at| at.line()));
+            match name {
+                "phase" => metrics.phase = cell.to_owned(),
+                "epoch" => metrics.epoch = cell.parse().map_err(|_| wrong())?,
+                _ if cell.is_empty() => metrics.set(name, None),
+                _ => {
+                    let value = cell.parse().ok().and_then(Finite::new).ok_or_else(wrong)?;
+                    metrics.set(name, Some(value));
+                }
+            }
+        }
+        Ok(metrics)
+    };
+    reader.records().map(|record| row(record.map_err(|cause| cause.to_string())?)).collect()
+}
+
+const IMPOSSIBLE: &str = "writing to memory does not fail";
 
 /// `selections.jsonl`: one line per query and shot.
 pub fn selections_jsonl<'a>(scores: impl IntoIterator<Item = &'a QueryScore>) -> Vec<u8> {

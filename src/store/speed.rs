@@ -4,26 +4,18 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::events::{cohorts, read_events};
+use super::older;
 use super::{StageRecord, StageStore, SweepDir};
-use crate::plan::{Phase, StageKey, StageKind};
-use crate::spec::{FreezeSet, ModelParams};
+use crate::plan::StageKey;
 
 /// Cohorts looked at per sweep, the latest ones: speed does not change much within a run.
 const LATEST: usize = 32;
 
-/// What the time of a step depends on besides the number of members.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepKind {
-    pub phase: Phase,
-    pub freeze: FreezeSet,
-    pub model: ModelParams,
-    pub dim: usize,
-}
-
 /// One cohort of an earlier run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpeedSample {
-    pub kind: StepKind,
+    /// Of its stages: what the time of a step depends on besides the number of members.
+    pub lane: String,
     pub members: usize,
     /// Wall time per member and step; checkpoints, validation and evaluation are counted in.
     pub seconds: f64,
@@ -53,25 +45,25 @@ fn samples_of(dir: &SweepDir) -> Vec<SpeedSample> {
     let store = StageStore::new(dir.clone());
     let sample = |cohort: &super::events::LoggedCohort| {
         let seconds = cohort.ended? - cohort.began;
-        let kind = step_kind(&store, cohort.stages.first()?)?;
+        let lane = lane_of(&store, cohort.stages.first()?)?;
         let seconds = seconds / cohort.steps.max(1) as f64;
-        Some(SpeedSample { kind, members: cohort.members, seconds })
+        Some(SpeedSample { lane, members: cohort.members, seconds })
     };
     cohorts(&read_events(dir)).iter().rev().take(LATEST).filter_map(sample).collect()
 }
 
-/// The kind of a stage on disk, from its record and those it descends from.
-fn step_kind(store: &StageStore, key: &str) -> Option<StepKind> {
+/// The lane of a stage on disk, from its record or, of an older version, from those that it descends from.
+fn lane_of(store: &StageStore, key: &str) -> Option<String> {
     let record = |key: &str| -> Option<StageRecord> { store.record(&StageKey(key.to_owned())).ok()? };
     let stage = record(key)?;
-    let phase = stage.kind.phase()?;
-    let freeze = stage.kind.frozen();
-    let mut at = stage;
-    while let Some(parent) = at.parent {
-        at = record(&parent)?;
+    if let Some(traits) = stage.traits {
+        return Some(traits.lane);
     }
-    match at.kind {
-        StageKind::Init { model, dim, .. } => Some(StepKind { phase, freeze, model, dim }),
-        StageKind::Rce { .. } | StageKind::Grpo { .. } => None,
+    let (kind, mut parent) = (stage.kind, stage.parent);
+    let mut root = kind.clone();
+    while let Some(key) = parent {
+        let before = record(&key)?;
+        (root, parent) = (before.kind, before.parent);
     }
+    Some(older::lane(&kind, &root))
 }

@@ -2,16 +2,19 @@
 //! epoch's files are there.
 #![expect(clippy::disallowed_methods, reason = "sets damaged stages aside by renaming")]
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::layout::stage_file;
+use super::older;
 use super::{EpochMetrics, FORMAT, StoreError, SweepDir};
 use crate::checkpoint::{self, Base, Facts, Weights};
 use crate::disk::{self, fault, fault::Passage};
-use crate::plan::{Phase, StageKey, StageKind, StageProgress};
+use crate::experiment::Continuation;
+use crate::plan::{INIT, StageKey, StageProgress, Traits};
 use crate::spec::is_default;
 
 /// `stage.json`
@@ -19,7 +22,11 @@ use crate::spec::is_default;
 pub struct StageRecord {
     pub format: u32,
     pub key: String,
-    pub kind: StageKind,
+    /// All that decided its result besides the stages that it started from, as its experiment wrote it.
+    pub kind: serde_json::Value,
+    /// `None` in records of older versions: see [`StageRecord::traits`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traits: Option<Traits>,
     pub parent: Option<String>,
     pub reference: Option<String>,
     /// Content hash of the initial weights (`Init` stages).
@@ -61,6 +68,11 @@ impl StageRecord {
         }
     }
 
+    /// What is done with its results.
+    pub fn traits(&self) -> Cow<'_, Traits> {
+        self.traits.as_ref().map_or_else(|| Cow::Owned(older::traits(&self.kind)), Cow::Borrowed)
+    }
+
     /// Whether the weights after `epoch` are kept.
     pub fn keeps(&self, epoch: u32) -> bool {
         !self.released.contains(&epoch)
@@ -100,35 +112,6 @@ impl StageRecord {
     }
 }
 
-/// What a stage needs besides its weights to go on after an epoch, as its trainer names it: opaque here.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Continuation {
-    /// 1-based.
-    pub epoch: u32,
-    /// Optimizer moments and the like.
-    pub tensors: Weights,
-    /// Counters, and floats by their bits: a resumed run must not differ in the last place.
-    pub numbers: BTreeMap<String, u64>,
-}
-
-impl Continuation {
-    /// Takes a tensor's values out.
-    ///
-    /// # Errors
-    /// What is missing, in words.
-    pub fn take(&mut self, name: &str) -> Result<Vec<f32>, String> {
-        self.tensors.remove(name).map(|array| array.values).ok_or_else(|| format!("`{name}` is missing"))
-    }
-
-    /// A number.
-    ///
-    /// # Errors
-    /// As [`Continuation::take`].
-    pub fn number(&self, name: &str) -> Result<u64, String> {
-        self.numbers.get(name).copied().ok_or_else(|| format!("`{name}` is missing"))
-    }
-}
-
 /// The stages of one sweep directory.
 #[derive(Clone, Debug)]
 pub struct StageStore {
@@ -147,12 +130,12 @@ impl StageStore {
     }
 
     /// The checkpoint of `key` after `epoch`, relative to the sweep's directory.
-    pub fn checkpoint_path(key: &StageKey, phase: Option<Phase>, epoch: u32) -> PathBuf {
+    pub fn checkpoint_path(key: &StageKey, phase: &str, epoch: u32) -> PathBuf {
         Path::new("stages").join(&key.0).join(stage_file::checkpoint(phase, epoch))
     }
 
     /// The same checkpoint as the files of another stage name it: relative to their directory.
-    pub fn path_from_beside(key: &StageKey, phase: Option<Phase>, epoch: u32) -> PathBuf {
+    pub fn path_from_beside(key: &StageKey, phase: &str, epoch: u32) -> PathBuf {
         Path::new("..").join(&key.0).join(stage_file::checkpoint(phase, epoch))
     }
 
@@ -184,7 +167,7 @@ impl StageStore {
         let key = checkpoint.parent().and_then(Path::file_name).map(|key| key.to_string_lossy().into_owned());
         let record = key.and_then(|key| self.record(&StageKey(key)).ok().flatten());
         record.is_some_and(|record| {
-            let name = |epoch: &u32| stage_file::checkpoint(record.kind.phase(), *epoch);
+            let name = |epoch: &u32| stage_file::checkpoint(&record.traits().phase, *epoch);
             record.released.iter().any(|epoch| checkpoint.ends_with(name(epoch)))
         })
     }
@@ -201,7 +184,7 @@ impl StageStore {
         facts: &Facts,
     ) -> Result<(), StoreError> {
         let dir = self.dir.stage(key);
-        checkpoint::write(&dir.join(stage_file::checkpoint(None, 0)), weights, facts)?;
+        checkpoint::write(&dir.join(stage_file::checkpoint(INIT, 0)), weights, facts)?;
         self.write_record(key, record)
     }
 
@@ -220,7 +203,7 @@ impl StageStore {
     ) -> Result<(), StoreError> {
         let dir = self.dir.stage(key);
         let epoch = record.epochs.len() as u32;
-        let path = dir.join(stage_file::checkpoint(record.kind.phase(), epoch));
+        let path = dir.join(stage_file::checkpoint(&record.traits().phase, epoch));
         match start {
             Some(start) => checkpoint::write_onto(&path, weights, facts, start)?,
             None => checkpoint::write(&path, weights, facts)?,
@@ -251,7 +234,7 @@ impl StageStore {
             }
         }
         let states = (1..last).chain(record.ended.then_some(last)).map(stage_file::optimizer);
-        let phase = record.kind.phase();
+        let phase = &record.traits().phase;
         let weights = record.released.iter().map(|epoch| stage_file::checkpoint(phase, *epoch));
         for path in states.chain(weights).map(|name| dir.join(name)) {
             disk::remove(&path)?;
@@ -273,7 +256,7 @@ impl StageStore {
     /// # Errors
     /// A missing or unreadable file, or one whose contents are not what the record says.
     pub fn weights(&self, key: &StageKey, record: &StageRecord, epoch: u32) -> Result<Weights, StoreError> {
-        let path = self.dir.stage(key).join(stage_file::checkpoint(record.kind.phase(), epoch));
+        let path = self.dir.stage(key).join(stage_file::checkpoint(&record.traits().phase, epoch));
         let weights = checkpoint::read(&path)?.weights;
         let content = checkpoint::content_hash(&weights);
         if record.content(epoch) != Some(content.as_str()) {
@@ -338,7 +321,7 @@ impl StageStore {
         let (from, to) = (other.dir.stage(key), self.dir.stage(key));
         fs_err::create_dir_all(&to)?;
         let last = record.epochs.len() as u32;
-        let phase = record.kind.phase();
+        let phase = &record.traits().phase;
         let mut names: Vec<String> =
             record.kept().map(|epoch| stage_file::checkpoint(phase, epoch)).collect();
         names.extend((last > 0 && !record.ended).then(|| stage_file::optimizer(last)));

@@ -58,16 +58,18 @@ pub struct Asking {
 fn asking(events: &[LoggedEvent]) -> Option<Asking> {
     let since = events.iter().rposition(|event| matches!(event.data, Event::PlanReady { .. }))?;
     events[since..].iter().rev().find_map(|event| match &event.data {
-        Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults } => Some(Asking {
-            naive: *naive,
-            distinct: *distinct,
-            cached: *cached,
-            asked: *asked,
-            failed: *failed,
-            left: *left,
-            per_second: per_second.map(f64::from),
-            faults: faults.clone(),
-        }),
+        Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults, asker: _ } => {
+            Some(Asking {
+                naive: *naive,
+                distinct: *distinct,
+                cached: *cached,
+                asked: *asked,
+                failed: *failed,
+                left: *left,
+                per_second: per_second.map(f64::from),
+                faults: faults.clone(),
+            })
+        }
         _ => None,
     })
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use sweep::checkpoint::{self, Array, Checkpoint, Facts, Phase, Weights};
 use sweep::disk;
-use sweep::plan::{GrpoParams, RceParams};
+use sweep::selector::{GrpoParams, RceParams};
 use sweep::spec::{
     DataParams, ExportFormat, FreezeSet, ModelParams, ParamGroup, Point, PointConfig, RewardParams,
     TrainParams,

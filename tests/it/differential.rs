@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use sweep::checkpoint::{self, Array, Weights};
+use sweep::device::Device;
 use sweep::disk;
-use sweep::learn::{Cancel, Device};
+use sweep::experiment::Cancel;
 use sweep::run::{RunOptions, run};
 use sweep::spec::{ExportFormat, LoadOptions, load};
 use sweep::store::{PointResult, PointStatus, SweepResults};
@@ -230,7 +231,7 @@ fn compare_engines(what: &str, (left, right): (&Path, &Path), tally: &mut Tally)
         assert_eq!(one.status, other.status, "{at}: {:?} {:?}", one.error, other.error);
         assert_eq!(one.metrics.len(), other.metrics.len(), "{at}");
         for (row, against) in one.metrics.iter().zip(&other.metrics) {
-            for ((name, here), (_, there)) in row.figures().into_iter().zip(against.figures()) {
+            for ((name, here), (_, there)) in row.results().zip(against.results()) {
                 let (Some(here), Some(there)) = (here, there) else {
                     assert_eq!(here.is_some(), there.is_some(), "{at} {name}");
                     continue;

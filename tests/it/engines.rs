@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use sweep::data::{Embeddings, Group, Trajectory};
-use sweep::learn::*;
-use sweep::plan::{GrpoParams, RceParams};
+use sweep::device::*;
+use sweep::experiment::*;
+use sweep::selector::data::{Embeddings, Group, Trajectory};
+use sweep::selector::learn::*;
+use sweep::selector::{GrpoParams, RceParams};
 use sweep::spec::*;
 use sweep::store::EpochMetrics;
 
@@ -212,7 +214,7 @@ impl World {
         }
         for (want, got) in want.metrics.iter().zip(&got.metrics) {
             let at = format!("member {id} epoch {} val_loss", want.epoch);
-            near(&at, *got.val_loss.unwrap(), *want.val_loss.unwrap(), 2e-5);
+            near(&at, got.get("val_loss").unwrap(), want.get("val_loss").unwrap(), 2e-5);
         }
         let (Some(want_end), Some(got_end)) = (&want.progress, &got.progress) else { return };
         assert_eq!(want_end.state.steps, got_end.state.steps);
@@ -423,7 +425,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     let progress = world.run(*PROGRAM, std::slice::from_ref(&first)).remove(&0).unwrap().progress;
     let rest = world.run(*PROGRAM, &[MemberJob { last_epoch: 2, progress, ..first }]);
     assert_eq!(rest[&0].parameters, whole[&0].parameters);
-    assert_eq!(rest[&0].metrics[0].beta, whole[&0].metrics[1].beta);
+    assert_eq!(rest[&0].metrics[0].get("beta"), whole[&0].metrics[1].get("beta"));
 }
 
 #[test]

@@ -217,7 +217,7 @@ fn a_defect_fails_one_stage_and_the_next_run_tries_it_again() {
 /// device's own thread that panics.
 #[test]
 fn too_little_memory_of_a_gpu_narrows_the_cohorts() {
-    for device in [sweep::learn::Device::Flex, *crate::engines::PROGRAM] {
+    for device in [sweep::device::Device::Flex, *crate::engines::PROGRAM] {
         let place = Place::new();
         let (code, text) = said(&place.run(&["--device", &device.to_string()], "step:1:oom:1"));
         assert_eq!(code, Some(0), "{text}");

@@ -7,7 +7,7 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sweep::checkpoint::{self, Facts, Weights};
-use sweep::learn::{Layout, Shape, fresh_weights};
+use sweep::selector::learn::{Layout, Shape, fresh_weights};
 use sweep::spec::ModelParams;
 
 use crate::ckpt_files::{Random, mutate, peak_of, rezip, unzip};

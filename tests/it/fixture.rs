@@ -115,33 +115,30 @@ pub fn movement(frozen: bool, size: f64) -> BTreeMap<String, Finite> {
 
 /// `rce` epochs of warm-up, then the configuration's GRPO epochs (at least one).
 pub fn epochs(config: &PointConfig, rce: u32) -> Vec<EpochMetrics> {
-    let warm_up = (1..=rce).map(|epoch| EpochMetrics {
-        phase: "rce".to_owned(),
-        epoch,
-        train_loss: finite(8.0 - 0.4 * f64::from(epoch)),
-        val_loss: Finite::new(7.9 - 0.2 * f64::from(epoch)),
-        temperature: Finite::new(2.0 - 0.5 * f64::from(epoch)),
-        grad_norm: finite(1.5),
-        seconds: finite(0.25),
-        ..EpochMetrics::default()
+    let warm_up = (1..=rce).map(|epoch| {
+        EpochMetrics::new("rce", epoch)
+            .with("train_loss", Finite::new(8.0 - 0.4 * f64::from(epoch)))
+            .with("val_loss", Finite::new(7.9 - 0.2 * f64::from(epoch)))
+            .with("temperature", Finite::new(2.0 - 0.5 * f64::from(epoch)))
+            .with("grad_norm", Finite::new(1.5))
+            .with("seconds", Finite::new(0.25))
     });
     let beta = config.train.kl_beta;
-    let grpo = (1..=config.train.grpo_epochs.max(1)).map(|epoch| EpochMetrics {
-        phase: "grpo".to_owned(),
-        epoch,
-        train_loss: finite(-0.02 * f64::from(epoch)),
-        ppo_loss: Finite::new(-0.03 * f64::from(epoch)),
-        kl: Finite::new(0.01 * f64::from(epoch) * (config.train.grpo_lr / 5e-6) * (0.15 / beta)),
-        mean_ratio: Finite::new(1.0 + 0.01 * f64::from(epoch)),
-        advantage_mean: Finite::new(0.0),
-        advantage_std: Finite::new(0.9),
-        advantage_max: Finite::new(1.15),
-        beta: Finite::new(beta),
-        val_loss: Finite::new(7.4 + 0.03 * f64::from(epoch) * f64::from(epoch - 1)),
-        grad_norm: finite(2.5),
-        seconds: finite(0.25),
-        clipped_share: Finite::new(0.8),
-        ..EpochMetrics::default()
+    let grpo = (1..=config.train.grpo_epochs.max(1)).map(|epoch| {
+        let kl = 0.01 * f64::from(epoch) * (config.train.grpo_lr / 5e-6) * (0.15 / beta);
+        EpochMetrics::new("grpo", epoch)
+            .with("train_loss", Finite::new(-0.02 * f64::from(epoch)))
+            .with("ppo_loss", Finite::new(-0.03 * f64::from(epoch)))
+            .with("kl", Finite::new(kl))
+            .with("mean_ratio", Finite::new(1.0 + 0.01 * f64::from(epoch)))
+            .with("advantage_mean", Finite::new(0.0))
+            .with("advantage_std", Finite::new(0.9))
+            .with("advantage_max", Finite::new(1.15))
+            .with("beta", Finite::new(beta))
+            .with("val_loss", Finite::new(7.4 + 0.03 * f64::from(epoch) * f64::from(epoch - 1)))
+            .with("grad_norm", Finite::new(2.5))
+            .with("seconds", Finite::new(0.25))
+            .with("clipped_share", Finite::new(0.8))
     });
     warm_up.chain(grpo).collect()
 }

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
-use sweep::data::{Embeddings, Group, Trajectory};
-use sweep::learn::*;
-use sweep::plan::{GrpoParams, RceParams};
+use sweep::device::*;
+use sweep::experiment::*;
+use sweep::selector::data::{Embeddings, Group, Trajectory};
+use sweep::selector::learn::*;
+use sweep::selector::{GrpoParams, RceParams};
 use sweep::spec::*;
 use sweep::store::EpochMetrics;
 
@@ -259,25 +261,19 @@ fn compare_run(
         assert_eq!(epoch.phase, want["phase"].as_str().unwrap());
         assert_eq!(u64::from(epoch.epoch), want["epoch"].as_u64().unwrap() + 1);
         let loss = want.get("rce_loss").or(want.get("grpo_loss")).unwrap().as_f64().unwrap();
-        close(&at("loss"), *epoch.train_loss, loss, limits.epoch, limits.relative);
+        close(&at("loss"), epoch.get("train_loss").unwrap(), loss, limits.epoch, limits.relative);
         close(
             &at("val"),
-            *epoch.val_loss.unwrap(),
+            epoch.get("val_loss").unwrap(),
             want["val_loss"].as_f64().unwrap(),
             limits.val_loss,
             false,
         );
-        for (name, got) in [
-            ("ppo_loss", epoch.ppo_loss),
-            ("kl", epoch.kl),
-            ("mean_ratio", epoch.mean_ratio),
-            ("advantage_mean", epoch.advantage_mean),
-            ("advantage_std", epoch.advantage_std),
-            ("advantage_max", epoch.advantage_max),
-            ("beta", epoch.beta),
-        ] {
+        for name in
+            ["ppo_loss", "kl", "mean_ratio", "advantage_mean", "advantage_std", "advantage_max", "beta"]
+        {
             if let Some(want) = want.get(name).and_then(Value::as_f64) {
-                close(&at(name), *got.unwrap(), want, limits.epoch, limits.relative);
+                close(&at(name), epoch.get(name).unwrap(), want, limits.epoch, limits.relative);
             }
         }
     }

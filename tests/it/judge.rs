@@ -121,6 +121,20 @@ fn faults_that_pass_cost_time_and_no_answer() {
     }
 }
 
+/// `Retry-After: 1` is heeded: without it the second attempt would come after half of that.
+#[test]
+fn a_judge_that_asks_for_a_second_gets_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(0, Manner { plants: vec![(Plant::BusyAfter, 12)], ..Manner::default() });
+    let judge = judge(&server, dir.path());
+    let asked = questions(&judge, 12);
+    let began = std::time::Instant::now();
+    let (found, progress) = replies(&judge, &asked, PACE);
+    assert!(found.iter().all(|reply| reply.outcome.is_ok()));
+    assert_eq!((server.requests(), progress.retried), (13, 1));
+    assert!(began.elapsed() >= Duration::from_secs(1), "asked again after {:?}", began.elapsed());
+}
+
 /// Every fault that stays: counted by its kind, with the query and without the key, and nothing is kept.
 #[test]
 fn faults_that_stay_are_counted_and_never_kept() {

@@ -12,7 +12,7 @@ use crate::sandbox::{SMALL, Sandbox, repository, texts};
 const KEY: &str = "sk-planted-4711";
 
 /// A sweep file on FactQA that asks `server` about its evaluation queries.
-fn live(sandbox: &Sandbox, name: &str, server: &Server, rest: &str) -> String {
+pub fn live(sandbox: &Sandbox, name: &str, server: &Server, rest: &str) -> String {
     let data = repository("sweeps/data/factqa");
     let data = data.display();
     let text = format!(
@@ -311,6 +311,9 @@ fn workers_ask_too() {
     let file = live(&sandbox, "live", &server, GRID);
     let output = sandbox.sweep(&["run", &file, "--device", "cpu,cpu"]);
     assert_eq!(output.status.code(), Some(0), "{}", texts(&output).1);
+    let judge = json(&sandbox, "results/live/judge.json");
+    assert_eq!(judge["asked"], server.requests(), "of all processes together");
+    assert!(judge["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{judge}");
     let alone = Sandbox::new();
     let file = live(&alone, "live", &server, GRID);
     assert_eq!(run(&alone, &[&file]).0, Some(0));

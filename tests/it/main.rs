@@ -17,6 +17,7 @@ mod fixture;
 mod golden;
 mod grammar;
 mod house;
+mod infer;
 mod invariants;
 mod judge;
 mod judged;

@@ -214,7 +214,7 @@ fn points_that_hardly_moved_say_why() {
     let mut results = lab_table();
     results.points[0].movement = fixture::movement(true, 0.0001);
     let last = results.points[0].metrics.last_mut().expect("an epoch");
-    last.ppo_loss = Finite::new(-0.001);
+    last.set("ppo_loss", Finite::new(-0.001));
     let text = computed(&results).to_markdown();
     assert!(
         text.contains(
@@ -227,8 +227,9 @@ fn points_that_hardly_moved_say_why() {
         assert!(!text.contains(cause), "{text}");
     }
     let last = results.points[0].metrics.last_mut().expect("an epoch");
-    (last.ppo_loss, last.advantage_std, last.clipped_share) =
-        (Finite::new(-1.0), Finite::new(0.04), Finite::new(0.95));
+    last.set("ppo_loss", Finite::new(-1.0));
+    last.set("advantage_std", Finite::new(0.04));
+    last.set("clipped_share", Finite::new(0.95));
     let text = computed(&results).to_markdown();
     assert!(text.contains("advantages hardly differ (standard deviation 0.040)"), "{text}");
     assert!(text.contains("95 % of the gradients were clipped"), "{text}");
@@ -236,7 +237,8 @@ fn points_that_hardly_moved_say_why() {
     // Large enough steps, and nothing else to blame.
     results.points[0].config.train.grpo_lr = 1e-3;
     let last = results.points[0].metrics.last_mut().expect("an epoch");
-    (last.advantage_std, last.clipped_share) = (Finite::new(0.9), Finite::new(0.5));
+    last.set("advantage_std", Finite::new(0.9));
+    last.set("clipped_share", Finite::new(0.5));
     let text = computed(&results).to_markdown();
     assert!(text.contains("no cause visible in its metrics"), "{text}");
 }

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use sweep::checkpoint::{self, Array, Facts, Phase};
 use sweep::disk;
 use sweep::event::Event;
+use sweep::figure::FIGURES;
 use sweep::finite::Finite;
-use sweep::plan::{GrpoParams, Origin, RceParams, StageKey, StageKind};
+use sweep::plan::{StageKey, Traits, Work};
+use sweep::selector::{GrpoParams, Origin, RceParams, StageKind};
 use sweep::spec::{Point, PointConfig};
 use sweep::store::{
     EpochMetrics, EpochRecord, FORMAT, LoggedEvent, PointFiles, PointRecord, PointStatus, QueryScore,
@@ -67,28 +69,11 @@ fn count() -> impl Strategy<Value = u64> {
 }
 
 fn metrics() -> impl Strategy<Value = EpochMetrics> {
-    let optional = || prop::option::of(finite());
-    let some = (optional(), optional(), optional(), optional(), optional());
-    let more = (optional(), optional(), optional(), optional(), optional());
-    ((text(), any::<u32>(), finite(), finite(), finite()), some, more).prop_map(
-        |((phase, epoch, train_loss, grad_norm, seconds), some, more)| EpochMetrics {
-            phase,
-            epoch,
-            train_loss,
-            ppo_loss: some.0,
-            kl: some.1,
-            mean_ratio: some.2,
-            advantage_mean: some.3,
-            advantage_std: some.4,
-            advantage_max: more.0,
-            beta: more.1,
-            val_loss: more.2,
-            temperature: more.3,
-            grad_norm,
-            seconds,
-            clipped_share: more.4,
-        },
-    )
+    let values = prop::collection::vec(prop::option::of(finite()), FIGURES.len());
+    (text(), any::<u32>(), values).prop_map(|(phase, epoch, values)| {
+        let empty = EpochMetrics::new(&phase, epoch);
+        FIGURES.iter().zip(values).fold(empty, |metrics, (figure, value)| metrics.with(figure.name, value))
+    })
 }
 
 fn scores() -> impl Strategy<Value = Vec<QueryScore>> {
@@ -278,13 +263,16 @@ proptest! {
                 params: GrpoParams::of(&config),
             },
         ];
+        let values = |work: &Work| serde_json::from_str::<Value>(&work.values).expect("JSON");
         for kind in kinds {
+            let work = kind.work((&model, dim));
             let key = StageKey("k".to_owned());
             let epochs = metrics.iter().map(|metrics| EpochRecord { content: content.clone(), metrics: metrics.clone() });
             let record = StageRecord {
                 format: FORMAT,
                 key: "k".to_owned(),
-                kind,
+                kind: values(&work),
+                traits: Some(work.traits),
                 parent: diverged.clone().map(|_| "init".to_owned()),
                 reference: Some(content.clone()),
                 init: None,
@@ -301,22 +289,25 @@ proptest! {
             store.note_failure(&key, &content).expect("written");
             prop_assert_eq!(store.noted_failure(&key), Some(content.clone()));
         }
-        // A stage, what it descends from, and the log of its cohort together are a measurement of speed.
-        let stage = |key: &str, kind: StageKind, parent: Option<&str>| {
+        // A stage, what it descends from, and the log of its cohort together are a measurement of speed; also where the
+        // record is of a version that did not write traits.
+        let stage = |key: &str, kind: &StageKind, parent: Option<&str>| {
+            let kind = values(&kind.work((&model, dim)));
             let parent = parent.map(str::to_owned);
             let (format, key_text) = (FORMAT, key.to_owned());
             let none = (None, None, Vec::new(), None, serde_json::Map::new());
             let (reference, init, epochs, diverged, unknown) = none;
             let record = StageRecord {
-                format, key: key_text, kind, parent, reference, init, epochs, stopped: false, diverged,
+                format, key: key_text, kind, traits: None, parent, reference, init, epochs, stopped: false, diverged,
                 released: Vec::new(), ended: false, unknown,
             };
             store.stages().write_record(&StageKey(key.to_owned()), &record).expect("written");
         };
         let fresh = Origin::Fresh { seed: config.train.seed };
-        stage("init", StageKind::Init { dim, model: model.clone(), origin: fresh }, None);
+        stage("init", &StageKind::Init { dim, model: model.clone(), origin: fresh }, None);
         let reward = config.reward.clone();
-        stage("rce", StageKind::Rce { data: content, reward, params: RceParams::of(&config) }, Some("init"));
+        let rce = StageKind::Rce { data: content, reward, params: RceParams::of(&config) };
+        stage("rce", &rce, Some("init"));
         let provenance = BTreeMap::from([("host".to_owned(), host.clone()), ("device".to_owned(), host.clone())]);
         store.write_request("", &request(provenance)).expect("written");
         let stages = vec!["rce".to_owned()];
@@ -331,7 +322,10 @@ proptest! {
         let root = store.dir().path().parent().expect("a root");
         let samples = speed_samples(root, &host, &host);
         prop_assert_eq!(samples.len(), 1);
-        prop_assert_eq!((&samples[0].kind.model, samples[0].kind.dim, samples[0].members), (&model, dim, 3));
+        let traits = rce.work((&model, dim)).traits;
+        prop_assert_eq!((&samples[0].lane, samples[0].members), (&traits.lane, 3));
+        let older = store.stages().record(&StageKey("rce".to_owned())).expect("read").expect("there");
+        prop_assert_eq!(older.traits().into_owned(), Traits { lane: String::new(), ..traits });
         prop_assert!(samples[0].seconds.is_finite());
     }
 

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use sweep::data::{Embeddings, Group, Trajectory};
-use sweep::learn::*;
-use sweep::plan::{GrpoParams, RceParams};
+use sweep::device::*;
+use sweep::experiment::*;
+use sweep::selector::data::{Embeddings, Group, Trajectory};
+use sweep::selector::learn::*;
+use sweep::selector::{GrpoParams, RceParams};
 use sweep::spec::*;
 
 use crate::engines::PROGRAM;

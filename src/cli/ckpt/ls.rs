@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::table::{columns, number};
-use crate::checkpoint::{self, Facts, KEYS, Phase, Summary};
+use crate::checkpoint::{self, FACTS, Facts, Phase, Summary};
 use crate::cli::output;
 
 /// Lists every checkpoint below the directories
@@ -86,17 +86,17 @@ fn note_others(shown: usize, others: usize) {
 fn known(list: &[(PathBuf, Summary)], key: &str) -> anyhow::Result<()> {
     let lower = key.to_ascii_lowercase();
     if list.is_empty()
-        || KEYS.contains(&lower.as_str())
+        || FACTS.contains(&lower.as_str())
         || list.iter().any(|(_, summary)| summary.facts.value(key).is_some())
     {
         return Ok(());
     }
-    let near = KEYS.iter().find(|known| strsim::damerau_levenshtein(known, &lower) <= 2);
+    let near = FACTS.iter().find(|known| strsim::damerau_levenshtein(known, &lower) <= 2);
     match near {
         Some(near) => bail!("no checkpoint says anything about `{key}`\nhint: did you mean `{near}`?"),
         None => bail!(
             "no checkpoint says anything about `{key}`\nhint: keys are {}, any metric and any configuration key",
-            KEYS.join(", ")
+            FACTS.join(", ")
         ),
     }
 }

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::table::{Cell, Cells, Column, Grid, Kind};
 use super::{FILTERS, close, data, open};
+use crate::report::columns::{self, Line, Table, percent, signed, verdict_text};
 use crate::report::compare::{Before, Compared};
 use crate::report::forest::forest;
-use crate::report::layout::{self, Line, Table, percent, signed, verdict_text};
 use crate::report::matrix::Row;
 use crate::report::notes;
 use crate::report::render::html_escape as escape;
@@ -213,24 +213,24 @@ impl Compared {
                 rows.iter().enumerate().any(|(index, _)| !figures(self, index)[column].1.is_empty())
             })
             .collect();
-        let column = |&column: &usize| layout::Column {
+        let column = |&column: &usize| columns::Column {
             title: COLUMNS[column].0.to_owned(),
             numeric: COLUMNS[column].1 != Kind::Words,
         };
-        let name = layout::Column { title: "point".to_owned(), numeric: false };
+        let name = columns::Column { title: "point".to_owned(), numeric: false };
         let line = |&index: &usize| {
             let cells = figures(self, index);
             let cell = |&column: &usize| {
                 let (value, text) = cells[column].clone();
                 // Of an interval the text is both ends.
                 let value = value.filter(|_| COLUMNS[column].0 != "its interval");
-                layout::Cell { value, ..layout::Cell::text(text) }
+                columns::Cell { value, ..columns::Cell::text(text) }
             };
             let before = &self.before[index].name;
             let name = &rows[index].name;
             let name = if before == name { name.clone() } else { format!("{name} ({before})") };
             Line {
-                cells: [layout::Cell::text(name)].into_iter().chain(used.iter().map(cell)).collect(),
+                cells: [columns::Cell::text(name)].into_iter().chain(used.iter().map(cell)).collect(),
                 reference: false,
             }
         };

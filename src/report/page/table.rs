@@ -6,8 +6,8 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::report::alike::{Group, groups, what};
+use crate::report::columns::{Detail, percent, shot_title, signed, verdict_text};
 use crate::report::curves::{Curve, curves};
-use crate::report::layout::{Detail, percent, shot_title, signed, verdict_text};
 use crate::report::matrix::{Matrix, Row};
 use crate::report::notes;
 use crate::report::render::html_escape as escape;
