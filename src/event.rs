@@ -1,6 +1,8 @@
 //! What happens during a run, as values: the program's only way to say so. Sinks (progress, `events.jsonl`)
 //! consume them; nothing in training prints.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::finite::Finite;
@@ -113,6 +115,64 @@ pub enum Event {
     Finished { done: usize, failed: usize, pending: usize, interrupted: bool, seconds: Finite },
 }
 
+/// How the asking of a judge goes, or went: of all processes of a run together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Asking {
+    pub naive: usize,
+    /// Of each process; a question that several need counts for each of them, and is asked by one.
+    pub distinct: usize,
+    pub cached: usize,
+    pub asked: usize,
+    pub failed: usize,
+    pub left: usize,
+    pub per_second: Option<f64>,
+    /// The first fault of each kind.
+    pub faults: Vec<String>,
+}
+
+/// What every process that asks has said last.
+#[derive(Clone, Debug, Default)]
+pub struct Askers(BTreeMap<String, Asking>);
+
+impl Askers {
+    /// Takes note of what a process says of its asking.
+    pub fn hear(&mut self, event: &Event) {
+        let Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults, asker } = event
+        else {
+            return;
+        };
+        let asking = Asking {
+            naive: *naive,
+            distinct: *distinct,
+            cached: *cached,
+            asked: *asked,
+            failed: *failed,
+            left: *left,
+            per_second: per_second.map(f64::from),
+            faults: faults.clone(),
+        };
+        self.0.insert(asker.process.clone(), asking);
+    }
+
+    /// All of them together; `None` where nobody has asked. What has nothing left to ask has no speed.
+    pub fn together(&self) -> Option<Asking> {
+        let mut all = Asking::default();
+        for one in self.0.values() {
+            all.naive += one.naive;
+            all.distinct += one.distinct;
+            all.cached += one.cached;
+            all.asked += one.asked;
+            all.failed += one.failed;
+            all.left += one.left;
+            let speed = one.per_second.filter(|_| one.left > 0 || self.0.len() == 1);
+            all.per_second = all.per_second.map_or(speed, |sum| Some(sum + speed.unwrap_or(0.0)));
+            let new = one.faults.iter().filter(|fault| !all.faults.contains(fault));
+            all.faults.extend(new.cloned().collect::<Vec<_>>());
+        }
+        (!self.0.is_empty()).then_some(all)
+    }
+}
+
 /// Of one process that asks a judge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AskerNote {
@@ -125,4 +185,45 @@ pub struct AskerNote {
     /// Seconds of asking so far; of one of several processes that ask at once its share of them.
     #[serde(default)]
     pub seconds: Finite,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_that_ask_are_counted_together_by_their_last_words() {
+        let word = |process: &str, asked, left, per_second: f64, fault: &str| Event::Judge {
+            naive: 10,
+            distinct: 8,
+            cached: 1,
+            asked,
+            failed: 1,
+            left,
+            per_second: Finite::new(per_second),
+            faults: vec![fault.to_owned()],
+            asker: AskerNote { process: process.to_owned(), ..AskerNote::default() },
+        };
+        let mut askers = Askers::default();
+        assert_eq!(askers.together(), None);
+        for event in
+            [word("a", 1, 7, 2.0, "slow"), word("b", 2, 6, 3.0, "slow"), word("a", 3, 5, 4.0, "slow")]
+        {
+            askers.hear(&event);
+        }
+        let together = Asking {
+            naive: 20,
+            distinct: 16,
+            cached: 2,
+            asked: 5,
+            failed: 2,
+            left: 11,
+            per_second: Some(7.0),
+            faults: vec!["slow".to_owned()],
+        };
+        assert_eq!(askers.together(), Some(together));
+        // Who is done slows nobody down.
+        askers.hear(&word("b", 8, 0, 1.0, "slow"));
+        assert_eq!(askers.together().and_then(|all| all.per_second), Some(4.0));
+    }
 }

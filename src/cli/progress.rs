@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 
 use super::output::{self, ProgressStyle};
-use crate::event::Event;
+use crate::event::{Askers, Asking, Event};
 use crate::experiment::Cancel;
 use crate::text::{duration, plural, thousands};
 
@@ -25,8 +25,9 @@ pub struct Progress {
     /// What the cohort in training is, and how the judge is doing.
     training: String,
     judging: String,
-    /// Faults of the judge that have been told, and when its state was told last.
-    faults: usize,
+    /// By process that asks: its last word, and how many faults have been told. When the judge's state was told last.
+    askers: Askers,
+    faults: BTreeMap<String, usize>,
     told: Option<Instant>,
     /// Stages taken over so far, by the sweep that had them.
     adopted: BTreeMap<String, usize>,
@@ -50,7 +51,8 @@ impl Progress {
             estimated: false,
             training: String::new(),
             judging: String::new(),
-            faults: 0,
+            faults: BTreeMap::new(),
+            askers: Askers::default(),
             told: None,
             adopted: BTreeMap::new(),
             again: 0,
@@ -120,26 +122,28 @@ impl Progress {
 
     /// How the judge is doing: in the bar, or in a line now and then.
     fn judge(&mut self, event: &Event) {
-        let Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults, asker: _ } =
-            event
+        let Event::Judge { faults, asker, .. } = event else { return };
+        self.askers.hear(event);
+        let Some(Asking { naive, distinct, cached, asked, failed, left, per_second, .. }) =
+            self.askers.together()
         else {
             return;
         };
-        let (asked, failed, left) = (*asked, *failed, *left);
         /// How often a line is worth it.
         const OFTEN: Duration = Duration::from_secs(10);
-        for fault in faults.iter().skip(self.faults) {
+        let told = self.faults.get(&asker.process).copied().unwrap_or(0);
+        for fault in faults.iter().skip(told) {
             self.say(&format!("warning: the judge: {fault}"));
         }
-        self.faults = self.faults.max(faults.len());
+        self.faults.insert(asker.process.clone(), told.max(faults.len()));
         let first = self.told.is_none();
         if first {
-            let [naive, distinct, cached, left] = [*naive, *distinct, *cached, left].map(thousands);
+            let [naive, distinct, cached, left] = [naive, distinct, cached, left].map(thousands);
             self.say(&format!(
                 "judge: {naive} questions, {distinct} of them distinct, {cached} answered before, {left} to ask"
             ));
         }
-        let rate = per_second.map(f64::from).filter(|_| left > 0).map_or_else(String::new, |rate| {
+        let rate = per_second.filter(|_| left > 0).map_or_else(String::new, |rate| {
             format!(", {rate:.1} a second, {} left", duration(left as f64 / rate))
         });
         let errors = if failed > 0 { format!(", {}", plural(failed, "error")) } else { String::new() };

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output;
-use crate::store::{Asking, Status, Usage, status};
+use crate::event::Asking;
+use crate::store::{Status, Usage, status};
 use crate::text::{duration, plural, size, thousands};
 
 /// How often `--follow` looks.

@@ -38,6 +38,6 @@ pub use rows::{
 };
 pub use speed::{SpeedSample, speed_samples};
 pub use stage::{EpochRecord, StageRecord, StageStore};
-pub use status::{Asking, RunningStage, Status, Training, status};
+pub use status::{RunningStage, Status, Training, status};
 pub use usage::{Usage, usage};
 pub use writer::{PointFiles, Store, read_job, write_job};

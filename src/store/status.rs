@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::events::{LoggedCohort, LoggedEvent, cohorts, read_events};
 use super::{FORMAT, PointStatus, StoreError, SweepDir, Usage, lock, usage};
-use crate::event::Event;
+use crate::event::{Askers, Asking, Event};
 use crate::finite::Finite;
 
 /// How a sweep stands.
@@ -40,38 +40,12 @@ pub struct Status {
     pub last_event: Option<f64>,
 }
 
-/// How the asking of a judge goes, or went.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Asking {
-    pub naive: usize,
-    pub distinct: usize,
-    pub cached: usize,
-    pub asked: usize,
-    pub failed: usize,
-    pub left: usize,
-    pub per_second: Option<f64>,
-    /// The first fault of each kind.
-    pub faults: Vec<String>,
-}
-
-/// The last word on it since the last launch.
+/// The last words on it since the last launch.
 fn asking(events: &[LoggedEvent]) -> Option<Asking> {
     let since = events.iter().rposition(|event| matches!(event.data, Event::PlanReady { .. }))?;
-    events[since..].iter().rev().find_map(|event| match &event.data {
-        Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults, asker: _ } => {
-            Some(Asking {
-                naive: *naive,
-                distinct: *distinct,
-                cached: *cached,
-                asked: *asked,
-                failed: *failed,
-                left: *left,
-                per_second: per_second.map(f64::from),
-                faults: faults.clone(),
-            })
-        }
-        _ => None,
-    })
+    let mut askers = Askers::default();
+    events[since..].iter().for_each(|event| askers.hear(&event.data));
+    askers.together()
 }
 
 /// A cohort in training.
