@@ -1,23 +1,86 @@
 //! The contract between the core and what is trained.
 //!
-//! The core knows points, works, stages, files and figures; it decides what is trained when, on which device, and what
-//! stays on the disk. It does not know what a stage trains: that is the experiment's. Works are numbered as the plan numbers
-//! them ([`crate::plan::Plan::works`]).
+//! The core knows keys, points, works, stages, files and figures; it decides what is trained when, on which device, and
+//! what stays on the disk. It does not know what a stage trains: that is the experiment's.
+//!
+//! A program is `cli::main(&[&Mine])` with an [`Experiment`] of its own: it has all commands. What an experiment trains is
+//! told as *works*, each a kind of training with all that decides its result; the training of a point is a *chain* of
+//! works, the first of which trains nothing: it is the weights that the chain begins with. Chains with the same beginning
+//! share it. Works are numbered in the order of [`Chains::works`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::checkpoint::{Facts, Weights};
 use crate::device::Device;
 use crate::figure::EpochMetrics;
 use crate::finite::Finite;
-use crate::judge::Question;
-use crate::record::{QueryScore, ReferenceResult};
-use crate::{disk, panics};
+use crate::judge::{Answer, Judge, Pace, Question};
+use crate::plan::{Link, Work};
+use crate::record::{Leaks, QueryScore, ReferenceResult, SignalHealth, Unanswered};
+use crate::spec::{Config, Schema, SweepSpec};
+use crate::{disk, panics, spec};
+
+/// A kind of training that a sweep can run.
+pub trait Experiment: Sync {
+    /// All that the core must know of it beforehand: its name, the tables and keys of its sweep files, what its epochs
+    /// report, how its scores are called.
+    fn schema(&self) -> &'static Schema;
+
+    /// Reads and checks the inputs of a sweep, once.
+    ///
+    /// # Errors
+    /// Whatever is wrong with an input, in words for the user: what, where, what to do. Nothing has been written then.
+    fn open(&self, sweep: &SweepSpec) -> Result<Box<dyn Opened>, OpenError>;
+
+    /// What the configuration of a point says of the checkpoint with `facts` that it ends with; `done`: it has results.
+    fn claims(&self, _config: &Config, _facts: &Facts, _done: bool) -> Claims {
+        Claims::default()
+    }
+}
+
+/// What is wrong with an input.
+pub type OpenError = Box<dyn std::error::Error + Send + Sync>;
+
+static KNOWN: OnceLock<&'static [&'static dyn Experiment]> = OnceLock::new();
+
+/// Says once, as the program begins, which experiments it has; what came first stays. Of sweep files that name none the
+/// first is meant.
+pub fn know(experiments: &'static [&'static dyn Experiment]) {
+    let known = KNOWN.get_or_init(|| experiments);
+    spec::know(known.iter().map(|experiment| experiment.schema()).collect());
+}
+
+/// The experiment called `name`.
+///
+/// # Errors
+/// This program does not have it.
+pub fn named(name: &str) -> Result<&'static dyn Experiment, OpenError> {
+    #[cfg(test)]
+    know(&[&crate::selector::Selector]);
+    let known = KNOWN.get().copied().unwrap_or_default();
+    let found = known.iter().find(|experiment| experiment.schema().name == name);
+    found.copied().ok_or_else(|| format!("this program has no experiment `{name}`").into())
+}
+
+/// The works of a sweep, and the chain of each of its points.
+#[derive(Clone, Debug, Default)]
+pub struct Chains {
+    /// All different.
+    pub works: Vec<Work>,
+    /// One per point, in the order of the points.
+    pub chains: Vec<Vec<Link>>,
+    /// Changes whenever the trainer's arithmetic changes results: old stages are then not reused.
+    pub version: u32,
+}
 
 /// An experiment whose inputs have been read and checked. Every call may come from any thread, several at a time.
 pub trait Opened: Sync {
+    /// What the points train. Works with equal values are the same work and must be there once.
+    fn chains(&self) -> Chains;
+
     /// Content hashes of all inputs by key, for identities and provenance.
     fn inputs(&self) -> &BTreeMap<String, String>;
 
@@ -55,19 +118,55 @@ pub trait Opened: Sync {
 
     /// Wall seconds of one step of one of these works (of one lane, each with the work that its chain begins with) when they
     /// train side by side on `device`, from a few steps in memory; `None` if it cannot be told.
-    fn measure(&self, works: &[(usize, usize)], device: Device) -> Option<f64>;
+    fn measure(&self, _works: &[(usize, usize)], _device: Device) -> Option<f64> {
+        None
+    }
 
-    /// How many jobs like `work` the memory of `device` takes side by side, as far as its driver says.
-    fn room(&self, work: usize, device: Device) -> usize;
+    /// How many jobs like `work` the memory of `device` takes side by side, as far as its driver says; without a limit
+    /// `usize::MAX`.
+    fn room(&self, _work: usize, _device: Device) -> usize {
+        usize::MAX
+    }
 
-    /// Bytes that stay in memory whatever is trained.
-    fn data_bytes(&self) -> u64;
+    /// Bytes that stay in memory whatever is trained: an estimate.
+    fn data_bytes(&self) -> u64 {
+        0
+    }
 
     /// Bytes that training `jobs` works like `work` from `starts` different weights adds to that, on a CPU: an estimate.
-    fn training_bytes(&self, work: usize, jobs: usize, starts: usize) -> u64;
+    /// Where nothing better is known, weights and two moments of each job.
+    fn training_bytes(&self, work: usize, jobs: usize, _starts: usize) -> u64 {
+        12 * (self.parameters(work).total * jobs) as u64
+    }
+
+    /// What a work is, for people: `grpo, backbone frozen`; of one that trains nothing where its weights come from.
+    fn about(&self, work: usize) -> String;
+
+    /// What a careful person wants to know before training starts, a sentence each.
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// How much signal the training data carry, where the experiment can tell.
+    fn health(&self) -> Option<SignalHealth> {
+        None
+    }
+
+    /// What of the evaluation training has seen.
+    fn leaks(&self) -> Leaks {
+        Leaks::default()
+    }
 
     /// Identity of the evaluation: what decides choices and scores besides the weights. `None` where nothing is evaluated.
     fn evaluation(&self) -> Option<String>;
+
+    /// The score columns of a point, ascending; none where nothing is evaluated.
+    fn columns(&self) -> Vec<usize>;
+
+    /// Who is asked about what examining has found, where a judge is.
+    fn asked(&self) -> Option<&dyn Asked> {
+        None
+    }
 
     /// How many inputs weights are examined on; a point has results for all of them, or says for which it has none.
     fn inputs_examined(&self) -> usize;
@@ -79,11 +178,59 @@ pub trait Opened: Sync {
     fn examine(&self, work: usize, weights: &Weights, device: Device) -> Result<Examined, Flaw>;
 
     /// What policies without training score on the same inputs, where that is known.
-    fn references(&self) -> Vec<ReferenceResult>;
+    fn references(&self) -> Vec<ReferenceResult> {
+        Vec::new()
+    }
 
     /// What a checkpoint says about itself: what of it follows from the works of its chain (from the last one back to the
     /// beginning) and from the figures of its last epoch.
-    fn facts(&self, chain: &[usize], last: Option<&EpochMetrics>) -> Facts;
+    fn facts(&self, _chain: &[usize], _last: Option<&EpochMetrics>) -> Facts {
+        Facts::default()
+    }
+}
+
+/// What a configuration says of a checkpoint: names and what should stand there.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// About the tables of the configuration that the checkpoint states.
+    pub tables: Vec<(&'static str, serde_json::Value)>,
+    /// About the facts of its header.
+    pub header: Vec<(&'static str, serde_json::Value)>,
+}
+
+/// A judge that is asked what the units of an examination are worth.
+pub trait Asked: Sync {
+    /// The judge, with the answers that are in `cache`; what a program says on stderr goes to `log`.
+    ///
+    /// # Errors
+    /// A cache that cannot be read.
+    fn judge(&self, cache: &Path, log: Option<&Path>) -> std::io::Result<Judge>;
+
+    /// How hard the judge may be asked.
+    fn pace(&self) -> Pace;
+
+    /// Questions that evaluating one point asks.
+    fn questions_per_point(&self) -> usize;
+
+    /// The question about the query `query_id` where `selection` (local ids) was chosen for it; `None` for a query that is
+    /// not evaluated.
+    fn question(&self, query_id: u64, selection: &[u32]) -> Option<Question>;
+
+    /// What `answer` to the question about `query_id` is worth; `None` where it has not what the score is made of.
+    fn score(&self, query_id: u64, answer: &Answer) -> Option<Finite>;
+
+    /// The line of `selections.jsonl` for `unit`, with the judge's answer or without.
+    fn line(&self, unit: &Unit, answer: Option<&Answer>) -> Result<QueryScore, Unanswered> {
+        let Unit { query_id, shot, selection, log_prob, question: _ } = unit.clone();
+        let scored = answer.and_then(|answer| Some((self.score(query_id, answer)?, answer.text.clone())));
+        match scored {
+            Some((score, text)) => {
+                let (trajectory, answer) = (None, Some(text));
+                Ok(QueryScore { query_id, shot, selection, trajectory, score, log_prob, answer })
+            }
+            None => Err(Unanswered { query_id, shot, selection, score: (), log_prob }),
+        }
+    }
 }
 
 /// The size of a model.

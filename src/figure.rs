@@ -1,4 +1,4 @@
-//! The one table of the figures that an epoch reports: files, pages and programs that read them know figures from here.
+//! Figures that an epoch reports. Files, pages and programs that read them know figures from the experiment's one table.
 
 use std::borrow::Cow;
 
@@ -48,56 +48,12 @@ pub struct EpochFigure {
     pub doc: &'static str,
 }
 
-const fn figure(name: &'static str, better: Better, doc: &'static str) -> EpochFigure {
-    EpochFigure { name, unit: "", better, of_machine: false, told: None, charts: &[], doc }
-}
-
-const fn chart(place: u8, id: &'static str, title: &'static str) -> Chart {
-    Chart { id, title, phase: None, place, first: false }
-}
-
-/// All figures, in the order of `metrics.csv`: a new one comes last.
-#[rustfmt::skip]
-pub static FIGURES: &[EpochFigure] = &[
-    EpochFigure {
-        told: Some(0),
-        charts: &[
-            Chart { phase: Some("rce"), ..chart(0, "rce-loss", "Training loss, RCE") },
-            Chart { phase: Some("grpo"), ..chart(1, "grpo-loss", "Training loss, GRPO") },
-        ],
-        ..figure("train_loss", Better::Lower, "Loss of the phase, mean over its steps.")
-    },
-    figure("ppo_loss", Better::Lower, "Policy term of GRPO's loss, mean over the steps."),
-    EpochFigure {
-        told: Some(2),
-        charts: &[Chart { first: true, ..chart(3, "kl", "KL to the reference policy") }],
-        ..figure("kl", Better::Lower, "KL to the reference policy, mean over the steps.")
-    },
-    EpochFigure {
-        charts: &[chart(4, "ratio", "Mean probability ratio")],
-        ..figure("mean_ratio", Better::Neither, "Probability of the kept trajectories relative to the reference policy, mean over the steps.")
-    },
-    figure("advantage_mean", Better::Neither, "Advantages of the kept trajectories: mean over the groups of the mean."),
-    figure("advantage_std", Better::Neither, "Mean over the groups of their standard deviation."),
-    figure("advantage_max", Better::Neither, "Largest of all."),
-    EpochFigure { told: Some(3), ..figure("beta", Better::Neither, "KL_BETA at the end of the epoch.") },
-    EpochFigure {
-        told: Some(1),
-        charts: &[Chart { first: true, ..chart(2, "val-loss", "Validation loss") }],
-        ..figure("val_loss", Better::Lower, "RCE loss on the validation groups: raw rewards, temperature 1, no dropout.")
-    },
-    figure("temperature", Better::Neither, "RCE's temperature at the last step."),
-    figure("grad_norm", Better::Neither, "Norm of the gradient before it is clipped, mean over the steps."),
-    EpochFigure { unit: "s", of_machine: true, ..figure("seconds", Better::Lower, "Wall time of the epoch, shared by the members of its cohort.") },
-    figure("clipped_share", Better::Lower, "Share of the steps whose gradient was clipped."),
-    EpochFigure {
-        unit: "nats",
-        charts: &[chart(5, "entropy", "Entropy of the first choice")],
-        ..figure("entropy", Better::Neither, "Entropy of the first choice on the validation groups, mean, no dropout: 0 where the policy has made up its mind, ln K where it has none.")
-    },
-];
-
 impl EpochFigure {
+    /// A figure that is in the files, and nowhere else.
+    pub const fn new(name: &'static str, better: Better, doc: &'static str) -> Self {
+        Self { name, unit: "", better, of_machine: false, told: None, charts: &[], doc }
+    }
+
     /// A row of the table of figures in the documentation: name, unit, what is good, what it is.
     pub fn row(&self) -> String {
         let good = match self.better {
@@ -120,10 +76,17 @@ pub struct EpochMetrics {
     figures: Vec<(Cow<'static, str>, Option<Finite>)>,
 }
 
+impl Chart {
+    /// A chart of all phases, one after the other.
+    pub const fn new(place: u8, id: &'static str, title: &'static str) -> Self {
+        Self { id, title, phase: None, place, first: false }
+    }
+}
+
 impl EpochMetrics {
-    /// Those of an epoch (1-based) of `phase`: the figures of the table, without values.
-    pub fn new(phase: &str, epoch: u32) -> Self {
-        let figures = FIGURES.iter().map(|figure| (Cow::Borrowed(figure.name), None)).collect();
+    /// Those of an epoch (1-based) of `phase`: the figures of the experiment's table, without values.
+    pub fn new(table: &'static [EpochFigure], phase: &str, epoch: u32) -> Self {
+        let figures = table.iter().map(|figure| (Cow::Borrowed(figure.name), None)).collect();
         Self { phase: phase.to_owned(), epoch, figures }
     }
 
@@ -140,9 +103,7 @@ impl EpochMetrics {
             *slot = value;
             return;
         }
-        let known =
-            FIGURES.iter().find(|figure| figure.name == name).map(|figure| Cow::Borrowed(figure.name));
-        self.figures.push((known.unwrap_or_else(|| Cow::Owned(name.to_owned())), value));
+        self.figures.push((Cow::Owned(name.to_owned()), value));
     }
 
     /// The figure called `name`; `None` where it does not apply or was not known.
@@ -160,9 +121,9 @@ impl EpochMetrics {
         self.figures.iter().map(|(name, value)| (name.as_ref(), value.map(Finite::get)))
     }
 
-    /// Those without what depends on the machine: what equal runs have equal.
-    pub fn results(&self) -> impl Iterator<Item = (&str, Option<f64>)> {
-        let of_machine = |name: &str| FIGURES.iter().any(|known| known.of_machine && known.name == name);
+    /// Those without what depends on the machine by the experiment's `table`: what equal runs have equal.
+    pub fn results(&self, table: &'static [EpochFigure]) -> impl Iterator<Item = (&str, Option<f64>)> {
+        let of_machine = |name: &str| table.iter().any(|known| known.of_machine && known.name == name);
         self.figures().filter(move |(name, _)| !of_machine(name))
     }
 }
@@ -230,26 +191,5 @@ mod tests {
         let again = serde_json::to_string(&metrics).unwrap();
         assert_eq!(again, r#"{"phase":"rce","epoch":2,"train_loss":0.5,"kl":null,"mood":3.25}"#);
         assert!(serde_json::from_str::<EpochMetrics>(r#"{"epoch":1,"kl":1e999}"#).is_err());
-    }
-
-    #[test]
-    fn the_documentation_has_every_figure() {
-        let page = include_str!("../docs/report.md");
-        let rows: Vec<String> = FIGURES.iter().map(EpochFigure::row).collect();
-        assert!(page.contains(&rows.join("\n")), "docs/report.md should have\n{}", rows.join("\n"));
-    }
-
-    #[test]
-    fn names_and_charts_are_told_apart() {
-        for (at, figure) in FIGURES.iter().enumerate() {
-            assert!(FIGURES[at + 1..].iter().all(|other| other.name != figure.name), "{}", figure.name);
-            assert!(
-                !["phase", "epoch"].contains(&figure.name) && figure.doc.ends_with('.'),
-                "{}",
-                figure.name
-            );
-        }
-        let ids: Vec<&str> = FIGURES.iter().flat_map(|figure| figure.charts).map(|chart| chart.id).collect();
-        assert!(ids.iter().enumerate().all(|(at, id)| !ids[at + 1..].contains(id)), "{ids:?}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use sweep::selector::Selector;
+
 fn main() -> ExitCode {
-    ExitCode::from(sweep::cli::main())
+    sweep::cli::main(&[&Selector])
 }

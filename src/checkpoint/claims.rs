@@ -186,9 +186,9 @@ fn claim(line: usize, cells: Vec<(String, String)>) -> Option<Claim> {
 fn plausible(key: &str) -> bool {
     let configured = || {
         let defaults = [
-            serde_json::to_value(crate::spec::TrainParams::default()),
-            serde_json::to_value(crate::spec::ModelParams::default()),
-            serde_json::to_value(crate::spec::RewardParams::default()),
+            serde_json::to_value(crate::selector::TrainParams::default()),
+            serde_json::to_value(crate::selector::ModelParams::default()),
+            serde_json::to_value(crate::selector::RewardParams::default()),
         ];
         let key = key.rsplit('.').next().unwrap_or(key);
         defaults.iter().flatten().any(|table| table.get(key).is_some())

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::weights::{Summary, Weights};
-use crate::spec::ModelParams;
+use crate::selector::ModelParams;
 
 impl Summary {
     /// The model's settings: its sizes as the weights show them; what they do not show (heads, dropout, temperature) as

@@ -15,7 +15,8 @@ use super::sweep_file::SpecArgs;
 use crate::checkpoint::CheckpointError;
 use crate::selector::data::{self, DataError};
 use crate::selector::evaluate::{EvaluateError, Live, Logged, leaks};
-use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, SweepSpec};
+use crate::selector::{DataParams, Params, RewardMode, RewardParams};
+use crate::spec::{EvalParams, Point, SweepSpec};
 
 /// Make data, and check them before anything is trained on them
 #[derive(Debug, clap::Args)]
@@ -119,15 +120,20 @@ fn request_of_sweep(args: &CheckArgs) -> anyhow::Result<Request> {
     request_of(&args.sweep.load(&args.file)?)
 }
 
+fn params(point: &Point) -> anyhow::Result<Params> {
+    Params::of(&point.config).map_err(anyhow::Error::msg)
+}
+
 fn request_of(sweep: &SweepSpec) -> anyhow::Result<Request> {
     let first = sweep.points.first().context("the sweep has no point")?;
     let mut rewards: Vec<RewardParams> = Vec::new();
     for point in &sweep.points {
-        if !rewards.contains(&point.config.reward) {
-            rewards.push(point.config.reward.clone());
+        let reward = params(point)?.reward;
+        if !rewards.contains(&reward) {
+            rewards.push(reward);
         }
     }
-    Ok(Request { data: first.config.data.clone(), with_embeddings: true, rewards, eval: sweep.eval.clone() })
+    Ok(Request { data: params(first)?.data, with_embeddings: true, rewards, eval: sweep.eval.clone() })
 }
 
 fn request_of_json(args: &CheckArgs) -> anyhow::Result<Request> {

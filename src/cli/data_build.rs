@@ -134,7 +134,7 @@ fn recipe(args: &BuildArgs, sweep: &SweepSpec) -> anyhow::Result<Recipe> {
 /// The sweep as `data check` is to see it: with what was made.
 fn checked(sweep: &mut SweepSpec, recipe: &Recipe) -> SweepSpec {
     for point in &mut sweep.points {
-        point.config.data.trajectories.clone_from(&recipe.trajectories);
+        point.config.set("data.trajectories", serde_json::json!(recipe.trajectories));
     }
     sweep.eval = recipe.params.eval_file.as_ref().map(|file| EvalParams {
         logged: file.clone(),

@@ -9,7 +9,8 @@ use serde::Serialize;
 use crate::finite::Finite;
 use crate::selector::data::{self, Dataset, Dropped, Embeddings, Inspection, MethodShare};
 use crate::selector::evaluate::{Logged, references};
-use crate::spec::{DataParams, EvalParams, RewardMode, RewardParams, Score, ScoreField};
+use crate::selector::{DataParams, RewardMode, RewardParams, Score};
+use crate::spec::{EvalParams, ScoreField};
 use crate::store::{Leaks, SignalHealth};
 
 /// The findings about one data set.

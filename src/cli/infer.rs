@@ -14,6 +14,7 @@ use crate::checkpoint;
 use crate::device::{Device, DeviceRequest};
 use crate::experiment::Cancel;
 use crate::run::{CACHE, Inference, Request, infer, request_of_results};
+use crate::selector::Params;
 use crate::spec::{LoadOptions, load};
 use crate::store::{QueryScore, selections_jsonl, unanswered_jsonl};
 use crate::text::{plural, thousands};
@@ -112,7 +113,8 @@ fn request(args: &InferArgs) -> anyhow::Result<Request> {
         }
         (None, Some(file)) => {
             let sweep = load(file, &LoadOptions::default())?;
-            let config = sweep.points.first().context("the sweep has no point")?.config.clone();
+            let config = sweep.points.first().context("the sweep has no point")?;
+            let config = Params::of(&config.config).map_err(anyhow::Error::msg)?;
             Request {
                 checkpoint: checkpoint_at(&args.from)?,
                 model: config.model,

@@ -7,8 +7,8 @@ use anyhow::bail;
 
 use super::deliver::deliver;
 use super::output;
+use crate::selector::DataParams;
 use crate::selector::data;
-use crate::spec::DataParams;
 
 /// Write a commented sweep file to begin with
 ///

@@ -36,8 +36,11 @@ mod wayland;
 mod why;
 mod worker;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
+use crate::experiment::{self, Experiment};
 use crate::panics;
 
 const EXIT_CODES: &str = "\
@@ -84,8 +87,14 @@ enum Command {
     Worker(worker::WorkerArgs),
 }
 
-/// Parses the command line, runs the subcommand and returns the exit code (documented in the README).
-pub fn main() -> u8 {
+/// Parses the command line, runs the subcommand and returns the exit code (documented in the README), for a program that
+/// can train `experiments`. Of sweep files that name none the first is meant.
+pub fn main(experiments: &'static [&'static dyn Experiment]) -> ExitCode {
+    experiment::know(experiments);
+    ExitCode::from(run_command())
+}
+
+fn run_command() -> u8 {
     wayland::hush();
     // A defect anywhere ends with a documented code: whoever started the program must be able to tell.
     let code = std::panic::catch_unwind(command).unwrap_or_else(|payload| {

@@ -73,7 +73,7 @@ pub fn run(args: &PlanArgs) -> anyhow::Result<u8> {
             for warning in &session.spec.warnings {
                 output::note(&format!("warning: {warning}"));
             }
-            for leak in session.leaks().sentences() {
+            for leak in session.experiment().leaks().sentences() {
                 output::note(&format!("warning: {leak}"));
             }
             output::result(&plan_text::text(&planned));
@@ -128,8 +128,8 @@ fn to_json(planned: &Planned) -> Value {
         .iter()
         .map(|cohort| {
             json!({
-                "phase": cohort.lane.phase,
-                "freeze": cohort.lane.freeze,
+                "phase": cohort.traits.phase,
+                "freeze": cohort.traits.frozen,
                 "members": cohort.stages.len(),
                 "steps": cohort.steps,
                 "seconds": cohort.seconds,

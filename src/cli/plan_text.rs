@@ -2,10 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::plan::{INIT, StageProgress};
+use crate::plan::StageProgress;
 use crate::report::axis_text;
 use crate::run::{CohortForecast, Forecast, RunOptions, Session, questions};
-use crate::selector::{Origin, Phase, StageKind};
 use crate::spec::Point;
 use crate::store::Held;
 use crate::text::{duration, plural, size, thousands};
@@ -197,17 +196,12 @@ impl<'a> Tree<'a> {
     /// `grpo 3 epochs: kl_beta 0.15, freeze backbone  [there]`
     fn describe(&self, stage: usize, axes: &[usize]) -> String {
         let session = self.planned.session;
-        let (node, kind) = (&session.plan.stages[stage], session.kind(stage));
-        let mut line = match kind {
-            StageKind::Init { origin: Origin::Fresh { seed }, .. } => {
-                format!("init: fresh weights of seed {seed}")
-            }
-            StageKind::Init { origin: Origin::Checkpoint { content }, .. } => {
-                format!("init: checkpoint {}", crate::checkpoint::short(content))
-            }
-            kind => format!("{} {}", kind.name(), plural(node.epochs as usize, "epoch")),
+        let (node, traits) = (&session.plan.stages[stage], session.plan.traits(stage));
+        let is_init = !traits.trains();
+        let mut line = match is_init {
+            true => format!("init: {}", session.experiment().about(node.work)),
+            false => format!("{} {}", traits.phase, plural(node.epochs as usize, "epoch")),
         };
-        let is_init = matches!(kind, StageKind::Init { .. });
         let first = self.first_point(stage);
         let values: Vec<String> = axes
             .iter()
@@ -215,7 +209,7 @@ impl<'a> Tree<'a> {
                 let (key, value) = &self.all_points()[first?].axes[axis];
                 let name = key.rsplit('.').next().unwrap_or(key);
                 // The number of epochs and the seed of fresh weights are in the line already.
-                let stated = name.ends_with("_epochs") || (is_init && name == "seed");
+                let stated = name.ends_with("epochs") || (is_init && name == "seed");
                 (!stated).then(|| format!("{name} {}", axis_text(key, value)))
             })
             .collect();
@@ -264,8 +258,9 @@ fn cohorts(planned: &Planned, text: &mut String) {
     }
     let _ = writeln!(text, "cohorts on {}:", planned.options.device);
     let mut rest: Vec<&CohortForecast> = forecast.cohorts.iter().collect();
-    while let Some(first) = rest.first().map(|cohort| cohort.lane.clone()) {
-        let (alike, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|cohort| cohort.lane == first);
+    while let Some(first) = rest.first().map(|cohort| cohort.traits.lane.clone()) {
+        let (alike, others): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|cohort| cohort.traits.lane == first);
         rest = others;
         let steps: u64 = alike.iter().map(|cohort| cohort.steps).sum();
         let seconds: Option<f64> = alike.iter().map(|cohort| cohort.seconds).sum();
@@ -280,18 +275,8 @@ fn cohorts(planned: &Planned, text: &mut String) {
                 (count, width) => format!("{count} x {width} runs together"),
             })
             .collect();
-        let frozen = match first.freeze.is_empty() {
-            true => String::new(),
-            false => format!(", {} frozen", first.freeze),
-        };
         let time = seconds.map_or(String::new(), |seconds| format!(", about {}", duration(seconds)));
-        let _ = writeln!(
-            text,
-            "  {}{frozen}: {}, {} steps{time}",
-            first.phase.map_or(INIT, Phase::name),
-            widths.join(" + "),
-            number(steps)
-        );
+        let _ = writeln!(text, "  {}: {}, {} steps{time}", alike[0].about, widths.join(" + "), number(steps));
     }
     let source = match planned.measured {
         true => "measured now",

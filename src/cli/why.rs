@@ -1,12 +1,11 @@
 //! `sweep why`: where one cell of a table comes from.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::output;
-use crate::judge::Judge;
-use crate::report::{Answer, Why, epoch_text, points_named, why};
-use crate::selector::evaluate::Live;
+use crate::judge::{Judge, Question};
+use crate::report::{Answer, Why, points_named, why};
+use crate::run::Session;
 use crate::store::SweepResults;
 
 /// Show where one cell of a table comes from
@@ -75,32 +74,32 @@ fn text(found: &Why, dir: &std::path::Path) -> String {
     if let Some(checkpoint) = &found.checkpoint {
         text += &format!("  checkpoint: {}\n", dir.join(checkpoint).display());
     }
-    if let Some(epoch) = &found.last_epoch {
-        text += &format!("  last epoch: {}\n", epoch_text(epoch));
+    if let Some(epoch) = &found.last_epoch_text {
+        text += &format!("  last epoch: {epoch}\n");
     }
     text + &answers(found) + &comparison(found)
 }
 
 /// What the judge was asked and what would have been right, as far as the sweep's inputs are still there.
 pub(super) struct Interviewed {
-    live: Live,
+    session: Session,
     judge: Judge,
-    /// Candidates by query.
-    pools: HashMap<u64, Vec<u32>>,
 }
 
 impl Interviewed {
     /// Of the results in `dir`; `None` where no judge was asked.
     pub fn of(dir: &std::path::Path) -> Option<Self> {
-        let (live, judge) = crate::run::judge_of(dir)?;
-        let pools = live.queries().iter().map(|query| (query.query_id, query.pool.clone())).collect();
-        Some(Self { live, judge, pools })
+        let (session, judge) = crate::run::judge_of(dir)?;
+        Some(Self { session, judge })
     }
 
     /// What was asked about the query `id` with the candidates `selection`; `None` where it cannot be told.
     pub fn prompt(&self, id: u64, selection: &[u32]) -> Option<String> {
-        let question = self.live.question(id, self.pools.get(&id)?, selection);
-        self.judge.prompt(&question).ok()
+        self.judge.prompt(&self.question(id, selection)?).ok()
+    }
+
+    fn question(&self, id: u64, selection: &[u32]) -> Option<Question> {
+        self.session.asked()?.question(id, selection)
     }
 
     /// The accepted answers, with bars between them; `None` where the judge has its own.
@@ -121,8 +120,8 @@ impl Interviewed {
                 "  query {}: answered {said:?}, accepted: {accepted}, scores {}\n",
                 answer.query_id, answer.score
             );
-            if let ([_], Some(pool)) = (&found.answers[..], self.pools.get(&answer.query_id)) {
-                let question = self.live.question(answer.query_id, pool, &answer.selection);
+            let question = self.question(answer.query_id, &answer.selection);
+            if let ([_], Some(question)) = (&found.answers[..], question) {
                 match self.judge.prompt(&question) {
                     Ok(prompt) => text += &format!("\nPrompt:\n{prompt}\n"),
                     Err(fault) => text += &format!("\nThe prompt cannot be shown: {fault}\n"),

@@ -4,10 +4,12 @@
 mod atomic;
 mod claim;
 pub mod fault;
+mod hash;
 mod lock;
 mod space;
 
 pub use atomic::{remove, replace, symlink, write, write_with};
 pub use claim::{Claim, claim};
+pub use hash::hash_file;
 pub use lock::{Lock, look, take};
 pub use space::free;

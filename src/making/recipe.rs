@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::selector::evaluate::judge_form;
-use crate::spec::{BuildParams, EvalParams, ModelParams, SweepSpec};
+use crate::selector::{ModelParams, Params};
+use crate::spec::{BuildParams, EvalParams, SweepSpec};
 
 use super::error::MakingError;
 
@@ -26,7 +27,7 @@ impl Recipe {
     /// That of `spec`, where it has `[data.build]`.
     pub fn of(spec: &SweepSpec) -> Option<Self> {
         let build = spec.build.clone()?;
-        let config = spec.points.first()?.config.clone();
+        let config = Params::of(&spec.points.first()?.config).ok()?;
         Some(Self {
             params: build.params,
             judge: build.judge,

@@ -9,8 +9,9 @@ use super::recipe::Recipe;
 use super::roles::Roles;
 use super::sequences::{Method, Source};
 use crate::judge::Items;
+use crate::selector::ModelParams;
 use crate::selector::data::sequence_log_prob;
-use crate::spec::{BuildParams, EvalParams, ModelParams};
+use crate::spec::{BuildParams, EvalParams};
 
 fn recipe(params: BuildParams, limit: Option<usize>) -> Recipe {
     Recipe {

@@ -6,7 +6,7 @@ use super::columns::{Detail, LayoutOptions, SIGNS, Table, layout_rows};
 use super::matrix::{Matrix, Row};
 use super::notes;
 use super::select::Metric;
-use crate::spec::{KEYS, Kind, freeze_word};
+use crate::spec::{Key, Kind, key_called};
 
 /// Rows with one and the same result.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,10 +149,9 @@ impl<'a> Tried<'a> {
 
 /// `kl 0.1-0.18` as the names of points call the key, `frozen/unfrozen`, `reward_form gain`.
 fn in_words(axis: &str, own: &[&str], range: &str) -> String {
-    let bare = axis.rsplit('.').next().unwrap_or(axis);
-    match KEYS.iter().find(|key| key.name == bare) {
-        Some(key) if key.kind == Kind::Freeze => {
-            own.iter().map(|text| freeze_word(text)).collect::<Vec<_>>().join("/")
+    match key_called(axis) {
+        Some(Key { kind: Kind::Set(names), .. }) => {
+            own.iter().map(|text| names.label(text)).collect::<Vec<_>>().join("/")
         }
         Some(key) if !key.short.is_empty() => format!("{} {range}", key.short),
         _ => format!("{axis} {range}"),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::spec::{FreezeSet, number_text};
+use crate::spec::{Key, Kind, key_called, number_text};
 use crate::store::{PointResult, SweepResults};
 
 /// The axes of one sweep as they appear in tables.
@@ -51,7 +51,7 @@ impl AxisLabels {
 
 /// The point's name without the part that names its seed.
 pub fn configuration_name(results: &SweepResults, point: &PointResult) -> String {
-    let part = format!("s{}", point.config.train.seed);
+    let part = format!("s{}", point.config.seed());
     let left: Vec<&str> = point.name.split('-').filter(|segment| *segment != part).collect();
     if left.is_empty() { results.name.clone() } else { left.join("-") }
 }
@@ -61,14 +61,17 @@ pub fn axis_text(key: &str, value: &Value) -> String {
     match value {
         Value::Null => "none".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(_) if key.ends_with("freeze") => serde_json::from_value::<FreezeSet>(value.clone())
-            .map_or_else(|_| value.to_string(), |freeze| freeze.to_string()),
         // As in the points' names.
         Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
             Some(value) => number_text(value),
             None => number.to_string(),
         },
-        Value::Array(items) => items.iter().map(|item| axis_text(key, item)).collect::<Vec<_>>().join("/"),
+        Value::Array(items) => match key_called(key) {
+            Some(Key { kind: Kind::Set(names), .. }) => names
+                .choose(items.iter().filter_map(Value::as_str))
+                .map_or_else(|_| value.to_string(), |chosen| chosen.to_string()),
+            _ => items.iter().map(|item| axis_text(key, item)).collect::<Vec<_>>().join("/"),
+        },
         _ => value.to_string(),
     }
 }

@@ -8,7 +8,7 @@ use super::hints;
 use super::matrix::{Comparisons, Matrix, MatrixOptions, Row, RowStatus, Verdict};
 use super::panel::{Panel, Samples, Scores, difference, mean_row};
 use super::stats::{Bootstrap, crossed_test, holm, mean, more_units, sign_flip, variance};
-use crate::spec::ParamGroup;
+use crate::spec::{ParamGroup, columns_of};
 use crate::store::{PointResult, PointStatus, SweepResults};
 
 /// Computes the matrix. Points that have no results yet have rows without figures.
@@ -67,14 +67,16 @@ impl<'a> Build<'a> {
 
     /// `shot_1` ..., or one set per sample count where there are several.
     fn shot_columns(&self) -> Vec<String> {
-        let Some(eval) = &self.results.eval else { return Vec::new() };
-        let label = |samples: Samples| match samples {
-            _ if eval.samples.len() < 2 => String::new(),
+        let samples = self.results.samples();
+        let columns = &self.results.columns;
+        let label = |count: Samples| match count {
+            _ if samples.len() < 2 => String::new(),
             Some(count) => format!("@{count}"),
             None => "@all".to_owned(),
         };
-        let per_shot = |samples| eval.shots.iter().map(move |shot| format!("shot_{shot}{}", label(samples)));
-        eval.samples.iter().flat_map(|samples| per_shot(*samples)).collect()
+        let id = columns_of(&self.results.experiment).id;
+        let per_column = |samples| columns.iter().map(move |column| id(*column) + &label(samples));
+        samples.iter().flat_map(|samples| per_column(*samples)).collect()
     }
 
     /// Accuracies in the order of [`Build::shot_columns`].
@@ -92,12 +94,12 @@ impl<'a> Build<'a> {
     /// The baseline points that `point` is compared with: the one of its seed if there is one.
     fn baselines_of(&self, point: &PointResult) -> Vec<usize> {
         let scored = |&&index: &&usize| self.rows[index].is_some();
-        let seed = |index: usize| self.results.points[index].config.train.seed;
+        let seed = |index: usize| self.results.points[index].config.seed();
         let same: Vec<usize> = self
             .results
             .baseline
             .iter()
-            .filter(|index| seed(**index) == point.config.train.seed)
+            .filter(|index| seed(**index) == point.config.seed())
             .copied()
             .collect();
         let all = if same.is_empty() { &self.results.baseline } else { &same };
@@ -244,7 +246,7 @@ impl<'a> Build<'a> {
         let prints: Vec<Option<Vec<_>>> = members
             .iter()
             .map(|members| {
-                let seed = |index: usize| self.results.points[index].config.train.seed;
+                let seed = |index: usize| self.results.points[index].config.seed();
                 members.iter().map(|&index| Some((seed(index), self.fingerprints[index]?))).collect()
             })
             .collect();

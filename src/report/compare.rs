@@ -13,6 +13,7 @@ use super::matrix::{Comparisons, Matrix, MatrixOptions, Row, RowStatus, Verdict}
 use super::merge::add_missing;
 use super::panel::{Panel, Scores, difference, mean_row};
 use super::stats::{Bootstrap, Interval, holm, mean, sign_flip};
+use crate::spec::is_path;
 use crate::store::{PointResult, PointStatus, SweepResults, read_resolved};
 use crate::text::plural;
 
@@ -56,16 +57,13 @@ impl Side {
     /// What decides the result of point `index`: its configuration, with contents in the place of paths.
     fn configuration(&self, index: usize) -> Option<Value> {
         let point = self.results.as_ref()?.points.get(index)?;
-        let mut config = serde_json::to_value(&point.config).ok()?;
-        for key in ["trajectories", "embeddings"] {
-            config.get_mut("data")?.as_object_mut()?.remove(key);
+        let mut config = point.config.clone();
+        for (key, path) in config.paths(is_path) {
+            // The inputs of all points are compared by themselves.
+            let content = self.inputs.get(&format!("{key}:{}", path.display()));
+            config.set(&key, content.map_or(Value::Null, |content| content.clone().into()));
         }
-        if let Some(path) = &point.config.train.init
-            && let Some(content) = self.inputs.get(&format!("train.init:{}", path.display()))
-        {
-            *config.get_mut("train")?.get_mut("init")? = content.clone().into();
-        }
-        Some(config)
+        Some(config.json())
     }
 }
 

@@ -5,7 +5,8 @@ use super::matrix::{Matrix, Row, RowStatus};
 use super::panel::{Panel, Scores};
 use super::stats::{mean, normal_quantile, variance};
 use super::svg::{Figure, LineChart, Series};
-use crate::figure::{Chart, EpochFigure, EpochMetrics, FIGURES};
+use crate::figure::{Chart, EpochFigure, EpochMetrics};
+use crate::spec::figures_of;
 use crate::store::SweepResults;
 
 /// A figure's group on the page.
@@ -132,6 +133,7 @@ fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<Lin
     let series = points.chain(references).collect();
     let samples = matrix.queries().unwrap_or(queries);
     Some(LineChart {
+        first: false,
         id: "shots".to_owned(),
         title: format!("Accuracy by shots, % ({samples} queries, 95 % intervals)"),
         x_label: "demonstrations".to_owned(),
@@ -149,11 +151,7 @@ fn rounded(value: f64, steps: f64) -> f64 {
 
 /// Whether training is healthy: those of `charts` that tell, once more.
 pub fn health(charts: &[(Section, LineChart)]) -> Vec<Figure> {
-    let first = |chart: &Chart, id: &str| chart.first && chart.id == id;
-    let tells = |line: &&LineChart| {
-        FIGURES.iter().flat_map(|figure| figure.charts).any(|chart| first(chart, &line.id))
-    };
-    let charts = charts.iter().map(|(_, chart)| chart).filter(tells);
+    let charts = charts.iter().map(|(_, chart)| chart).filter(|chart| chart.first);
     let draw = |chart: &LineChart| {
         let mut figure = chart.draw()?;
         figure.id = format!("first-{}", chart.id);
@@ -164,7 +162,8 @@ pub fn health(charts: &[(Section, LineChart)]) -> Vec<Figure> {
 
 /// Every point's curves, one chart per figure of an epoch.
 fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<LineChart> {
-    let charts = FIGURES.iter().flat_map(|figure| figure.charts.iter().map(move |chart| (figure, chart)));
+    let table = figures_of(&results.experiment);
+    let charts = table.iter().flat_map(|figure| figure.charts.iter().map(move |chart| (figure, chart)));
     let mut kinds: Vec<(&EpochFigure, &Chart)> = charts.collect();
     kinds.sort_by_key(|(_, chart)| chart.place);
     let value = |epoch: &EpochMetrics, (figure, chart): (&EpochFigure, &Chart)| {
@@ -207,6 +206,7 @@ fn learning(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Vec<Lin
             let ticks = ticks.clone();
             LineChart {
                 id: kind.1.id.to_owned(),
+                first: kind.1.first,
                 title: [kind.1.title, kind.0.unit]
                     .into_iter()
                     .filter(|part| !part.is_empty())

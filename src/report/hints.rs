@@ -31,8 +31,10 @@ pub fn hardly_moved(point: &PointResult, health: Option<&SignalHealth>) -> Optio
 
 /// Adam moves a weight by about the learning rate per step at most, whatever the gradient.
 fn small_rate(point: &PointResult, last: &EpochMetrics, health: Option<&SignalHealth>) -> Option<String> {
-    let train = &point.config.train;
-    let (key, rate) = if last.phase == "rce" { ("rce_lr", train.rce_lr) } else { ("grpo_lr", train.grpo_lr) };
+    // The learning rate of a phase carries its name where there are several.
+    let named = [format!("{}_lr", last.phase), "lr".to_owned()];
+    let rate = |key: &String| point.config.get(&format!("train.{key}"))?.as_f64();
+    let (key, rate) = named.iter().find_map(|key| Some((key, rate(key)?)))?;
     let epochs = point.metrics.iter().filter(|epoch| epoch.phase == last.phase).count();
     let steps = health.map(|health| health.groups * epochs).filter(|steps| *steps > 0);
     let reach = steps.map_or(rate * 1000.0, |steps| rate * steps as f64);

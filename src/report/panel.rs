@@ -31,8 +31,10 @@ pub struct Scores {
 impl Panel {
     /// The panel of a sweep with `[eval]` of which at least one point (or the references) has scores.
     pub fn of(results: &SweepResults) -> Option<Panel> {
-        let eval = results.eval.as_ref()?;
-        let shots = eval.shots.clone();
+        let shots = results.columns.clone();
+        if shots.is_empty() {
+            return None;
+        }
         let mut place = HashMap::new();
         // The order of the queries is that of a point which lacks none, if there is one.
         let scored = || results.points.iter().filter(|point| !point.scores.is_empty());
@@ -57,12 +59,12 @@ impl Panel {
             }
         };
         let queries = order.iter().flatten().map(|query| query + 1).max()?;
-        Some(Panel { shots, samples: eval.samples.clone(), queries, place, order })
+        Some(Panel { shots, samples: results.samples(), queries, place, order })
     }
 
     /// The panel of `second` with the shot counts that `first` was evaluated at too; `None` without one.
     pub fn of_both(first: &SweepResults, second: &SweepResults) -> Option<Panel> {
-        let known = &first.eval.as_ref()?.shots;
+        let known = &first.columns;
         let mut panel = Panel::of(second)?;
         let kept: Vec<bool> = panel.shots.iter().map(|shot| known.contains(shot)).collect();
         let mut keep = kept.iter().copied();

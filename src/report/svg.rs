@@ -99,6 +99,8 @@ pub struct Series {
 /// Lines over a common x axis.
 pub struct LineChart {
     pub id: String,
+    /// It is on the first screen too.
+    pub first: bool,
     pub title: String,
     pub x_label: String,
     pub series: Vec<Series>,

@@ -8,10 +8,13 @@ use std::path::PathBuf;
 
 use super::axes::axis_text;
 use super::matrix::{Matrix, Row};
+use crate::figure::EpochFigure;
+use crate::spec::figures_of;
 use crate::store::{PointResult, SweepResults};
 
 /// One event file per finished point: its path below the log directory, and its bytes.
 pub fn event_files(results: &SweepResults, matrix: &Matrix) -> Vec<(PathBuf, Vec<u8>)> {
+    let figures = figures_of(&results.experiment);
     results
         .points
         .iter()
@@ -20,12 +23,16 @@ pub fn event_files(results: &SweepResults, matrix: &Matrix) -> Vec<(PathBuf, Vec
         .map(|(point, row)| {
             // Viewers order the files of a directory by this number, a time stamp elsewhere.
             let place = PathBuf::from(&point.name).join("events.out.tfevents.0000000000.sweep");
-            (place, event_file(point, row, matrix))
+            (place, event_file(figures, (point, row), matrix))
         })
         .collect()
 }
 
-fn event_file(point: &PointResult, row: &Row, matrix: &Matrix) -> Vec<u8> {
+fn event_file(
+    figures: &'static [EpochFigure],
+    (point, row): (&PointResult, &Row),
+    matrix: &Matrix,
+) -> Vec<u8> {
     let mut file = Vec::new();
     let mut version = Message::default();
     version.text(3, "brain.Event:2");
@@ -34,7 +41,7 @@ fn event_file(point: &PointResult, row: &Row, matrix: &Matrix) -> Vec<u8> {
     record(&mut file, &summary_event(0, &session_end()));
     for (index, epoch) in point.metrics.iter().enumerate() {
         let mut summary = Message::default();
-        for (tag, value) in epoch.results().filter_map(|(tag, value)| Some((tag, value?))) {
+        for (tag, value) in epoch.results(figures).filter_map(|(tag, value)| Some((tag, value?))) {
             summary.message(1, &scalar(&format!("{}/{tag}", epoch.phase), value));
         }
         record(&mut file, &summary_event(index as u64 + 1, &summary));

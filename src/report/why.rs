@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::axes::axis_text;
 use super::error::ReportError;
 use super::stats::mcnemar;
-use crate::figure::{EpochMetrics, FIGURES};
+use crate::figure::{EpochFigure, EpochMetrics};
+use crate::spec::figures_of;
 use crate::store::{JudgeRecord, PointResult, PointStatus, QueryScore, SweepResults};
 
 /// Everything behind the accuracy of one point at one shot count.
@@ -24,6 +25,9 @@ pub struct Why {
     pub total: usize,
     /// Of the last epoch.
     pub last_epoch: Option<EpochMetrics>,
+    /// The same in words.
+    #[serde(skip)]
+    pub last_epoch_text: Option<String>,
     pub shot: usize,
     pub accuracy: f64,
     pub answers: Vec<Answer>,
@@ -71,7 +75,7 @@ pub struct Comparison {
 /// # Errors
 /// A shot count that was not evaluated, a point without results.
 pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<Why, ReportError> {
-    let shots = results.eval.as_ref().map(|eval| eval.shots.clone()).unwrap_or_default();
+    let shots = results.columns.clone();
     if !shots.contains(&shot) {
         let known: Vec<String> = shots.iter().map(usize::to_string).collect();
         let known = if known.is_empty() { "none (no `[eval]`)".to_owned() } else { known.join(", ") };
@@ -109,6 +113,7 @@ pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<W
         checkpoint: point.checkpoint.clone(),
         trainable: point.trainable,
         total: point.total,
+        last_epoch_text: point.metrics.last().map(|epoch| epoch_text(figures_of(&results.experiment), epoch)),
         last_epoch: point.metrics.last().cloned(),
         shot,
         accuracy: answers.iter().map(|answer| answer.score).sum::<f64>() / answers.len() as f64,
@@ -125,9 +130,9 @@ pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<W
 }
 
 /// `grpo 2, train loss -0.0400, val_loss 7.4600, kl 0.0200, beta 0.1500`
-pub fn epoch_text(epoch: &EpochMetrics) -> String {
+pub fn epoch_text(figures: &[EpochFigure], epoch: &EpochMetrics) -> String {
     let mut text = format!("{} {}", epoch.phase, epoch.epoch);
-    let told = FIGURES.iter().filter_map(|figure| Some((figure.told?, figure.name)));
+    let told = figures.iter().filter_map(|figure| Some((figure.told?, figure.name)));
     for (_, name) in told.collect::<BTreeSet<_>>() {
         if let Some(value) = epoch.get(name) {
             text += &format!(", {name} {value:.4}");
@@ -139,7 +144,7 @@ pub fn epoch_text(epoch: &EpochMetrics) -> String {
 /// The baseline of the point's seed, or the only one; none for the baseline itself.
 pub fn baseline_of<'a>(results: &'a SweepResults, point: &PointResult) -> Option<&'a PointResult> {
     let all = || results.baseline.iter().map(|&index| &results.points[index]);
-    let same = all().find(|baseline| baseline.config.train.seed == point.config.train.seed);
+    let same = all().find(|baseline| baseline.config.seed() == point.config.seed());
     same.or_else(|| all().next())
         .filter(|baseline| baseline.name != point.name && !baseline.scores.is_empty())
 }

@@ -31,7 +31,7 @@ pub struct Estimate {
 impl Budget {
     /// Until `deadline`.
     pub fn new(session: &Session, deadline: Instant) -> Self {
-        let seeds = |index: usize| session.spec.points[index].config.train.seed;
+        let seeds = |index: usize| session.spec.points[index].config.seed();
         let mut known: Vec<u64> = Vec::new();
         let mut ranks = vec![usize::MAX; session.plan.stages.len()];
         let mut point_ranks = Vec::with_capacity(session.plan.points.len());

@@ -41,7 +41,7 @@ pub fn close(
     if stopped.is_none() {
         runner.points.export(runner.session, store, &runner.stages)?;
     }
-    if let (Some(live), Some(judging)) = (runner.session.live(), &runner.judging) {
+    if let (Some(live), Some(judging)) = (runner.session.asked(), &runner.judging) {
         let again = runner.session.spec.eval.as_ref().map_or(0, |eval| eval.judge_noise);
         let results = SweepResults::read(store.dir().path())?;
         let stop = || runner.cancel.is_raised() || stopped.is_some();

@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use super::slurm::SlurmError;
 use crate::checkpoint::CheckpointError;
-use crate::selector::SelectorError;
-use crate::selector::data::DataError;
-use crate::selector::evaluate::EvaluateError;
+use crate::experiment::OpenError;
 use crate::store::StoreError;
 use crate::text::size;
 
@@ -14,7 +12,7 @@ use crate::text::size;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
-    Selector(#[from] SelectorError),
+    Experiment(OpenError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
@@ -34,19 +32,6 @@ pub enum RunError {
     /// The run had begun; what it finished is kept.
     #[error("{cause}\nhint: {}", way_out(.cause))]
     Broken { cause: Box<RunError> },
-}
-
-/// What is wrong with the inputs of a command that trains nothing is wrong with the selector's.
-impl From<DataError> for RunError {
-    fn from(cause: DataError) -> Self {
-        SelectorError::from(cause).into()
-    }
-}
-
-impl From<EvaluateError> for RunError {
-    fn from(cause: EvaluateError) -> Self {
-        SelectorError::from(cause).into()
-    }
 }
 
 fn way_out(cause: &RunError) -> &'static str {

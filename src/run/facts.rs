@@ -16,7 +16,7 @@ pub fn facts(
     let last = record.epochs.last().map(|epoch| &epoch.metrics);
     // A stage begins, and is measured against another, where that one has ended.
     let end_of = |stage: usize| before[stage].content(before[stage].epochs.len() as u32).map(str::to_owned);
-    let figures = last.into_iter().flat_map(|metrics| metrics.results());
+    let figures = last.into_iter().flat_map(|metrics| metrics.results(session.figures()));
     Facts {
         epoch: Some(record.epochs.len() as u32),
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),

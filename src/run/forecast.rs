@@ -8,8 +8,7 @@ use super::points::PointTable;
 use super::session::Session;
 use super::space::{Space, space};
 use crate::device::Device;
-use crate::plan::{Cohort, Stage, StageProgress, all_cohorts};
-use crate::selector::Lane;
+use crate::plan::{Cohort, Stage, StageProgress, Traits, all_cohorts};
 use crate::store::{Held, Inventory, SpeedSample, SweepDir};
 
 /// Memory of the program itself and of its buffers for reading and writing, in bytes.
@@ -35,7 +34,9 @@ pub struct Forecast {
 #[derive(Clone, Debug)]
 pub struct CohortForecast {
     pub stages: Vec<usize>,
-    pub lane: Lane,
+    /// What they are, for people: stages of one lane are the same.
+    pub about: String,
+    pub traits: Traits,
     /// Member-steps.
     pub steps: u64,
     /// Estimated wall time; `None` where nothing like it has been timed.
@@ -81,9 +82,11 @@ pub fn forecast(session: &Session, options: &RunOptions, inventory: &Inventory, 
         .map(|cohort| {
             let epochs = |&stage: &usize| u64::from(plan.stages[stage].epochs - done[stage].epochs());
             let steps = cohort.stages.iter().map(epochs).sum::<u64>() * per_epoch;
-            let lane = session.lane(cohort.stages[0]);
+            let first = cohort.stages[0];
+            let about = session.experiment().about(plan.stages[first].work);
+            let traits = plan.traits(first).clone();
             let seconds = clock.per_member_step(&cohort).map(|one| one * steps as f64);
-            CohortForecast { stages: cohort.stages, lane, steps, seconds }
+            CohortForecast { stages: cohort.stages, about, traits, steps, seconds }
         })
         .collect();
     let memory = cohorts.iter().map(|cohort| memory(session, cohort)).max().unwrap_or(0);

@@ -10,15 +10,15 @@ use super::options::{CACHE, Stop};
 use crate::checkpoint;
 use crate::device::Device;
 use crate::event::Event;
-use crate::experiment::{Cancel, Unit};
+use crate::experiment::{Asked, Cancel, Unit};
 use crate::judge::Gathering;
 use crate::making::judge_event;
 use crate::record::{QueryScore, Unanswered};
-use crate::selector::SelectorError;
 use crate::selector::data::read_embeddings;
 use crate::selector::evaluate::Live;
 use crate::selector::learn::{Layout, Query, Shape, scores_of};
-use crate::spec::{EvalParams, ModelParams};
+use crate::selector::{ModelParams, Params, SelectorError};
+use crate::spec::EvalParams;
 use crate::store::read_resolved;
 
 /// What is to be asked.
@@ -59,18 +59,24 @@ pub fn request_of_results(dir: &Path, point: &str, device: Device) -> Result<Req
     find_inputs(&mut resolved);
     let found = resolved.points.iter().find(|one| one.name == point);
     let config = found.ok_or_else(|| RunError::NoSuchPoint(point.to_owned()))?.config.clone();
+    let damaged = |value: String| RunError::Experiment(format!("point `{point}` is damaged: {value}").into());
+    let Params { model, data, .. } = Params::of(&config).map_err(damaged)?;
     let record = crate::store::SweepDir::at(dir).point_record(point);
     let record: serde_json::Value = serde_json::from_slice(&fs_err::read(&record)?).unwrap_or_default();
     let checkpoint = record["checkpoint"].as_str().ok_or_else(|| RunError::NoSuchPoint(point.to_owned()))?;
     let beside = dir.parent().unwrap_or(Path::new(".")).join(CACHE);
     Ok(Request {
         checkpoint: dir.join(checkpoint),
-        model: config.model,
-        embeddings: config.data.embeddings,
+        model,
+        embeddings: data.embeddings,
         eval: resolved.eval.unwrap_or_default(),
         cache: resolved.provenance.get(CACHE).map_or(beside, PathBuf::from),
         device,
     })
+}
+
+fn of_selector(cause: impl Into<SelectorError>) -> RunError {
+    RunError::Experiment(Box::new(cause.into()))
 }
 
 /// Chooses with the checkpoint and asks the judge; what is known already is not asked again.
@@ -82,12 +88,12 @@ pub fn infer(
     cancel: &Cancel,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<Inference, RunError> {
-    let embeddings = read_embeddings(&request.embeddings)?;
+    let embeddings = read_embeddings(&request.embeddings).map_err(of_selector)?;
     let weights = checkpoint::read(&request.checkpoint)?.weights;
     let layout = Layout::new(Shape::new(embeddings.dim, &request.model));
-    let misfit = |cause| SelectorError::WarmStart { path: request.checkpoint.clone(), cause };
+    let misfit = |cause| of_selector(SelectorError::WarmStart { path: request.checkpoint.clone(), cause });
     let flat = layout.flatten(&weights).map_err(misfit)?;
-    let live = Live::of_items(&request.eval, &embeddings)?;
+    let live = Live::of_items(&request.eval, &embeddings).map_err(of_selector)?;
     let query = |query| -> Query<'_> {
         let query: &crate::selector::evaluate::EvalQuery = query;
         Query { row: query.query_id as usize, pool: &query.pool }

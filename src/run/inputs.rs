@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::spec::is_path;
 use crate::store::ResolvedRecord;
 
 /// Relative paths are relative to where the sweep was started.
@@ -13,10 +14,9 @@ pub fn find_inputs(resolved: &mut ResolvedRecord) {
         }
     };
     for point in &mut resolved.points {
-        mend(&mut point.config.data.trajectories);
-        mend(&mut point.config.data.embeddings);
-        if let Some(init) = &mut point.config.train.init {
-            mend(init);
+        for (key, mut path) in point.config.paths(is_path) {
+            mend(&mut path);
+            point.config.set(&key, serde_json::json!(path));
         }
     }
     if let Some(eval) = &mut resolved.eval {

@@ -8,12 +8,11 @@ use super::log::unix_time;
 use super::options::RunOptions;
 use super::questions::questions_of;
 use crate::event::{AskerNote, Event};
-use crate::experiment::Unit;
+use crate::experiment::{Asked, Unit};
 use crate::figure::EpochMetrics;
 use crate::finite::Finite;
 use crate::judge::{Answer, Asker, Fault, Id, Judge, Pace, Question, Reply, ask_again};
 use crate::record::{JudgeNoise, JudgeRecord};
-use crate::selector::evaluate::Live;
 use crate::store::{LoggedEvent, PointRecord, SweepDir, SweepResults, asked, read_judge};
 
 /// How often it is said how the asking goes.
@@ -57,7 +56,12 @@ impl Judging {
     ///
     /// # Errors
     /// A cache that cannot be read.
-    pub fn open(live: &Live, options: &RunOptions, dir: &SweepDir, crew: usize) -> std::io::Result<Self> {
+    pub fn open(
+        live: &dyn Asked,
+        options: &RunOptions,
+        dir: &SweepDir,
+        crew: usize,
+    ) -> std::io::Result<Self> {
         let judge = Arc::new(live.judge(&options.cache(), Some(&dir.judge_log()))?);
         let pace = live.pace();
         let pace = Pace { concurrency: (pace.concurrency / crew.max(1)).max(1), ..pace };
@@ -252,7 +256,7 @@ impl Judging {
     /// that has not been done with this judge, unless `stop` says so.
     pub fn record(
         &self,
-        live: &Live,
+        live: &dyn Asked,
         (results, log): (&SweepResults, &[LoggedEvent]),
         again: usize,
         stop: &(dyn Fn() -> bool + Sync),
@@ -284,7 +288,7 @@ impl Judging {
     /// What a second asking changes. The questions are those with the lowest hashes: chosen by chance and always alike.
     fn noise(
         &self,
-        live: &Live,
+        live: &dyn Asked,
         mut asked: Vec<(Id, Question)>,
         again: usize,
         stop: &(dyn Fn() -> bool + Sync),

@@ -3,21 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::session::Session;
-use crate::spec::{EvalParams, Point, PointConfig, SweepSpec};
+use crate::spec::{EvalParams, Point, SweepSpec};
 use crate::store::ResolvedRecord;
-
-/// Whether two configurations are equal but for where their files lie: what is in the files is part of the stage's
-/// key.
-pub fn same_but_paths(a: &PointConfig, b: &PointConfig) -> bool {
-    let bare = |config: &PointConfig| {
-        let mut config = config.clone();
-        config.data.trajectories.clear();
-        config.data.embeddings.clear();
-        config.train.init = None;
-        config
-    };
-    bare(a) == bare(b)
-}
 
 /// What is new, what is kept and what is no longer part of the grid; empty when nothing has changed.
 ///
@@ -58,7 +45,7 @@ fn grid_changes(old: &ResolvedRecord, new: &SweepSpec) -> Vec<String> {
     for point in &new.points {
         match find(&old.points, &point.name) {
             None => fresh.push(point.name.as_str()),
-            Some(at) if !same_but_paths(&old.points[at].config, &point.config) => {
+            Some(at) if !point.config.same_but_paths(&old.points[at].config) => {
                 changed.push(point.name.as_str())
             }
             Some(_) => kept += 1,

@@ -114,7 +114,7 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
     if fresh {
         provenance.insert(FRESH.to_owned(), "true".to_owned());
     }
-    if session.live().is_some() {
+    if session.asked().is_some() {
         let cache = options.cache();
         let cache = std::path::absolute(&cache).unwrap_or(cache);
         provenance.insert(CACHE.to_owned(), cache.display().to_string());
@@ -123,6 +123,8 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
     let resolved = ResolvedRecord {
         format: FORMAT,
         name: spec.name.clone(),
+        experiment: spec.schema.name.to_owned(),
+        columns: if spec.eval.is_some() { Vec::new() } else { session.experiment().columns() },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         axes: spec.axes.clone(),
         points: spec.points.clone(),
@@ -131,8 +133,8 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
         export: spec.export.clone(),
         keep: spec.keep,
         inputs: session.inputs().clone(),
-        health: session.health(),
-        leaks: session.leaks(),
+        health: session.experiment().health(),
+        leaks: session.experiment().leaks(),
         provenance,
     };
     store.write_request(&spec.source, &resolved)?;

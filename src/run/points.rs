@@ -6,7 +6,6 @@ use rayon::prelude::*;
 
 use super::error::RunError;
 use super::judging::{Judging, Waiting};
-use super::notices;
 use super::options::{Outcome, Stop};
 use super::pool::beside_training;
 use super::scored::{Scored, finish, write};
@@ -73,7 +72,7 @@ impl PointTable {
             let same = |record: &PointRecord| {
                 record.stage == stage.key.0
                     && record.evaluation == evaluation
-                    && notices::same_but_paths(&record.config, &point.config)
+                    && point.config.same_but_paths(&record.config)
             };
             if record.as_ref().is_some_and(|record| !same(record)) {
                 // Of another configuration or other inputs: no table may show it as this point's result.
@@ -112,7 +111,7 @@ impl PointTable {
         let queries = session.experiment().inputs_examined();
         let status = |point: &crate::spec::Point| {
             let record = check_point(dir.path(), &point.name, queries).ok()??;
-            notices::same_but_paths(&record.config, &point.config).then_some(record.status)
+            point.config.same_but_paths(&record.config).then_some(record.status)
         };
         let ended = session.spec.points.par_iter().map(status).collect();
         Self { ended, ..Self::join(session) }
@@ -268,7 +267,7 @@ impl PointTable {
         judging: &mut Judging,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
-        let Some(live) = session.live() else { return Ok(()) };
+        let Some(live) = session.asked() else { return Ok(()) };
         for (waiting, cause) in judging.settled(log) {
             let Waiting { index, mut record, units, metrics } = waiting;
             let (mut scores, mut unanswered) = (BTreeMap::<usize, Vec<QueryScore>>::new(), Vec::new());

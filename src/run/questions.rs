@@ -3,13 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::inputs::find_inputs;
-use super::notices::same_but_paths;
 use super::options::{CACHE, RunOptions};
 use super::session::Session;
+use super::stored::stored_session;
+use crate::experiment::Asked;
 use crate::judge::{Id, Judge, Question};
-use crate::selector::evaluate::Live;
-use crate::spec::{EvalParams, PointConfig};
+use crate::spec::Config;
 use crate::store::{PointResult, SweepDir, SweepResults, read_judge, read_resolved};
 
 /// What a run will ask a judge, as far as it is known before training.
@@ -30,14 +29,14 @@ pub struct QuestionForecast {
 
 /// What a run of `session` will ask; `None` where no judge is asked. Writes nothing and asks nobody.
 pub fn questions(session: &Session, options: &RunOptions) -> Option<QuestionForecast> {
-    let live = session.live()?;
+    let live = session.asked()?;
     let judge = live.judge(&options.cache(), None).ok()?;
     let dir = SweepDir::new(&options.root, &session.spec.name);
     let points = SweepResults::read(dir.path()).map(|results| results.points).unwrap_or_default();
-    let wanted: HashMap<&str, &PointConfig> =
+    let wanted: HashMap<&str, &Config> =
         session.spec.points.iter().map(|point| (point.name.as_str(), &point.config)).collect();
     let same = |point: &&PointResult| {
-        wanted.get(point.name.as_str()).is_some_and(|config| same_but_paths(config, &point.config))
+        wanted.get(point.name.as_str()).is_some_and(|config| config.same_but_paths(&point.config))
     };
     let points: Vec<&PointResult> = points.iter().filter(same).collect();
     let asked = questions_of(&judge, live, points);
@@ -52,34 +51,30 @@ pub fn questions(session: &Session, options: &RunOptions) -> Option<QuestionFore
     Some(QuestionForecast { naive, known, distinct, cached, to_ask: distinct - cached, at_most, seconds })
 }
 
-/// The judge of the results in `dir`, where one was asked and its inputs are still there.
-pub fn judge_of(dir: &Path) -> Option<(Live, Judge)> {
+/// The sweep of the results in `dir` with its judge, where one was asked and its inputs are still there.
+pub fn judge_of(dir: &Path) -> Option<(Session, Judge)> {
     let mut resolved = read_resolved(dir).ok()?;
-    find_inputs(&mut resolved);
-    let eval = resolved.eval.filter(EvalParams::is_live)?;
-    let dataset = crate::selector::data::load(&resolved.points.first()?.config.data).ok()?;
-    let live = Live::load(&eval, &dataset).ok()?;
+    resolved.eval.as_ref().filter(|eval| eval.is_live())?;
     let cache = resolved.provenance.get(CACHE).map(PathBuf::from)?;
-    let judge = live.judge(&cache, None).ok()?;
-    Some((live, judge))
+    resolved.points.truncate(1);
+    let session = stored_session(dir, resolved).ok()?;
+    let judge = session.asked()?.judge(&cache, None).ok()?;
+    Some((session, judge))
 }
 
 /// The questions behind the scores of `points`, one for each.
 pub(super) fn questions_of<'a>(
     judge: &Judge,
-    live: &Live,
+    live: &dyn Asked,
     points: impl IntoIterator<Item = &'a PointResult>,
 ) -> Vec<(Id, Question)> {
-    let pools: HashMap<u64, &[u32]> =
-        live.queries().iter().map(|query| (query.query_id, query.pool.as_slice())).collect();
     let mut ids: HashMap<Question, Option<Id>> = HashMap::new();
     let mut asked = Vec::new();
     for point in points {
         let scored = point.scores.values().flatten().map(|line| (line.query_id, &line.selection));
         let unanswered = point.unanswered.iter().map(|line| (line.query_id, &line.selection));
         for (query_id, selection) in scored.chain(unanswered) {
-            let Some(pool) = pools.get(&query_id) else { continue };
-            let question = live.question(query_id, pool, selection);
+            let Some(question) = live.question(query_id, selection) else { continue };
             let id = ids.entry(question.clone()).or_insert_with(|| judge.question(&question).ok());
             asked.extend(id.map(|id| (id, question)));
         }

@@ -425,7 +425,7 @@ impl<'a> Runner<'a> {
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         let device = self.options.device;
-        if let (Some(live), None) = (self.session.live(), &self.judging) {
+        if let (Some(live), None) = (self.session.asked(), &self.judging) {
             let judging = Judging::open(live, self.options, self.store.dir(), self.crew.unwrap_or(1))?;
             self.judging = Some(judging);
         }

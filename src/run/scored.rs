@@ -21,9 +21,12 @@ pub struct Scored {
 /// # Errors
 /// A store that cannot be written.
 pub fn write(session: &Session, store: &Store, point: &Scored) -> Result<(), RunError> {
-    let samples = session.spec.eval.as_ref().map_or(&[][..], |eval| &eval.samples);
+    let figures = session.figures();
+    // Without a number of its own an experiment is evaluated on all inputs.
+    let all = if session.experiment().columns().is_empty() { &[][..] } else { &[None] };
+    let samples = session.spec.eval.as_ref().map_or(all, |eval| &eval.samples);
     let Scored { record, scores, unanswered, metrics } = point;
-    Ok(store.write_point(PointFiles { record, metrics, scores, unanswered, samples })?)
+    Ok(store.write_point(PointFiles { record, figures, metrics, scores, unanswered, samples })?)
 }
 
 /// Writes a point and returns what is to be said of it.
@@ -39,7 +42,9 @@ pub fn finish(session: &Session, store: &Store, point: &Scored) -> Result<Event,
 }
 
 fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Option<Finite> {
-    session.spec.eval.as_ref()?;
+    if session.experiment().columns().is_empty() {
+        return None;
+    }
     let means: Vec<f64> = scores
         .values()
         .map(|shot| shot.iter().map(|query| query.score.get()).sum::<f64>() / shot.len().max(1) as f64)

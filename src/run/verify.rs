@@ -1,7 +1,7 @@
 //! Trains points of a finished sweep again, each alone and without sharing, and says how far the results are
 //! apart: the proof that sharing and cohorts changed nothing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,12 +9,16 @@ use super::error::RunError;
 use super::inputs::find_inputs;
 use super::local::run;
 use super::options::{CACHE, RunOptions};
+use super::session::Session;
+use super::stored::spec_of;
 use crate::checkpoint;
 use crate::device::Device;
+use crate::disk::hash_file;
 use crate::event::Event;
 use crate::experiment::Cancel;
-use crate::selector::{self, Inputs, hash_file};
-use crate::spec::{KeepParams, Point, SweepSpec};
+use crate::figure::EpochFigure;
+use crate::plan::Plan;
+use crate::spec::{KeepParams, is_path};
 use crate::store::{
     EpochMetrics, PointResult, PointStatus, QueryScore, ResolvedRecord, StageStore, StoreError, SweepDir,
     SweepResults, read_resolved,
@@ -107,28 +111,20 @@ pub fn verify(
         // What is checked is training: a second asking would say nothing of it.
         eval.judge_noise = 0;
     }
-    check_inputs(&resolved)?;
+    check_files(&resolved)?;
+    let session = Session::load(spec_of(resolved.clone(), dir)?, true)?;
+    check_inputs(&resolved, session.inputs())?;
     let before = SweepResults::read(dir)?;
-    let choice = choose(dir, &resolved.points, &before.points, count);
+    let choice = choose(dir, &session.plan, &before.points, count);
     if choice.points.is_empty() {
         return Err(VerifyError::NothingDone(dir.to_owned()));
     }
     let room = tempfile::Builder::new().prefix("sweep-verify-").tempdir()?;
-    let points: Vec<Point> = choice.points.iter().map(|&at| resolved.points[at].clone()).collect();
-    let spec = SweepSpec {
-        build: None,
-        name: resolved.name,
-        path: dir.join("sweep.toml"),
-        source: String::new(),
-        axes: resolved.axes,
-        points,
-        baseline: Vec::new(),
-        eval: resolved.eval,
-        export: Vec::new(),
-        keep: KeepParams::default(),
-        slurm: None,
-        warnings: Vec::new(),
-    };
+    resolved.points = choice.points.iter().map(|&at| resolved.points[at].clone()).collect();
+    (resolved.baseline, resolved.export, resolved.keep) = (Vec::new(), Vec::new(), KeepParams::default());
+    let cache = resolved.provenance.get(CACHE).map(PathBuf::from);
+    let spec = spec_of(resolved, dir)?;
+    let figures = spec.schema.figures;
     let options = RunOptions {
         root: room.path().to_owned(),
         device,
@@ -141,7 +137,7 @@ pub fn verify(
         retry_infeasible: false,
         ignore_space: true,
         max_failures: None,
-        cache: resolved.provenance.get(CACHE).map(PathBuf::from),
+        cache,
         provenance: BTreeMap::new(),
     };
     let report = run(spec, &options, cancel, sink)?;
@@ -150,25 +146,21 @@ pub fn verify(
         .points
         .iter()
         .zip(&after.points)
-        .map(|(&at, again)| compare((dir, &before.points[at]), (report.dir.path(), again)))
+        .map(|(&at, again)| compare(figures, (dir, &before.points[at]), (report.dir.path(), again)))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Verification { points: checks, kinds: choice.kinds, kinds_of: choice.kinds_of })
 }
 
-fn check_inputs(resolved: &ResolvedRecord) -> Result<(), VerifyError> {
+/// Whether the files are those of the launch.
+fn check_files(resolved: &ResolvedRecord) -> Result<(), VerifyError> {
     let check = |key: &str, path: &Path, found: String| match resolved.inputs.get(key) {
-        Some(recorded) if *recorded != found => Err(VerifyError::InputChanged {
-            key: key.to_owned(),
-            path: path.to_owned(),
-            recorded: checkpoint::short(recorded).to_owned(),
-            found: checkpoint::short(&found).to_owned(),
-        }),
+        Some(recorded) if *recorded != found => Err(changed(key, path, (recorded, &found))),
         _ => Ok(()),
     };
-    let Some(first) = resolved.points.first() else { return Ok(()) };
-    let data = &first.config.data;
-    check("data.trajectories", &data.trajectories, hash_file(&data.trajectories)?)?;
-    check("data.embeddings", &data.embeddings, hash_file(&data.embeddings)?)?;
+    let points = resolved.points.first().map(|first| first.config.paths(is_path)).unwrap_or_default();
+    for (key, path) in points.iter().filter(|(key, _)| resolved.inputs.contains_key(key)) {
+        check(key, path, hash_file(path)?)?;
+    }
     if let Some(eval) = &resolved.eval {
         let files =
             [("eval.logged", &eval.logged), ("eval.queries", &eval.queries), ("eval.items", &eval.items)];
@@ -176,19 +168,41 @@ fn check_inputs(resolved: &ResolvedRecord) -> Result<(), VerifyError> {
             check(key, path, hash_file(path)?)?;
         }
     }
-    // Keys name the path as it was written; weights are compared whatever file they are in now.
-    let inits: HashSet<&PathBuf> =
-        resolved.points.iter().filter_map(|p| p.config.train.init.as_ref()).collect();
-    let recorded: Vec<(&String, &String)> =
-        resolved.inputs.iter().filter(|(key, _)| key.starts_with("train.init:")).collect();
-    for path in inits {
-        let found = checkpoint::content_hash(&checkpoint::read(path)?.weights);
-        let mine = recorded.iter().find(|(key, _)| path.ends_with(key.trim_start_matches("train.init:")));
-        if let Some((key, _)) = mine {
-            check(key, path, found)?;
+    Ok(())
+}
+
+/// The same of what is told from the contents of files, such as the weights in a checkpoint: `now` are the inputs as they
+/// are. Their keys name paths as they were written at launch.
+fn check_inputs(resolved: &ResolvedRecord, now: &BTreeMap<String, String>) -> Result<(), VerifyError> {
+    for (key, found) in now.iter().filter(|(key, _)| !resolved.inputs.contains_key(*key)) {
+        let Some((kind, path)) = key.split_once(':') else { continue };
+        let was = |(known, _): &(&String, &String)| {
+            known
+                .split_once(':')
+                .is_some_and(|(of, written)| of == kind && Path::new(path).ends_with(written))
+        };
+        if let Some((_, recorded)) =
+            resolved.inputs.iter().find(was).filter(|(_, recorded)| *recorded != found)
+        {
+            return Err(changed(key, Path::new(path), (recorded, found)));
+        }
+    }
+    for (key, found) in now {
+        if let Some(recorded) = resolved.inputs.get(key).filter(|recorded| *recorded != found) {
+            let path = key.split_once(':').map_or(key.as_str(), |(_, path)| path);
+            return Err(changed(key, Path::new(path), (recorded, found)));
         }
     }
     Ok(())
+}
+
+fn changed(key: &str, path: &Path, (recorded, found): (&str, &str)) -> VerifyError {
+    VerifyError::InputChanged {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        recorded: checkpoint::short(recorded).to_owned(),
+        found: checkpoint::short(found).to_owned(),
+    }
 }
 
 struct Choice {
@@ -200,20 +214,14 @@ struct Choice {
 
 /// Points that together go through as many kinds of stages (phase, freeze set, model) as possible, then those
 /// that differ most in what else they are.
-fn choose(dir: &Path, points: &[Point], results: &[PointResult], count: usize) -> Choice {
-    // Kinds depend on no input, so the plan can be made without reading any.
-    let checkpoints = points.iter().filter_map(|point| point.config.train.init.clone());
-    let checkpoints: HashMap<PathBuf, String> =
-        checkpoints.map(|path| (path.clone(), path.display().to_string())).collect();
-    let inputs = Inputs { dim: 0, data: String::new(), train_groups: 1, checkpoints };
-    let (plan, _) = selector::plan(points, &inputs, true);
+fn choose(dir: &Path, plan: &Plan, results: &[PointResult], count: usize) -> Choice {
     let chain = |at: usize| plan.chain(plan.points[at]).into_iter().map(|(stage, _)| stage);
     let all: HashSet<usize> = plan.stages.iter().map(|stage| stage.class).collect();
     // What was let go cannot be compared; what is missing otherwise is found out.
     let stages = StageStore::new(SweepDir::at(dir));
     let released = |at: usize| results[at].checkpoint.as_ref().is_some_and(|path| stages.has_released(path));
     let mut left: Vec<usize> =
-        (0..points.len()).filter(|&at| results[at].status == PointStatus::Done && !released(at)).collect();
+        (0..results.len()).filter(|&at| results[at].status == PointStatus::Done && !released(at)).collect();
     let (mut kinds, mut stages) = (HashSet::new(), HashSet::new());
     let mut chosen = Vec::new();
     while chosen.len() < count && !left.is_empty() {
@@ -234,6 +242,7 @@ fn choose(dir: &Path, points: &[Point], results: &[PointResult], count: usize) -
 }
 
 fn compare(
+    figures: &'static [EpochFigure],
     (dir, one): (&Path, &PointResult),
     (room, again): (&Path, &PointResult),
 ) -> Result<PointCheck, VerifyError> {
@@ -246,7 +255,7 @@ fn compare(
         _ => 0.0,
     };
     let pairs = || one.metrics.iter().zip(&again.metrics);
-    let metrics = pairs().map(|(old, new)| metrics_apart(old, new)).fold(0.0, f64::max);
+    let metrics = pairs().map(|(old, new)| metrics_apart(figures, old, new)).fold(0.0, f64::max);
     let mut check = PointCheck {
         point: one.name.clone(),
         parameters,
@@ -275,12 +284,12 @@ fn differ(old: &QueryScore, new: &QueryScore) -> bool {
 }
 
 /// Largest difference of an epoch's figures. Times differ anyway.
-fn metrics_apart(old: &EpochMetrics, new: &EpochMetrics) -> f64 {
+fn metrics_apart(figures: &'static [EpochFigure], old: &EpochMetrics, new: &EpochMetrics) -> f64 {
     // A figure that an older version did not know is not compared.
     let apart = |(name, old): (&str, Option<f64>)| match (old, new.get(name)) {
         (Some(old), Some(new)) => (old - new).abs() / old.abs().max(1.0),
         (None, None) => 0.0,
         _ => f64::INFINITY,
     };
-    old.results().map(apart).fold(0.0, f64::max)
+    old.results(figures).map(apart).fold(0.0, f64::max)
 }

@@ -12,10 +12,10 @@ use super::points::PointTable;
 use super::runner::Runner;
 use super::session::Session;
 use super::stages::StageTable;
+use super::stored::spec_of;
 use crate::device::Device;
 use crate::experiment::Cancel;
-use crate::spec::SweepSpec;
-use crate::store::{ResolvedRecord, Store, StoreError, SweepDir, read_resolved};
+use crate::store::{Store, StoreError, SweepDir, read_resolved};
 
 /// How long a starting worker waits for the directory.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -59,7 +59,7 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<WorkerReport, Ru
     let resolved = read_resolved(&options.dir)?;
     let inputs = resolved.inputs.clone();
     let cache = resolved.provenance.get(CACHE).map(PathBuf::from);
-    let session = Session::load(spec_of(resolved, &options.dir), options.share)?;
+    let session = Session::load(spec_of(resolved, &options.dir)?, options.share)?;
     if let Some(changed) = changed_input(&inputs, session.inputs()) {
         return Err(RunError::InputChanged(changed));
     }
@@ -121,24 +121,6 @@ fn run_options(options: &WorkerOptions) -> RunOptions {
         max_failures: options.max_failures,
         cache: None,
         provenance: BTreeMap::new(),
-    }
-}
-
-/// The sweep as it was resolved at launch: whatever has become of its file since.
-pub fn spec_of(resolved: ResolvedRecord, dir: &Path) -> SweepSpec {
-    SweepSpec {
-        build: None,
-        name: resolved.name,
-        path: dir.join("sweep.toml"),
-        source: String::new(),
-        axes: resolved.axes,
-        points: resolved.points,
-        baseline: resolved.baseline,
-        eval: resolved.eval,
-        export: resolved.export,
-        keep: resolved.keep,
-        slurm: None,
-        warnings: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@ use tree_sitter::Node;
 
 use super::shell::{Flow, Invocation, Shell, join};
 use super::value::{Code, Content, DEPTH, Value, Word, is_name, short, text};
+use crate::selector::SCHEMA;
 use crate::spec;
 
 /// Arguments that are kept.
@@ -154,7 +155,7 @@ impl Shell<'_> {
         for (name, content) in &self.state.vars {
             let list = if self.state.exported.contains(name) { &mut exported } else { &mut variables };
             // All others can contradict nothing.
-            if spec::setting(name, "1", |_| None).is_some() {
+            if spec::setting(&SCHEMA, name, "1", |_| None).is_some() {
                 list.extend(one(content).map(|value| (name.clone(), value)));
             }
         }

@@ -5,6 +5,7 @@ use super::program::program;
 use super::shell::{Invocation, Trace, follow};
 use super::value::{Value, Word, short};
 use super::{Given, Remark, Script};
+use crate::selector::SCHEMA;
 use crate::spec::{self, Key, Kind};
 
 /// A key that a script sets.
@@ -159,13 +160,13 @@ fn takes_more(words: &[Word]) -> bool {
             text.trim_start_matches(['-', '+']).split('=').next().unwrap_or_default().replace('-', "_");
         let flag = at > 0 && (text.starts_with("--") || text.contains('='));
         ["bash", "sh", "zsh", "dash", "ksh"].contains(&base)
-            || flag && spec::setting(&name, "1", |_| None).is_some()
+            || flag && spec::setting(&SCHEMA, &name, "1", |_| None).is_some()
     })
 }
 
 /// Why more values come from where they cannot be read, if any may.
 fn elsewhere(before: &[Word], flags: &[Flag]) -> Option<String> {
-    let key = |name: &str| spec::setting(name, "1", |_| None).is_some();
+    let key = |name: &str| spec::setting(&SCHEMA, name, "1", |_| None).is_some();
     let assigned = before
         .iter()
         .filter_map(|word| word.value.text().ok())
@@ -189,7 +190,8 @@ fn elsewhere(before: &[Word], flags: &[Flag]) -> Option<String> {
 
 /// Whether a program of this name with these flags trains; `None` where name and flags contradict each other.
 fn trains(stem: &str, flags: &[Flag]) -> Option<bool> {
-    let keys = || flags.iter().filter_map(|flag| Some(spec::setting(&flag.name, "1", |_| None)?.ok()?.0));
+    let keys =
+        || flags.iter().filter_map(|flag| Some(spec::setting(&SCHEMA, &flag.name, "1", |_| None)?.ok()?.0));
     let in_training = keys().any(|key| key.scope.contains(['R', 'G']));
     // A plot may be of one KL weight; only who trains needs to know how fast and for how long.
     let only_training = keys().any(|key| key.name.ends_with("_lr") || key.name.ends_with("_epochs"));
@@ -231,8 +233,9 @@ fn settings(invocation: &Invocation, flags: &[Flag]) -> Result<(Vec<Setting>, Ve
         });
     }
     for (name, value) in &invocation.environment {
-        let is_lab = spec::KEYS.iter().flat_map(|key| key.lab).any(|lab| lab.name.eq_ignore_ascii_case(name));
-        let known = spec::setting(name, "1", |_| None).and_then(Result::ok).map(|(key, _)| key);
+        let is_lab =
+            SCHEMA.keys.iter().flat_map(|key| key.lab).any(|lab| lab.name.eq_ignore_ascii_case(name));
+        let known = spec::setting(&SCHEMA, name, "1", |_| None).and_then(Result::ok).map(|(key, _)| key);
         let passed = known.is_some_and(|key| settings.iter().any(|setting| setting.key == key));
         if is_lab && !passed {
             let line = value.line().unwrap_or(invocation.line);
@@ -262,7 +265,7 @@ fn set(
             Err(why) => Err(remark(format!("{written}: {why}"))),
         };
     }
-    let Some(probe) = spec::setting(name, "1", so_far) else { return Ok(false) };
+    let Some(probe) = spec::setting(&SCHEMA, name, "1", so_far) else { return Ok(false) };
     let text = value.text().map_err(|why| remark(format!("{written}: {why}")))?;
     let is_path = match &probe {
         Ok((key, _)) => matches!(key.kind, Kind::Path | Kind::OptionalPath),
@@ -278,7 +281,7 @@ fn set(
     if is_path && text.is_empty() {
         return Ok(true);
     }
-    let found = spec::setting(name, &text, so_far);
+    let found = spec::setting(&SCHEMA, name, &text, so_far);
     let (key, value) = match found {
         Some(Ok(found)) => found,
         Some(Err(why)) => return Err(remark(format!("{written}: {why}"))),
@@ -297,9 +300,12 @@ fn not_passed(invocation: &Invocation, settings: &[Setting]) -> Vec<Remark> {
     let mut remarks = Vec::new();
     for (name, value) in &invocation.variables {
         let Ok(text) = value.text() else { continue };
-        let is_lab = spec::KEYS.iter().flat_map(|key| key.lab).any(|lab| lab.name.eq_ignore_ascii_case(name));
+        let is_lab =
+            SCHEMA.keys.iter().flat_map(|key| key.lab).any(|lab| lab.name.eq_ignore_ascii_case(name));
         let so_far = |key: &Key| Some(settings.iter().find(|setting| setting.key == key)?.value.clone());
-        let Some(Ok((key, meant))) = spec::setting(name, &text, so_far).filter(|_| is_lab) else { continue };
+        let Some(Ok((key, meant))) = spec::setting(&SCHEMA, name, &text, so_far).filter(|_| is_lab) else {
+            continue;
+        };
         if matches!(key.kind, Kind::Path | Kind::OptionalPath) {
             continue;
         }
@@ -331,9 +337,9 @@ fn comments(trace: &Trace, reading: &mut Reading) {
 }
 
 fn is_frozen(point: &Point) -> Option<bool> {
-    let set = point.settings.iter().find(|setting| setting.key.kind == Kind::Freeze);
+    let set = point.settings.iter().find(|setting| matches!(setting.key.kind, Kind::Set(_)));
     Some(match set.map(|setting| &setting.value) {
-        Some(spec::Value::Freeze(set)) => !set.is_empty(),
+        Some(spec::Value::Set(set)) => !set.is_empty(),
         _ => false,
     })
 }
@@ -357,7 +363,7 @@ fn name_against_values(point: &Point, name: &str) -> Vec<Remark> {
     let mut say = |text: String| remarks.push(Remark { line: point.line, text });
     for part in stem.split('_') {
         let clashing =
-            spec::KEYS.iter().filter(|key| !key.short.is_empty() && key.is_axis()).find_map(|key| {
+            SCHEMA.keys.iter().filter(|key| !key.short.is_empty() && key.is_axis()).find_map(|key| {
                 let digits = part.strip_prefix(key.short)?;
                 let value = point.settings.iter().find(|setting| setting.key == key)?;
                 let runs = value.value.to_string().parse::<f64>().ok()?;

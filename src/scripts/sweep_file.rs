@@ -6,7 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use super::grid::{Form, Row, form};
 use super::point::Point;
 use super::shell::normal;
-use crate::spec::{self, KEYS, Key, Kind, LoadOptions, Table, Value};
+use crate::selector::SCHEMA;
+use crate::spec::{self, Key, Kind, LoadOptions, Value};
 
 /// A sweep file that is not written yet.
 #[derive(Clone, Debug)]
@@ -51,9 +52,14 @@ pub fn sweep_files(
     Ok(files)
 }
 
+/// Whether `key` says where the data come from.
+fn is_data(key: &Key) -> bool {
+    key.table.is_own() && !key.is_axis()
+}
+
 /// Keys that all points of a file have in common: the data, and the checkpoint to start from.
 fn shared_keys() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().filter(|key| key.table == Table::Data || key.kind == Kind::OptionalPath)
+    SCHEMA.all_keys().filter(|key| is_data(key) || key.kind == Kind::OptionalPath)
 }
 
 fn value<'p>(point: &'p Point, key: &Key) -> Option<&'p Value> {
@@ -66,11 +72,9 @@ fn file(
     directory: &Path,
     exists: &impl Fn(&Path) -> bool,
 ) -> Result<SweepFile, String> {
-    let keys: Vec<&'static Key> = KEYS
-        .iter()
-        .filter(|key| {
-            key.is_required() && key.table == Table::Data || points.iter().any(|p| value(p, key).is_some())
-        })
+    let keys: Vec<&'static Key> = SCHEMA
+        .all_keys()
+        .filter(|key| key.is_required() && is_data(key) || points.iter().any(|p| value(p, key).is_some()))
         .collect();
     let text_of = |point: &Point, key: &Key| match value(point, key) {
         Some(value) => shown(value, directory),
@@ -182,7 +186,7 @@ fn tables(
             });
         single.unwrap_or_else(|| rows[0][axis])
     };
-    for table in Table::ALL {
+    for table in SCHEMA.all_tables() {
         let fixed = fixed.iter().filter(|(key, _)| key.table == table).map(|(key, value)| {
             let unnamed = if value.contains(UNNAMED) { "   # no script names it" } else { "" };
             format!("{} = {value}{unnamed}\n", key.name)

@@ -5,9 +5,10 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
 use std::path::PathBuf;
 
+use super::params::{ModelParams, Params, Reference};
 use super::stage::{GrpoParams, Lane, Origin, RceParams, StageKind};
-use crate::plan::{self, Link, Plan};
-use crate::spec::{ModelParams, Point, PointConfig, Reference};
+use crate::experiment;
+use crate::plan::Link;
 
 /// Changes whenever the trainer's arithmetic changes results: old stages are then not reused.
 pub const TRAINER_VERSION: u32 = 1;
@@ -19,8 +20,6 @@ pub struct Inputs {
     pub dim: usize,
     /// Digest of the data set.
     pub data: String,
-    /// Number of training groups: steps per epoch.
-    pub train_groups: usize,
     /// Content hash per `train.init` path.
     pub checkpoints: HashMap<PathBuf, String>,
 }
@@ -34,22 +33,25 @@ pub struct Works {
     models: Vec<(ModelParams, usize)>,
 }
 
-/// Builds the plan of `points`. Without `share` every point gets stages of its own.
-pub fn plan(points: &[Point], inputs: &Inputs, share: bool) -> (Plan, Works) {
+/// The works of points with the values `params`, and their chains.
+pub fn chains<'p>(params: impl IntoIterator<Item = &'p Params>, inputs: &Inputs) -> (Works, Vec<Vec<Link>>) {
     let mut chains = Chains { inputs, kinds: Vec::new(), known: HashMap::new(), models: Vec::new() };
-    let links: Vec<Vec<Link>> = points.iter().map(|point| chains.of(&point.config)).collect();
+    let links = params.into_iter().map(|params| chains.of(params)).collect();
     let Chains { kinds, models, .. } = chains;
-    let works = kinds.iter().map(|(kind, model)| {
-        let (model, dim) = &models[*model];
-        kind.work((model, *dim))
-    });
-    let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
-    let salts = (!share).then_some(&names[..]);
-    let plan = plan::build(works.collect(), links, salts, (TRAINER_VERSION, inputs.train_groups as u64));
-    (plan, Works { kinds, models })
+    (Works { kinds, models }, links)
 }
 
 impl Works {
+    /// As the contract has them, with the points' `chains`.
+    pub fn told(&self, chains: Vec<Vec<Link>>) -> experiment::Chains {
+        let work = |(kind, model): &(StageKind, usize)| {
+            let (model, dim) = &self.models[*model];
+            kind.work((model, *dim))
+        };
+        let works = self.kinds.iter().map(work).collect();
+        experiment::Chains { works, chains, version: TRAINER_VERSION }
+    }
+
     /// What the work does.
     pub fn kind(&self, work: usize) -> &StageKind {
         &self.kinds[work].0
@@ -79,7 +81,7 @@ struct Chains<'a> {
 }
 
 impl Chains<'_> {
-    fn of(&mut self, config: &PointConfig) -> Vec<Link> {
+    fn of(&mut self, config: &Params) -> Vec<Link> {
         let model = self.model(&config.model);
         let data = || self.inputs.data.clone();
         let rce = (config.train.rce_epochs > 0).then(|| {
@@ -109,7 +111,7 @@ impl Chains<'_> {
         chain
     }
 
-    fn init(&self, config: &PointConfig) -> StageKind {
+    fn init(&self, config: &Params) -> StageKind {
         let origin = match &config.train.init {
             None => Origin::Fresh { seed: config.train.seed },
             Some(path) => {

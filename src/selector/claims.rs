@@ -2,21 +2,22 @@
 
 use serde_json::{Value, json};
 
+use super::params::Params;
 use super::stage::{GrpoParams, RceParams};
 use crate::checkpoint::{Facts, Phase};
-use crate::spec::PointConfig;
+use crate::experiment::Claims;
+use crate::spec::Config;
 
-/// Names and what should stand there.
-type Stated = Vec<(&'static str, Value)>;
-
-/// The claims of `config` about a checkpoint with `facts`: about tables of its configuration, and about its header.
-/// `done`: the point has results.
-pub fn claims(config: &PointConfig, facts: &Facts, done: bool) -> (Stated, Stated) {
-    (tables(config, facts), header(config, facts, done))
+/// The claims of `config` about a checkpoint with `facts`. `done`: the point has results.
+pub fn claims(config: &Config, facts: &Facts, done: bool) -> Claims {
+    match Params::of(config) {
+        Ok(params) => Claims { tables: tables(&params, facts), header: header(&params, facts, done) },
+        Err(_) => Claims::default(),
+    }
 }
 
 /// What the point asks of the stages that its checkpoint went through, as those stages write it.
-fn tables(config: &PointConfig, facts: &Facts) -> Vec<(&'static str, Value)> {
+fn tables(config: &Params, facts: &Facts) -> Vec<(&'static str, Value)> {
     let mut tables = vec![("model", json!(config.model))];
     if facts.phase != Some(Phase::Init) {
         tables.push(("reward", json!(config.reward)));
@@ -29,7 +30,7 @@ fn tables(config: &PointConfig, facts: &Facts) -> Vec<(&'static str, Value)> {
 }
 
 /// The same for the facts of the last phase.
-fn header(config: &PointConfig, facts: &Facts, done: bool) -> Vec<(&'static str, Value)> {
+fn header(config: &Params, facts: &Facts, done: bool) -> Vec<(&'static str, Value)> {
     let train = &config.train;
     let (lr, epochs) = match facts.phase {
         Some(Phase::Rce) => (train.rce_lr, train.rce_epochs),

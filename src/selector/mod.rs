@@ -16,15 +16,44 @@ mod chains;
 mod claims;
 pub mod data;
 pub mod evaluate;
+mod figures;
+mod keys;
 pub mod learn;
+mod notices;
 mod open;
 mod opened;
+mod params;
+mod reward;
 mod stage;
 #[cfg(test)]
 mod tests;
 
-pub use chains::{Inputs, TRAINER_VERSION, Works, plan};
-pub use claims::claims;
-pub use open::{SelectorError, hash_file, open};
-pub use opened::Selector;
+pub use chains::{Inputs, TRAINER_VERSION, Works, chains};
+pub use figures::FIGURES;
+pub use keys::SCHEMA;
+pub use open::{SelectorError, open};
+pub use opened::Ready;
+pub use params::{DataParams, ModelParams, Params, Reference, RewardForm, TrainParams};
+pub use reward::{Normalize, Quality, RewardMode, RewardParams, Score, Term};
 pub use stage::{GrpoParams, Lane, Optimizer, Origin, Phase, RceParams, StageKind};
+
+use crate::checkpoint::Facts;
+use crate::experiment::{Claims, Experiment, OpenError, Opened};
+use crate::spec::{Config, Schema, SweepSpec};
+
+/// The pointer selector: what `sweep` trains.
+pub struct Selector;
+
+impl Experiment for Selector {
+    fn schema(&self) -> &'static Schema {
+        &SCHEMA
+    }
+
+    fn open(&self, sweep: &SweepSpec) -> Result<Box<dyn Opened>, OpenError> {
+        Ok(Box::new(open(sweep)?))
+    }
+
+    fn claims(&self, config: &Config, facts: &Facts, done: bool) -> Claims {
+        claims::claims(config, facts, done)
+    }
+}

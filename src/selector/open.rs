@@ -1,23 +1,29 @@
 //! Reading and checking the inputs of a sweep: data, rewards, evaluation file, warm-start checkpoints.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::chains;
 use super::data::{self, DataError, Dataset};
 use super::evaluate::{EvaluateError, Live, Logged};
+use super::keys::Reader;
 use super::learn::{Layout, RewardTable, Shape};
-use super::opened::{Evaluation, Inputs, Selector};
+use super::notices::Notices;
+use super::opened::{Evaluation, Inputs, Ready};
+use super::params::{ModelParams, Params};
+use super::reward::RewardParams;
 use crate::checkpoint::{self, CheckpointError, Weights};
-use crate::plan::Plan;
-use crate::spec::{ModelParams, RewardParams, SweepSpec};
+use crate::disk::hash_file;
+use crate::spec::SweepSpec;
 
 /// What is wrong with an input.
 #[derive(Debug, thiserror::Error)]
 pub enum SelectorError {
     #[error("the sweep has no points")]
     NoPoints,
+    #[error("point `{point}` is damaged: {value}\nhint: start the sweep again with `sweep run`")]
+    Value { point: String, value: String },
     #[error(transparent)]
     Data(#[from] DataError),
     #[error(transparent)]
@@ -32,16 +38,17 @@ pub enum SelectorError {
     Io(#[from] std::io::Error),
 }
 
-/// Reads and checks everything `spec` refers to, and plans. Without `share` every point gets stages of its own.
+/// Reads and checks everything `spec` refers to.
 ///
 /// # Errors
 /// Whatever is wrong with an input; nothing has been written then.
-pub fn open(spec: &SweepSpec, share: bool) -> Result<(Selector, Plan), SelectorError> {
-    let first = spec.points.first().ok_or(SelectorError::NoPoints)?;
-    let dataset = data::load(&first.config.data)?;
+pub fn open(spec: &SweepSpec) -> Result<Ready, SelectorError> {
+    let points = read_points(spec)?;
+    let first = points.first().ok_or(SelectorError::NoPoints)?;
+    let dataset = data::load(&first.data)?;
     let mut hashes = BTreeMap::from([
-        ("data.trajectories".to_owned(), hash_file(&first.config.data.trajectories)?),
-        ("data.embeddings".to_owned(), hash_file(&first.config.data.embeddings)?),
+        ("data.trajectories".to_owned(), hash_file(&first.data.trajectories)?),
+        ("data.embeddings".to_owned(), hash_file(&first.data.embeddings)?),
         ("data".to_owned(), dataset.digest.clone()),
     ]);
     let (mut logged, mut live) = (None, None);
@@ -56,30 +63,35 @@ pub fn open(spec: &SweepSpec, share: bool) -> Result<(Selector, Plan), SelectorE
             false => logged = Some(Logged::load(eval, &dataset.embeddings)?),
         }
     }
-    let rewards = reward_tables(spec, &dataset)?;
-    let (starts, checkpoints) = warm_starts(spec, dataset.embeddings.dim)?;
+    let rewards = reward_tables(&points, &dataset)?;
+    let (starts, checkpoints) = warm_starts(&points, dataset.embeddings.dim)?;
     for (path, content) in &checkpoints {
         hashes.insert(format!("train.init:{}", path.display()), content.clone());
     }
-    let facts = chains::Inputs {
-        dim: dataset.embeddings.dim,
-        data: dataset.digest.clone(),
-        train_groups: dataset.train.len(),
-        checkpoints,
-    };
-    let (plan, works) = chains::plan(&spec.points, &facts, share);
+    let facts = chains::Inputs { dim: dataset.embeddings.dim, data: dataset.digest.clone(), checkpoints };
+    let (works, chains) = chains::chains(&points, &facts);
+    let notices = Notices::of(&points);
     let evaluation = Evaluation { params: spec.eval.clone(), logged, live };
-    let inputs = Inputs { dataset, works, rewards, starts, evaluation, hashes };
-    Ok((Selector::new(inputs), plan))
+    Ok(Ready::new(Inputs { dataset, works, chains, notices, rewards, starts, evaluation, hashes }))
+}
+
+/// The values of all points.
+fn read_points(spec: &SweepSpec) -> Result<Vec<Params>, SelectorError> {
+    let mut reader = Reader::default();
+    let read = |point: &crate::spec::Point| {
+        let damaged = |value| SelectorError::Value { point: point.name.clone(), value };
+        reader.read(&point.config).map_err(damaged)
+    };
+    spec.points.iter().map(read).collect()
 }
 
 fn reward_tables(
-    spec: &SweepSpec,
+    points: &[Params],
     dataset: &Dataset,
 ) -> Result<Vec<(RewardParams, Arc<RewardTable>)>, SelectorError> {
     let mut tables: Vec<(RewardParams, Arc<RewardTable>)> = Vec::new();
-    for point in &spec.points {
-        let params = &point.config.reward;
+    for point in points {
+        let params = &point.reward;
         if tables.iter().any(|(known, _)| known == params) {
             continue;
         }
@@ -100,11 +112,11 @@ fn reward_tables(
 type WarmStarts = (HashMap<String, Weights>, HashMap<PathBuf, String>);
 
 /// Reads every warm-start checkpoint once and checks that it fits the models that use it.
-fn warm_starts(spec: &SweepSpec, dim: usize) -> Result<WarmStarts, SelectorError> {
+fn warm_starts(points: &[Params], dim: usize) -> Result<WarmStarts, SelectorError> {
     let (mut starts, mut hashes) = (HashMap::new(), HashMap::new());
     let mut checked: Vec<(&PathBuf, &ModelParams)> = Vec::new();
-    for point in &spec.points {
-        let Some(path) = &point.config.train.init else { continue };
+    for point in points {
+        let Some(path) = &point.train.init else { continue };
         if !hashes.contains_key(path) {
             let weights = checkpoint::read(path)?.weights;
             if let Some((name, at, value)) = checkpoint::not_finite(&weights) {
@@ -116,7 +128,7 @@ fn warm_starts(spec: &SweepSpec, dim: usize) -> Result<WarmStarts, SelectorError
             hashes.insert(path.clone(), content.clone());
             starts.insert(content, weights);
         }
-        let pair = (path, &point.config.model);
+        let pair = (path, &point.model);
         if !checked.contains(&pair) {
             let layout = Layout::new(Shape::new(dim, pair.1));
             let fits = layout.flatten(&starts[&hashes[path]]);
@@ -125,12 +137,4 @@ fn warm_starts(spec: &SweepSpec, dim: usize) -> Result<WarmStarts, SelectorError
         }
     }
     Ok((starts, hashes))
-}
-
-/// Content hash (blake3, hex) of a file.
-pub fn hash_file(path: &Path) -> Result<String, std::io::Error> {
-    let mut hasher = blake3::Hasher::new();
-    let mut file = fs_err::File::open(path)?;
-    hasher.update_reader(&mut file)?;
-    Ok(hasher.finalize().to_hex().to_string())
 }

@@ -5,20 +5,25 @@ use std::sync::Arc;
 
 use super::chains::Works;
 use super::data::{self, Dataset};
-use super::evaluate::{EvalQuery, Live, Logged, references};
+use super::evaluate::{EvalQuery, Live, Logged, leaks, references};
 use super::learn::{
     EngineParams, Layout, MemberEvent, MemberJob, MemberParams, Progress, Query, RewardTable, Shape, State,
     fresh_weights, members_that_fit, scores_of, train_cohort,
 };
+use super::notices::Notices;
+use super::params::ModelParams;
+use super::reward::RewardParams;
 use super::stage::{Lane, Origin, StageKind};
 use crate::checkpoint::{self, Array, Facts, Weights};
 use crate::device::Device;
 use crate::experiment::{
-    Cancel, CohortEnd, Continuation, Examined, Flaw, Job, Misfit, Opened, Parameters, Report, Snapshot,
+    Asked, Cancel, Chains, CohortEnd, Continuation, Examined, Flaw, Job, Misfit, Opened, Parameters, Report,
+    Snapshot,
 };
 use crate::figure::EpochMetrics;
-use crate::record::ReferenceResult;
-use crate::spec::{EvalParams, FreezeSet, ModelParams, ParamGroup, RewardParams};
+use crate::plan::Link;
+use crate::record::{Leaks, ReferenceResult, SignalHealth};
+use crate::spec::{EvalParams, FreezeSet, ParamGroup};
 
 /// Training groups walked through per measurement.
 const STEPS: usize = 24;
@@ -27,6 +32,9 @@ const STEPS: usize = 24;
 pub struct Inputs {
     pub dataset: Dataset,
     pub works: Works,
+    /// Of all points.
+    pub chains: Vec<Vec<Link>>,
+    pub notices: Notices,
     /// Of all points.
     pub rewards: Vec<(RewardParams, Arc<RewardTable>)>,
     /// Warm-start weights by content hash.
@@ -37,7 +45,7 @@ pub struct Inputs {
 }
 
 /// The selector, ready to train.
-pub struct Selector {
+pub struct Ready {
     pub inputs: Inputs,
     /// Length S of a trajectory.
     length: usize,
@@ -63,7 +71,7 @@ impl Evaluation {
     }
 }
 
-impl Selector {
+impl Ready {
     /// Over checked inputs.
     pub fn new(inputs: Inputs) -> Self {
         let labels_of = |group: &data::Group| {
@@ -150,7 +158,11 @@ impl Flats {
     }
 }
 
-impl Opened for Selector {
+impl Opened for Ready {
+    fn chains(&self) -> Chains {
+        self.inputs.works.told(self.inputs.chains.clone())
+    }
+
     fn inputs(&self) -> &BTreeMap<String, String> {
         &self.inputs.hashes
     }
@@ -268,6 +280,39 @@ impl Opened for Selector {
         4 * values as u64
     }
 
+    fn about(&self, work: usize) -> String {
+        match self.inputs.works.kind(work) {
+            StageKind::Init { origin: Origin::Fresh { seed }, .. } => format!("fresh weights of seed {seed}"),
+            StageKind::Init { origin: Origin::Checkpoint { content }, .. } => {
+                format!("checkpoint {}", checkpoint::short(content))
+            }
+            kind if kind.frozen().is_empty() => kind.name().to_owned(),
+            kind => format!("{}, {} frozen", kind.name(), kind.frozen()),
+        }
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.inputs.notices.sentences(self)
+    }
+
+    /// Under the first point's rewards.
+    fn health(&self) -> Option<SignalHealth> {
+        Some(data::signal_health(&self.inputs.dataset, &self.inputs.notices.reward))
+    }
+
+    fn leaks(&self) -> Leaks {
+        leaks(&self.inputs.dataset, self.inputs.evaluation.queries())
+    }
+
+    fn asked(&self) -> Option<&dyn Asked> {
+        self.inputs.evaluation.live.as_ref().map(|live| live as &dyn Asked)
+    }
+
+    /// Numbers of demonstrations.
+    fn columns(&self) -> Vec<usize> {
+        self.inputs.evaluation.params.as_ref().map_or_else(Vec::new, |params| params.shots.clone())
+    }
+
     fn evaluation(&self) -> Option<String> {
         let Evaluation { params, live, .. } = &self.inputs.evaluation;
         let eval = params.as_ref()?;
@@ -337,7 +382,7 @@ impl Opened for Selector {
     }
 }
 
-impl Selector {
+impl Ready {
     /// The configuration of a whole chain, as JSON.
     fn config_of(&self, chain: &[usize]) -> serde_json::Value {
         let mut config = serde_json::Map::new();

@@ -9,7 +9,8 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{INIT, Traits, Work};
-use crate::spec::{FreezeSet, ModelParams, PointConfig, Reference, RewardForm, RewardParams, is_default};
+use crate::selector::{ModelParams, Params, Reference, RewardForm, RewardParams};
+use crate::spec::{FreezeSet, is_default};
 
 /// What RCE reads besides the weights it starts from and the data.
 ///
@@ -86,13 +87,13 @@ impl Optimizer {
 /// That of a point with every default: what a record lacks that was written before a key existed.
 impl Default for RceParams {
     fn default() -> Self {
-        Self::of(&PointConfig::default())
+        Self::of(&Params::default())
     }
 }
 
 impl RceParams {
     /// The RCE part of a point.
-    pub fn of(config: &PointConfig) -> Self {
+    pub fn of(config: &Params) -> Self {
         let train = &config.train;
         Self {
             seed: train.seed,
@@ -123,13 +124,13 @@ impl RceParams {
 /// That of a point with every default: what a record lacks that was written before a key existed.
 impl Default for GrpoParams {
     fn default() -> Self {
-        Self::of(&PointConfig::default())
+        Self::of(&Params::default())
     }
 }
 
 impl GrpoParams {
     /// The GRPO part of a point.
-    pub fn of(config: &PointConfig) -> Self {
+    pub fn of(config: &Params) -> Self {
         let train = &config.train;
         Self {
             seed: train.seed,

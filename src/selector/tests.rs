@@ -4,9 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::plan::{Plan, StageProgress, all_cohorts, next_cohort, outstanding};
-use crate::spec::{
-    DataParams, FreezeSet, ModelParams, ParamGroup, Point, PointConfig, Reference, RewardParams, TrainParams,
-};
+use crate::selector::{DataParams, ModelParams, Params, Reference, RewardParams, TrainParams};
+use crate::spec::{FreezeSet, ParamGroup, Point};
 
 fn inputs() -> Inputs {
     Inputs { dim: 8, data: "digest".into(), train_groups: 10, checkpoints: Default::default() }
@@ -22,7 +21,7 @@ fn point(name: &str, edit: impl FnOnce(&mut TrainParams)) -> Point {
         keep_fallback: false,
         require_positive: false,
     };
-    let config = PointConfig { data, reward: RewardParams::default(), model: ModelParams::default(), train };
+    let config = Params { data, reward: RewardParams::default(), model: ModelParams::default(), train };
     Point { name: name.into(), axes: Vec::new(), config }
 }
 
@@ -102,11 +101,11 @@ fn every_training_parameter_is_in_a_key() {
         plan.stages.into_iter().map(|stage| stage.key).collect::<Vec<_>>()
     };
     let same = keys(base());
-    let edits: [fn(&mut PointConfig); 25] = [
+    let edits: [fn(&mut Params); 25] = [
         |c| c.train.seed = 1,
         |c| c.train.rce_epochs = 3,
         |c| c.train.rce_lr = 1e-3,
-        |c| c.train.rce_reward = crate::spec::RewardForm::Normalized,
+        |c| c.train.rce_reward = crate::selector::RewardForm::Normalized,
         |c| c.train.rce_temperature = [1.0, 0.5],
         |c| c.train.rce_top1_only = true,
         |c| c.train.grpo_lr = 1e-3,

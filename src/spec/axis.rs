@@ -4,7 +4,8 @@ use toml::Spanned;
 use toml::de::{DeArray, DeValue};
 
 use super::error::{Diagnostic, Origin};
-use super::keys::{Key, Kind};
+use super::keys::Key;
+use super::kind::Kind;
 use super::range;
 use super::read::{Given, Reader, shown, toml_text};
 
@@ -48,10 +49,13 @@ impl Reader {
         let name = key.dotted();
         let text: Vec<String> = items.iter().map(|item| toml_text(item.get_ref())).collect();
         let hint = match key.kind {
-            Kind::Freeze => {
+            Kind::Set(names) => {
+                let one = names.aliases.first().map_or(names.members[0], |alias| alias.name);
+                let label = names.label(one);
                 format!(
-                    "write `[[{}]]`; `[[\"backbone\"], []]` compares frozen with unfrozen",
-                    text.join(", ")
+                    "write `[[{}]]`; `[[\"{one}\"], []]` compares {label} with {}",
+                    text.join(", "),
+                    names.empty
                 )
             }
             _ => format!("write `[[{}]]`", text.join(", ")),

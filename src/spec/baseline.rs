@@ -3,7 +3,7 @@
 use super::document::{Condition, Draft, listed, value_list};
 use super::error::Diagnostic;
 use super::grid::{Grid, Matcher};
-use super::keys::{Key, Table};
+use super::keys::Key;
 use super::read::Given;
 use super::value::Value;
 
@@ -48,7 +48,7 @@ pub(super) fn rows(draft: &Draft, grid: &Grid) -> Result<Vec<usize>, Diagnostic>
 }
 
 fn is_seed(key: &Key) -> bool {
-    key.table == Table::Train && key.name == "seed"
+    key.table.is_own() && key.name == "seed"
 }
 
 /// Columns other than the seed that differ between the matching rows.
@@ -63,8 +63,7 @@ fn open_axes(grid: &Grid, baseline: &Condition, matching: &[(usize, &[u32])]) ->
 
 /// A key that no point varies can only be named with the value that all points have.
 fn check_constant(draft: &Draft, key: &'static Key, values: &[Given]) -> Result<(), Diagnostic> {
-    let have: Value =
-        draft.given(key).map_or_else(|| (key.get)(&draft.settings), |given| given.value.clone());
+    let have: Value = draft.given(key).map_or_else(|| draft.settings.get(key), |given| given.value.clone());
     let Some(wrong) = values.iter().find(|given| given.value != have) else { return Ok(()) };
     let message = format!("the baseline is not in the grid: `{}` = {} there", key.dotted(), wrong.value);
     let hint = format!("it is {have} in every point; add an axis in [grid], or mend [baseline]");

@@ -5,52 +5,17 @@ use std::path::Path;
 use super::document::Draft;
 use super::error::{Diagnostic, Origin};
 use super::grid::Grid;
-use super::keys::{Key, Kind, Table, closest, keys_of, resolve};
+use super::keys::{Key, closest};
+use super::kind::Kind;
 use super::read::Given;
-use super::{BuildSpec, ParamGroup, PointConfig, Value};
-
-/// What cannot be within one point: message, way out, and the keys it is about.
-pub(super) struct Clash {
-    pub message: String,
-    pub hint: &'static str,
-    pub keys: &'static [&'static str],
-}
-
-/// Checks what several keys of a point say together.
-pub(super) fn point(config: &PointConfig) -> Option<Clash> {
-    let (model, train) = (&config.model, &config.train);
-    if !model.hidden.is_multiple_of(model.heads) {
-        return Some(Clash {
-            message: format!(
-                "`model.heads` = {} does not divide `model.hidden` = {}",
-                model.heads, model.hidden
-            ),
-            hint: "every head gets an equal share of the hidden width",
-            keys: &["model.heads", "model.hidden"],
-        });
-    }
-    if train.grpo_epochs > 0 && ParamGroup::ALL.iter().all(|group| train.freeze.contains(*group)) {
-        return Some(Clash {
-            message: format!("everything is frozen, but `train.grpo_epochs` = {}", train.grpo_epochs),
-            hint: "leave a parameter group out of `freeze`, or set grpo_epochs = 0",
-            keys: &["train.freeze", "train.grpo_epochs"],
-        });
-    }
-    if train.rce_epochs == 0 && train.grpo_epochs == 0 && train.init.is_none() {
-        return Some(Clash {
-            message: "nothing is trained: `train.rce_epochs` and `train.grpo_epochs` are 0, and there is no `train.init`"
-                .to_owned(),
-            hint: "give epochs to one of the phases, or a checkpoint to evaluate as it is",
-            keys: &["train.grpo_epochs", "train.rce_epochs"],
-        });
-    }
-    None
-}
+use super::schema::Clash;
+use super::table::Table;
+use super::{BuildSpec, Value};
 
 /// The message for `clash` in the point called `name` with the values `row`.
 pub(super) fn clash_in(draft: &Draft, grid: &Grid, row: &[u32], name: &str, clash: &Clash) -> Diagnostic {
     let origin = clash.keys.iter().find_map(|key| {
-        let key = resolve(key, |_| true).ok()?;
+        let key = draft.schema.resolve(key, |_| true).ok()?;
         match grid.column(key) {
             Some((position, column)) => Some(&column.values[row[position] as usize].origin),
             None => draft.given(key).map(|given| &given.origin),
@@ -65,11 +30,12 @@ pub(super) fn clash_in(draft: &Draft, grid: &Grid, row: &[u32], name: &str, clas
 
 /// Keys that must be given and are not.
 pub(super) fn missing(draft: &Draft) -> Vec<Diagnostic> {
-    let needed = |table: Table| table == Table::Data || draft.uses(table);
-    Table::ALL
-        .into_iter()
+    let schema = draft.schema;
+    let needed = |table: Table| table.is_own() || draft.uses(table);
+    schema
+        .all_tables()
         .filter(|table| needed(*table))
-        .flat_map(keys_of)
+        .flat_map(|table| schema.keys_of(table))
         .filter(|key| key.is_required() && draft.given(key).is_none())
         .map(|key| {
             let table = key.table.name();
@@ -92,7 +58,7 @@ pub(super) struct Input {
 /// All files that the points and the evaluation read.
 pub(super) fn inputs(draft: &Draft, grid: &Grid) -> Vec<Input> {
     let mut inputs = Vec::new();
-    let paths = Table::ALL.into_iter().flat_map(keys_of);
+    let paths = draft.schema.all_keys();
     for key in paths.filter(|key| matches!(key.kind, Kind::Path | Kind::OptionalPath)) {
         let given: Vec<&Given> = match grid.column(key) {
             Some((position, _)) => grid.used(position),
@@ -106,9 +72,9 @@ pub(super) fn inputs(draft: &Draft, grid: &Grid) -> Vec<Input> {
 /// Whether `input` is a file that `build` makes: it may be missing.
 pub(super) fn is_made(input: &Input, build: Option<&BuildSpec>) -> bool {
     let (Some(build), Value::Path { resolved, .. }) = (build, &input.given.value) else { return false };
-    let is = |table: Table, name: &str| input.key.table == table && input.key.name == name;
+    let is = |table: &str, name: &str| input.key.table.name() == table && input.key.name == name;
     let also = build.params.eval_file.as_ref() == Some(resolved);
-    is(Table::Data, "trajectories") || is(Table::Build, "eval_file") || (is(Table::Eval, "logged") && also)
+    is("data", "trajectories") || is("data.build", "eval_file") || (is("eval", "logged") && also)
 }
 
 /// Checks that `input` is a file. Reads the file system, nothing else here does.
@@ -158,29 +124,4 @@ pub(super) fn files_beside(path: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// Axes that change nothing in any point, in words: what they vary belongs to a phase that has no epochs.
-pub(super) fn idle_axes<'c>(
-    varying: &[&'static Key],
-    configs: impl Iterator<Item = &'c PointConfig> + Clone,
-) -> Vec<String> {
-    let rce = configs.clone().any(|config| config.train.rce_epochs > 0);
-    let mut configs = configs;
-    let grpo = configs.any(|config| config.train.grpo_epochs > 0);
-    let mut warnings = Vec::new();
-    for key in varying {
-        let idle = match key.scope {
-            "R" => (!rce).then_some("train.rce_epochs"),
-            "G" => (!grpo).then_some("train.grpo_epochs"),
-            _ => None,
-        };
-        if let Some(epochs) = idle {
-            warnings.push(format!(
-                "axis `{}` changes nothing: `{epochs}` is 0 in every point, so points that differ only in it are the same",
-                key.dotted()
-            ));
-        }
-    }
-    warnings
 }

@@ -1,7 +1,7 @@
 //! Enums that are the value of a key: each name is written once, for sweep files, records and messages alike.
 
 /// Defines an enum whose variants have names, with serde under those names.
-macro_rules! named {
+macro_rules! named_enum {
     ($(#[$doc:meta])* $type:ident { $($(#[$about:meta])* $variant:ident = $name:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -26,12 +26,12 @@ macro_rules! named {
     };
 }
 
-/// [`named`] for enums that are the value of a key.
+/// [`named_enum`] for enums that are the value of a key.
 macro_rules! choice {
     ($(#[$doc:meta])* $type:ident { $($body:tt)+ }) => {
-        $crate::spec::choice::named!($(#[$doc])* $type { $($body)+ });
+        $crate::spec::named_enum!($(#[$doc])* $type { $($body)+ });
 
-        impl $crate::spec::value::Field for $type {
+        impl $crate::spec::Field for $type {
             fn to_value(&self) -> $crate::spec::Value {
                 $crate::spec::Value::Text(self.name().to_owned())
             }
@@ -42,4 +42,10 @@ macro_rules! choice {
     };
 }
 
-pub(super) use {choice, named};
+pub(crate) use {choice, named_enum};
+
+/// For `skip_serializing_if`: a key that came later is written only where it differs from its default, so that identities
+/// and files of sweeps that do not use it stay as they are.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use super::check::{self, Input};
+use super::config::{Composer, recorded};
 use super::document::{self, Draft};
 use super::error::{Diagnostic, Diagnostics, SpecError};
 use super::grid::{self, Grid};
-use super::keys::Table;
 use super::read::is_name;
+use super::table::Table;
 use super::{LoadOptions, Point, SweepSpec, baseline, evaluation, names, overrides};
 
 /// Everything that [`super::parse`] does, and the files that the sweep will read.
@@ -34,20 +35,20 @@ pub(super) fn compose(
     let points = points(&draft, &grid, &varying)?;
     let keys: Vec<_> =
         grid.columns.iter().zip(&varying).filter(|(_, varies)| **varies).map(|(c, _)| c.key).collect();
-    let configs = points.iter().map(|point| &point.config);
     let mut spec = SweepSpec {
         name,
+        schema: draft.schema,
         path: path.to_owned(),
         source: text.to_owned(),
         axes: keys.iter().map(|key| key.dotted()).collect(),
-        warnings: check::idle_axes(&keys, configs),
+        warnings: (draft.schema.idle)(&points, &keys),
         points,
         baseline,
         eval: evaluation::params(&draft, &dir),
         build: evaluation::build(&draft, &dir),
-        export: draft.settings.export.formats.clone(),
-        keep: draft.settings.keep,
-        slurm: draft.uses(Table::Slurm).then(|| draft.settings.slurm.clone()),
+        export: draft.settings.core.export.formats.clone(),
+        keep: draft.settings.core.keep,
+        slurm: draft.uses(Table::Slurm).then(|| draft.settings.core.slurm.clone()),
     };
     if !options.filter.is_empty() {
         let keep = overrides::filter(&draft, &grid, &options.filter, &dir)?;
@@ -65,8 +66,8 @@ pub(super) fn several(mut problems: Vec<Diagnostic>) -> SpecError {
 
 /// `name`, or the file's name without its extension.
 fn sweep_name(draft: &Draft, path: &Path) -> Result<String, Diagnostic> {
-    if !draft.settings.name.is_empty() {
-        return Ok(draft.settings.name.clone());
+    if !draft.settings.core.name.is_empty() {
+        return Ok(draft.settings.core.name.clone());
     }
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     if is_name(&stem) {
@@ -85,16 +86,18 @@ fn points(draft: &Draft, grid: &Grid, varying: &[bool]) -> Result<Vec<Point>, Di
         .iter()
         .map(|column| (column.key.dotted(), column.values.iter().map(|given| given.value.json()).collect()))
         .collect();
-    // One scratch value: every row sets every column, so nothing of the row before stays.
-    let mut scratch = draft.settings.clone();
+    let composer = Composer::new(&draft.settings.own);
+    // For each column its place among the values of a point, and what records have for each of its values.
+    let mut columns: Vec<(u32, usize, Vec<Option<serde_json::Value>>)> = Vec::new();
+    for (at, column) in grid.columns.iter().enumerate() {
+        let values = column.values.iter().map(|given| recorded(column.key, &given.value)).collect();
+        columns.extend(composer.place(column.key).map(|place| (place, at, values)));
+    }
+    columns.sort_by_key(|(place, ..)| *place);
     let mut points = Vec::with_capacity(names.len());
     for (row, name) in grid.rows().zip(names) {
-        for (column, index) in grid.columns.iter().zip(row) {
-            (column.key.set)(&mut scratch, &column.values[*index as usize].value);
-        }
-        if let Some(clash) = check::point(&scratch.point) {
-            return Err(check::clash_in(draft, grid, row, &name, &clash));
-        }
+        let own = columns.iter().map(|(place, at, values)| (*place, values[row[*at] as usize].clone()));
+        let config = composer.point(own.collect());
         let axes = axes
             .iter()
             .zip(row)
@@ -102,9 +105,15 @@ fn points(draft: &Draft, grid: &Grid, varying: &[bool]) -> Result<Vec<Point>, Di
             .filter(|(_, varies)| **varies)
             .map(|(((key, values), index), _)| (key.clone(), values[*index as usize].clone()))
             .collect();
-        points.push(Point { name, axes, config: scratch.point.clone() });
+        points.push(Point { name, axes, config });
     }
-    Ok(points)
+    match (draft.schema.clash)(&points) {
+        None => Ok(points),
+        Some((at, clash)) => {
+            let row = grid.rows().nth(at).unwrap_or_default();
+            Err(check::clash_in(draft, grid, row, &points[at].name, &clash))
+        }
+    }
 }
 
 /// Leaves the points that `keep` marks, and the baseline among them.

@@ -1,252 +1,254 @@
-//! The fully resolved configuration of one grid point: the only place where defaults live.
+//! What one point gives the keys of its experiment, opaque to everything but the experiment.
 //!
-//! Records of earlier versions lack the keys that came later: a missing field is the key's default, which therefore
-//! never changes. A new field enters an identity only where it differs from its default (see `plan::stage`), so that a
-//! new key orphans no results.
-//!
-//! Field names are the keys of the sweep file (snake_case). Later code never sees an `Option` that
-//! means "default". Every struct serializes to canonical JSON (fields in declaration order), which is
-//! what identities are hashed from.
+//! Records of earlier versions lack the keys that came later: what is missing stands for the key's default, which
+//! therefore never changes. What a later version added is kept.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value as Json;
 
-use super::choice::choice;
-use super::reward::RewardParams;
+use super::keys::Key;
+use super::kind::Kind;
+use super::value::Value;
 
-/// Everything that can change the result of one point (paths stand for their contents).
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PointConfig {
-    pub data: DataParams,
-    pub reward: RewardParams,
-    pub model: ModelParams,
-    pub train: TrainParams,
+/// The values of one point by table and key: what all points of a sweep have in common is there once.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    shared: Arc<Vec<Entry>>,
+    /// Entries of `shared` that have another value here, ascending.
+    own: Vec<(u32, Option<Json>)>,
 }
 
-/// `[data]`: where the query groups come from and which of them are used. Not an axis.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct DataParams {
-    /// Trajectory JSON, resolved against the directory of the sweep file.
-    pub trajectories: PathBuf,
-    /// Embedding matrix (`.safetensors` or `.pt`), resolved likewise.
-    pub embeddings: PathBuf,
-    /// Share of the integer keys, in numeric order, that are used for training.
-    pub train_fraction: f64,
-    /// Keep trajectories whose `vqa_eval_mode` is `"fallback"`.
-    pub keep_fallback: bool,
-    /// Keep only queries with at least one correct trajectory.
-    pub require_positive: bool,
+/// A key with its value.
+#[derive(Clone, Debug)]
+struct Entry {
+    table: String,
+    name: String,
+    /// `None` where it is left out: it came later and has its default.
+    value: Option<Json>,
+    /// What its absence from a record stands for; not known of records.
+    default: Option<Json>,
+    /// Whether it names a file: then it is the contents that count.
+    is_path: bool,
 }
 
-/// The paths must be given; they are empty here.
-impl Default for DataParams {
-    fn default() -> Self {
+impl Entry {
+    fn is(&self, table: &str, name: &str) -> bool {
+        self.name == name && self.table == table
+    }
+}
+
+/// The values of a sweep, from which those of its points are made.
+pub(super) struct Composer {
+    shared: Arc<Vec<Entry>>,
+    keys: Vec<&'static Key>,
+}
+
+impl Composer {
+    /// From the keys and what all points have that do not say otherwise.
+    pub fn new(values: &[(&'static Key, Value)]) -> Self {
+        let entry = |(key, value): &(&'static Key, Value)| Entry {
+            table: key.table.name().to_owned(),
+            name: key.name.to_owned(),
+            value: recorded(key, value),
+            default: key.default().map(|default| default.record()),
+            is_path: matches!(key.kind, Kind::Path | Kind::OptionalPath),
+        };
         Self {
-            trajectories: PathBuf::new(),
-            embeddings: PathBuf::new(),
-            train_fraction: 0.8,
-            keep_fallback: false,
-            require_positive: false,
-        }
-    }
-}
-
-/// `[model]`: the shape and fixed constants of the `PointerSelector`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ModelParams {
-    pub hidden: usize,
-    pub layers: usize,
-    pub heads: usize,
-    pub dropout: f64,
-    pub attn_dropout: f64,
-    pub temperature: f64,
-}
-
-impl Default for ModelParams {
-    fn default() -> Self {
-        Self { hidden: 256, layers: 1, heads: 1, dropout: 0.5, attn_dropout: 0.1, temperature: 0.1 }
-    }
-}
-
-/// For `skip_serializing_if`: a key that came later is written only where it differs from its default, so that identities
-/// and files of sweeps that do not use it stay as they are.
-pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// `[train]`: initialisation, RCE and GRPO.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct TrainParams {
-    /// Checkpoint to start from; fresh weights when absent.
-    pub init: Option<PathBuf>,
-    pub seed: u64,
-    pub rce_epochs: u32,
-    pub rce_lr: f64,
-    pub rce_reward: RewardForm,
-    /// First and last softmax temperature of RCE.
-    pub rce_temperature: [f64; 2],
-    pub rce_top1_only: bool,
-    /// 0 = RCE only.
-    pub grpo_epochs: u32,
-    pub grpo_lr: f64,
-    pub kl_beta: f64,
-    pub clip_epsilon: f64,
-    pub reference: Reference,
-    pub adaptive_kl: bool,
-    /// Adaptive KL: beta shrinks below the first, grows above the second.
-    pub kl_target: [f64; 2],
-    /// Trajectories kept per group in the first GRPO epoch and in later ones.
-    pub top_k: [usize; 2],
-    /// Frozen during GRPO.
-    pub freeze: FreezeSet,
-    pub weight_decay: f64,
-    /// Steps at the start of each phase over which the learning rate grows to its value.
-    #[serde(skip_serializing_if = "is_default")]
-    pub warmup_steps: u32,
-    pub grad_clip: f64,
-    /// `false` visits the groups in numeric order of their ids.
-    pub shuffle: bool,
-    /// Patience in epochs on val_loss; off when absent. Applies within each phase.
-    pub early_stop: Option<u32>,
-}
-
-impl Default for TrainParams {
-    fn default() -> Self {
-        Self {
-            init: None,
-            seed: 0,
-            rce_epochs: 5,
-            rce_lr: 1e-4,
-            rce_reward: RewardForm::Raw,
-            rce_temperature: [2.0, 0.5],
-            rce_top1_only: false,
-            grpo_epochs: 0,
-            grpo_lr: 5e-6,
-            kl_beta: 0.15,
-            clip_epsilon: 0.2,
-            reference: Reference::Warmup,
-            adaptive_kl: false,
-            kl_target: [0.01, 0.1],
-            top_k: [3, 5],
-            freeze: FreezeSet::default(),
-            weight_decay: 0.01,
-            warmup_steps: 0,
-            grad_clip: 1.0,
-            shuffle: true,
-            early_stop: None,
-        }
-    }
-}
-
-choice! {
-    /// Which form of the reward RCE weighs trajectories by.
-    RewardForm {
-        Raw = "raw",
-        Normalized = "normalized",
-    }
-}
-
-choice! {
-    /// The policy whose log-probabilities GRPO's ratios and KL are measured against.
-    Reference {
-        /// The model GRPO starts from.
-        Warmup = "warmup",
-        /// The model as it stood before RCE.
-        Init = "init",
-    }
-}
-
-/// A group of parameters that can be frozen on its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ParamGroup {
-    InputProj,
-    QueryProj,
-    CandProj,
-    CrossAttn,
-    AttnNorms,
-}
-
-impl ParamGroup {
-    /// All groups, in the order of the model.
-    pub const ALL: [ParamGroup; 5] =
-        [Self::InputProj, Self::QueryProj, Self::CandProj, Self::CrossAttn, Self::AttnNorms];
-
-    /// The name used in sweep files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::InputProj => "input_proj",
-            Self::QueryProj => "query_proj",
-            Self::CandProj => "cand_proj",
-            Self::CrossAttn => "cross_attn",
-            Self::AttnNorms => "attn_norms",
+            shared: Arc::new(values.iter().map(entry).collect()),
+            keys: values.iter().map(|(key, _)| *key).collect(),
         }
     }
 
-    /// Whether the group belongs to the "backbone" (the three projections); the rest is the "head".
-    pub fn is_backbone(self) -> bool {
-        matches!(self, Self::InputProj | Self::QueryProj | Self::CandProj)
+    /// Where `key` is; `None` for keys that are no part of a point.
+    pub fn place(&self, key: &Key) -> Option<u32> {
+        self.keys.iter().position(|known| *known == key).map(|at| at as u32)
     }
 
-    /// The first part of the names of its parameters, up to the dot.
-    pub fn parameter_prefix(self) -> &'static str {
-        match self {
-            Self::InputProj => "input_proj",
-            Self::QueryProj => "query_proj",
-            Self::CandProj => "cand_proj",
-            Self::CrossAttn => "cross_attn_layers",
-            Self::AttnNorms => "attn_norms",
-        }
-    }
-
-    /// The group that the parameter `name` (as in checkpoints) belongs to, if it is one of the model's.
-    pub fn of_parameter(name: &str) -> Option<ParamGroup> {
-        let first = name.split('.').next()?;
-        Self::ALL.into_iter().find(|group| group.parameter_prefix() == first)
+    /// The values of a point, of which these differ (ascending by place).
+    pub fn point(&self, own: Vec<(u32, Option<Json>)>) -> Config {
+        Config { shared: Arc::clone(&self.shared), own }
     }
 }
 
-/// The set of frozen groups. Aliases ("backbone", "head") are resolved before it is built, so equal sets
-/// are equal values however they were written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct FreezeSet(pub BTreeSet<ParamGroup>);
+/// The value of `key` as records have it: `None` where a key that came later has its default.
+pub(super) fn recorded(key: &Key, value: &Value) -> Option<Json> {
+    let left_out = key.came_later && key.default().as_ref() == Some(value);
+    (!left_out).then(|| value.record())
+}
 
-impl FreezeSet {
-    /// Whether `group` is frozen.
-    pub fn contains(&self, group: ParamGroup) -> bool {
-        self.0.contains(&group)
+impl Config {
+    /// Every key with a value, in the order of the tables: table, key, value.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &str, &Json)> {
+        self.all().filter_map(|(entry, value)| Some((entry.table.as_str(), entry.name.as_str(), value?)))
     }
 
-    /// Whether nothing is frozen.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    fn all(&self) -> impl Iterator<Item = (&Entry, Option<&Json>)> {
+        let mut own = self.own.iter().peekable();
+        self.shared.iter().enumerate().map(move |(at, entry)| {
+            let mine = own.next_if(|(place, _)| *place as usize == at);
+            (entry, mine.map_or(entry.value.as_ref(), |(_, value)| value.as_ref()))
+        })
+    }
+
+    /// The values that it shares with other points, told apart by address, and those that it has alone.
+    pub fn parts(&self) -> (Self, impl Iterator<Item = (&str, &str, Option<&Json>)>) {
+        let own = self.own.iter().map(|(place, value)| {
+            let entry = &self.shared[*place as usize];
+            (entry.table.as_str(), entry.name.as_str(), value.as_ref())
+        });
+        (Self { shared: Arc::clone(&self.shared), own: Vec::new() }, own)
+    }
+
+    /// Whether both share what [`Config::parts`] calls shared.
+    pub fn shares(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// The value of the key `table.name`; `None` where it has its default and came later, or is not known.
+    pub fn get(&self, dotted: &str) -> Option<&Json> {
+        let (table, name) = dotted.rsplit_once('.')?;
+        let at = self.shared.iter().position(|entry| entry.is(table, name))?;
+        let own = self.own.iter().find(|(place, _)| *place as usize == at);
+        own.map_or(self.shared[at].value.as_ref(), |(_, value)| value.as_ref())
+    }
+
+    /// The seed: the value of the key of that name; 0 where there is none.
+    pub fn seed(&self) -> u64 {
+        let seed = self.entries().find(|(_, name, _)| *name == "seed");
+        seed.and_then(|(_, _, value)| value.as_u64()).unwrap_or_default()
+    }
+
+    /// The whole as `T`, whose fields are the tables, and whose fields' fields the keys. With `#[serde(default)]` it can
+    /// also be read from records that lack keys.
+    ///
+    /// # Errors
+    /// A value that does not fit its field.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_value(self.json())
+    }
+
+    /// As JSON: an object of objects.
+    pub fn json(&self) -> Json {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// Whether `recorded` says the same, but for where files lie: what is in them counts, and it is part of identities.
+    /// What `recorded` lacks stands for the key's default, what only it has for nothing.
+    pub fn same_but_paths(&self, recorded: &Self) -> bool {
+        if self.shares(recorded) && self.own == recorded.own {
+            return true;
+        }
+        self.all().filter(|(entry, _)| !entry.is_path).all(|(entry, value)| {
+            let theirs = recorded.find(&entry.table, &entry.name).or(entry.default.as_ref());
+            value.or(entry.default.as_ref()) == theirs
+        })
+    }
+
+    /// Whether `other` has another value of a key that both have.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        self.entries()
+            .any(|(table, name, value)| other.find(table, name).is_some_and(|theirs| theirs != value))
+    }
+
+    fn find(&self, table: &str, name: &str) -> Option<&Json> {
+        self.all().find(|(entry, _)| entry.is(table, name)).and_then(|(_, value)| value)
+    }
+
+    /// The files that its keys name, by their dotted keys.
+    pub fn paths(&self, is_path: impl Fn(&str) -> bool) -> Vec<(String, PathBuf)> {
+        let dotted = |(table, name, value): (&str, &str, &Json)| {
+            let key = format!("{table}.{name}");
+            let path = value.as_str().filter(|text| !text.is_empty() && is_path(&key))?;
+            Some((key, PathBuf::from(path)))
+        };
+        self.entries().filter_map(dotted).collect()
+    }
+
+    /// Another value for the key `table.name`, which it has.
+    pub fn set(&mut self, dotted: &str, value: Json) {
+        let Some((table, name)) = dotted.rsplit_once('.') else { return };
+        let Some(at) = self.shared.iter().position(|entry| entry.is(table, name)) else { return };
+        let at = at as u32;
+        match self.own.binary_search_by_key(&at, |(place, _)| *place) {
+            Ok(found) => self.own[found].1 = Some(value),
+            Err(place) => self.own.insert(place, (at, Some(value))),
+        }
+    }
+
+    /// Keeps what it has in common with `other` only once, where both have the same keys.
+    pub fn share(&mut self, other: &Self) {
+        let alike = self.shared.len() == other.shared.len()
+            && self.shared.iter().zip(other.shared.iter()).all(|(a, b)| a.is(&b.table, &b.name));
+        if !alike || self.shares(other) {
+            return;
+        }
+        let values = self.all().map(|(_, value)| value.cloned()).zip(other.shared.iter());
+        let differ = values.enumerate().filter(|(_, (mine, entry))| *mine != entry.value);
+        self.own = differ.map(|(at, (mine, _))| (at as u32, mine)).collect();
+        self.shared = Arc::clone(&other.shared);
     }
 }
 
-/// `none`, `backbone`, `head`, or the groups joined by `+`: for people and for file names.
-impl fmt::Display for FreezeSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (backbone, head): (Vec<ParamGroup>, Vec<ParamGroup>) =
-            self.0.iter().copied().partition(|group| group.is_backbone());
-        let mut parts = Vec::new();
-        match backbone.len() {
-            3 => parts.push("backbone"),
-            _ => parts.extend(backbone.iter().map(|group| group.name())),
+/// The same keys with the same values.
+impl PartialEq for Config {
+    fn eq(&self, other: &Self) -> bool {
+        self.shares(other) && self.own == other.own || self.entries().eq(other.entries())
+    }
+}
+
+impl Serialize for Config {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries: Vec<(&str, &str, &Json)> = self.entries().collect();
+        let mut map = serializer.serialize_map(None)?;
+        for table in entries.chunk_by(|a, b| a.0 == b.0) {
+            map.serialize_entry(table[0].0, &Keys(table))?;
         }
-        match head.len() {
-            2 => parts.push("head"),
-            _ => parts.extend(head.iter().map(|group| group.name())),
+        map.end()
+    }
+}
+
+struct Keys<'a>(&'a [(&'a str, &'a str, &'a Json)]);
+
+impl Serialize for Keys<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(_, name, value)| (name, value)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Config {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tables;
+
+        impl<'de> Visitor<'de> for Tables {
+            type Value = Config;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tables of keys")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Config, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(table) = map.next_key::<String>()? {
+                    let Json::Object(keys) = map.next_value()? else {
+                        return Err(A::Error::custom(format!("`{table}` is no table of keys")));
+                    };
+                    entries.extend(keys.into_iter().map(|(name, value)| Entry {
+                        table: table.clone(),
+                        name,
+                        value: Some(value),
+                        default: None,
+                        is_path: false,
+                    }));
+                }
+                Ok(Config { shared: Arc::new(entries), own: Vec::new() })
+            }
         }
-        if parts.is_empty() {
-            parts.push("none");
-        }
-        f.write_str(&parts.join("+"))
+        deserializer.deserialize_map(Tables)
     }
 }

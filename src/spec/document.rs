@@ -7,15 +7,19 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Diagnostic, Origin, Source};
-use super::keys::{KEYS, Key, Table, Unresolved, closest, keys_of, lab_key, resolve};
+use super::keys::{Key, closest};
 use super::read::{Given, Reader, shown};
-use super::settings::Settings;
+use super::schema::{Schema, Unresolved, known};
+use super::table::Table;
+use super::values::Values;
 
 /// A sweep file, key by key.
 #[derive(Debug)]
 pub(super) struct Draft {
+    /// What the file may say.
+    pub schema: &'static Schema,
     /// Defaults and what the file sets outside the grid.
-    pub settings: Settings,
+    pub settings: Values,
     /// What was given outside the grid, and where; the last one of a key counts.
     pub given: Vec<(&'static Key, Given)>,
     /// Tables that are present (by name, also `grid`), and where.
@@ -72,7 +76,7 @@ impl Draft {
 
     /// Sets `key` outside the grid.
     pub fn set(&mut self, key: &'static Key, given: &Given) {
-        (key.set)(&mut self.settings, &given.value);
+        self.settings.set(key, &given.value);
         self.given.push((key, given.clone()));
     }
 }
@@ -95,8 +99,10 @@ pub(super) fn read(text: &str, file: &str, dir: PathBuf) -> Result<Draft, Vec<Di
     let source = Rc::new(Source { name: file.to_owned(), text: text.to_owned(), is_file: true });
     let reader = Reader { source, offset: 0, dir };
     let root = DeTable::parse(text).map_err(|error| vec![syntax(&reader, &error)])?;
+    let schema = schema(&reader, root.get_ref()).map_err(|problem| vec![problem])?;
     let draft = Draft {
-        settings: Settings::default(),
+        schema,
+        settings: Values::of(schema),
         given: Vec::new(),
         tables: Vec::new(),
         groups: Vec::new(),
@@ -108,6 +114,26 @@ pub(super) fn read(text: &str, file: &str, dir: PathBuf) -> Result<Draft, Vec<Di
     let mut walk = Walk { reader, draft, problems: Vec::new() };
     walk.root(root.get_ref());
     if walk.problems.is_empty() { Ok(walk.draft) } else { Err(walk.problems) }
+}
+
+/// The experiment that the file names, or the program's first.
+fn schema(reader: &Reader, root: &DeTable) -> Result<&'static Schema, Diagnostic> {
+    let named = root.iter().find(|(name, _)| name.get_ref() == "experiment");
+    let text = named.and_then(|(_, item)| item.get_ref().as_str());
+    let found = match text {
+        None => known().first(),
+        Some(text) => known().iter().find(|schema| schema.name == text),
+    };
+    found.copied().ok_or_else(|| {
+        let has: Vec<String> = known().iter().map(|schema| schema.name.to_owned()).collect();
+        let message = match text {
+            Some(text) => format!("this program has no experiment `{text}`"),
+            None => "this program has no experiment".to_owned(),
+        };
+        let origin = named.map_or_else(|| reader.whole(), |(_, item)| reader.origin(item));
+        let hint = format!("it has {}; another experiment is in a program of its own", listed(&has, "and"));
+        Diagnostic::new(message).at(&origin).hint(hint)
+    })
 }
 
 fn syntax(reader: &Reader, error: &toml::de::Error) -> Diagnostic {
@@ -142,7 +168,7 @@ impl Walk {
                         self.baseline(origin.clone(), table);
                     }
                 }
-                other => match Table::from_name(other) {
+                other => match self.draft.schema.table(other).filter(|table| !table.is_inner()) {
                     Some(section) => {
                         if let Some(table) = self.expect_table(name, item) {
                             self.section(section, table);
@@ -180,9 +206,9 @@ impl Walk {
     fn section(&mut self, section: Table, table: &DeTable) {
         for (name, item) in entries(table) {
             let full = format!("{}.{}", section.name(), name.get_ref());
-            match section.inner().iter().find(|inner| inner.name() == full) {
+            match self.draft.schema.inner(section).into_iter().find(|inner| inner.name() == full) {
                 None => self.plain(section, name, item),
-                Some(&inner) => {
+                Some(inner) => {
                     let origin = self.reader.origin(name);
                     if let Some(table) = self.expect_table(name, item) {
                         self.section(inner, table);
@@ -195,14 +221,18 @@ impl Walk {
 
     /// `name = item` in a table of plain keys.
     fn plain(&mut self, table: Table, name: &Spanned<std::borrow::Cow<str>>, item: &Spanned<DeValue>) {
-        let Some(key) = keys_of(table).find(|key| key.name == name.get_ref()) else {
+        let schema = self.draft.schema;
+        let Some(key) = schema.keys_of(table).find(|key| key.name == name.get_ref()) else {
             let message = match table {
                 Table::Top if item.get_ref().is_table() => format!("unknown table `[{name}]`"),
                 Table::Top => format!("unknown key `{name}` above the first table"),
                 table => format!("unknown key `{name}` in [{}]", table.name()),
             };
-            let diagnostic =
-                Diagnostic::new(message).at(&self.reader.origin(name)).hint(way_out(name.get_ref(), table));
+            let diagnostic = Diagnostic::new(message).at(&self.reader.origin(name)).hint(way_out(
+                schema,
+                name.get_ref(),
+                table,
+            ));
             self.problems.push(diagnostic);
             return;
         };
@@ -336,7 +366,8 @@ impl Walk {
     ) -> Vec<Axis> {
         let mut axes = Vec::new();
         for (name, item) in entries(table) {
-            let nested = Table::from_name(name.get_ref()).zip(item.get_ref().as_table());
+            let schema = self.draft.schema;
+            let nested = schema.table(name.get_ref()).zip(item.get_ref().as_table());
             let named: Vec<(String, Entry)> = match nested {
                 Some((section, inner)) => entries(inner)
                     .into_iter()
@@ -347,7 +378,7 @@ impl Walk {
             };
             for (full, (name, item)) in named {
                 let origin = self.reader.origin(name);
-                let axis = axis_key(&full, place)
+                let axis = axis_key(schema, &full, place)
                     .map_err(|problem| problem.at(&origin))
                     .and_then(|key| Ok(Axis { key, origin, values: read(&self.reader, key, item)? }));
                 match axis {
@@ -361,56 +392,57 @@ impl Walk {
 }
 
 /// The key called `name`, which must be one that can vary.
-fn axis_key(name: &str, place: &str) -> Result<&'static Key, Diagnostic> {
-    match resolve(name, Key::is_axis) {
+fn axis_key(schema: &'static Schema, name: &str, place: &str) -> Result<&'static Key, Diagnostic> {
+    match schema.resolve(name, Key::is_axis) {
         Ok(key) => Ok(key),
         Err(Unresolved::Ambiguous(meanings)) => {
             let diagnostic = Diagnostic::new(format!("`{name}` in {place} could be more than one key"));
             Err(diagnostic.hint(format!("write {}", listed(&meanings, "or"))))
         }
-        Err(Unresolved::Unknown) => match resolve(name, |_| true) {
+        Err(Unresolved::Unknown) => match schema.resolve(name, |_| true) {
             Ok(key) => {
                 let diagnostic = Diagnostic::new(format!("`{}` cannot be used in {place}", key.dotted()));
-                Err(diagnostic.hint("only keys of [reward], [model] and [train] can vary within one sweep"))
+                Err(diagnostic
+                    .hint(format!("only keys of {} can vary within one sweep", schema.axis_tables())))
             }
-            Err(_) => {
-                Err(Diagnostic::new(format!("unknown key `{name}` in {place}")).hint(way_out_of_axes(name)))
-            }
+            Err(_) => Err(Diagnostic::new(format!("unknown key `{name}` in {place}"))
+                .hint(way_out_of_axes(schema, name))),
         },
     }
 }
 
 /// What a user who wrote the unknown key `name` in `table` may have meant.
-fn way_out(name: &str, table: Table) -> String {
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+fn way_out(schema: &'static Schema, name: &str, table: Table) -> String {
+    if let Some(key) = schema.all_keys().find(|key| key.name == name) {
         return format!("`{name}` belongs in {}", place_of(key));
     }
-    if let Some((key, _)) = lab_key(name) {
+    if let Some((key, _)) = schema.lab_key(name) {
         return format!("it is called `{}` here{}", key.name, elsewhere(key, table));
     }
     if name.eq_ignore_ascii_case("batch_size") {
         return "remove it: a training step is always one query group".to_owned();
     }
-    if let Some(meant) = closest(name, keys_of(table).map(|key| key.name)) {
+    if let Some(meant) = closest(name, schema.keys_of(table).map(|key| key.name)) {
         return format!("did you mean `{meant}`?");
     }
     if table == Table::Top {
-        let tables =
-            ["grid", "exclude", "include", "baseline"].into_iter().chain(Table::ALL.map(Table::name));
+        let tables = ["grid", "exclude", "include", "baseline"]
+            .into_iter()
+            .chain(schema.all_tables().map(Table::name));
         if let Some(meant) = closest(name, tables.filter(|table| !table.is_empty())) {
             return format!("did you mean [{meant}]?");
         }
     }
-    if let Some(key) =
-        closest(name, KEYS.iter().map(|key| key.name)).and_then(|name| resolve(name, |_| true).ok())
+    if let Some(key) = closest(name, schema.all_keys().map(|key| key.name))
+        .and_then(|name| schema.resolve(name, |_| true).ok())
     {
         return format!("did you mean `{}`? it belongs in {}", key.name, place_of(key));
     }
-    let containing = containing(name, keys_of(table));
+    let containing = containing(name, schema.keys_of(table));
     if !containing.is_empty() {
         return format!("did you mean {}?", listed(&containing, "or"));
     }
-    let names: Vec<&str> = keys_of(table).map(|key| key.name).collect();
+    let names: Vec<&str> = schema.keys_of(table).map(|key| key.name).collect();
     match table {
         Table::Top => "above the first table there is only `name`; all else is in tables".to_owned(),
         table => format!("keys of [{}]: {}", table.name(), names.join(", ")),
@@ -418,20 +450,26 @@ fn way_out(name: &str, table: Table) -> String {
 }
 
 /// What a user who wrote the unknown axis `name` may have meant.
-pub(super) fn way_out_of_axes(name: &str) -> String {
-    if let Some((key, _)) = lab_key(name) {
+pub(super) fn way_out_of_axes(schema: &'static Schema, name: &str) -> String {
+    if let Some((key, _)) = schema.lab_key(name) {
         return format!("it is called `{}` here", key.name);
     }
     let bare = name.rsplit('.').next().unwrap_or(name);
-    if let Some(meant) = closest(bare, KEYS.iter().filter(|key| key.is_axis()).map(|key| key.name)) {
+    if let Some(meant) = closest(bare, schema.all_keys().filter(|key| key.is_axis()).map(|key| key.name)) {
         return format!("did you mean `{meant}`?");
     }
-    let containing = containing(bare, KEYS.iter().filter(|key| key.is_axis()));
+    let containing = containing(bare, schema.all_keys().filter(|key| key.is_axis()));
     if !containing.is_empty() {
         return format!("did you mean {}?", listed(&containing, "or"));
     }
-    "any key of [reward], [model] and [train] can be used, such as `kl_beta`, `grpo_lr`, `freeze`, `seed`"
-        .to_owned()
+    let some = ["kl_beta", "grpo_lr", "lr", "freeze", "seed"];
+    let axes = || schema.all_keys().filter(|key| key.is_axis());
+    let some: Vec<String> = some
+        .into_iter()
+        .filter(|name| axes().any(|key| key.name == *name))
+        .map(|name| format!("`{name}`"))
+        .collect();
+    format!("any key of {} can be used, such as {}", schema.axis_tables(), some.join(", "))
 }
 
 /// Keys whose name has `part` as one of its words: `lr` is part of `rce_lr` and `grpo_lr`.

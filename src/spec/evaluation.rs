@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::document::Draft;
 use super::error::Diagnostic;
-use super::keys::{Table, resolve};
+use super::table::Table;
 use super::{BuildSpec, CommandParams, EndpointParams, EvalParams, JudgeApi, ScoreField};
 
 /// Fields of a request that keys of their own set, or that would change what an answer is.
@@ -34,7 +34,7 @@ pub(super) fn params(draft: &Draft, dir: &Path) -> Option<EvalParams> {
 /// All that `[eval]` says.
 fn whole(draft: &Draft, dir: &Path) -> Option<EvalParams> {
     let tables = [Table::Eval, Table::Endpoint, Table::Command, Table::Items];
-    let settings = &draft.settings;
+    let settings = &draft.settings.core;
     tables.into_iter().any(|table| draft.uses(table)).then(|| EvalParams {
         endpoint: draft.uses(Table::Endpoint).then(|| settings.endpoint.clone()),
         command: draft
@@ -48,7 +48,7 @@ fn whole(draft: &Draft, dir: &Path) -> Option<EvalParams> {
 /// `[data.build]` with its judge, if the sweep has it.
 pub(super) fn build(draft: &Draft, dir: &Path) -> Option<BuildSpec> {
     draft.uses(Table::Build).then(|| BuildSpec {
-        params: draft.settings.build.clone(),
+        params: draft.settings.core.build.clone(),
         judge: whole(draft, dir).unwrap_or_default(),
     })
 }
@@ -62,7 +62,7 @@ pub(super) fn mistakes(draft: &Draft) -> Vec<Diagnostic> {
     let eval = whole(draft, Path::new("")).unwrap_or_default();
     let mut mistakes = Vec::new();
     let mut wrong = |key: &str, message: String, hint: &str| {
-        let found = resolve(key, |_| true).ok();
+        let found = draft.schema.resolve(key, |_| true).ok();
         let origin = found.and_then(|key| draft.given(key)).map(|given| &given.origin);
         let table = ["eval.endpoint", "eval.command", "eval.items", "eval", "data.build"].into_iter();
         let table = table.filter(|table| key.starts_with(table)).find_map(|table| draft.table(table));

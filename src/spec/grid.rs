@@ -249,7 +249,7 @@ fn base_value(draft: &Draft, key: &'static Key) -> Given {
     draft
         .given(key)
         .cloned()
-        .unwrap_or_else(|| Given { value: (key.get)(&draft.settings), origin: draft.whole.clone() })
+        .unwrap_or_else(|| Given { value: draft.settings.get(key), origin: draft.whole.clone() })
 }
 
 fn product(
@@ -345,21 +345,28 @@ fn include(grid: &mut Grid, draft: &Draft, collapse: bool) -> Result<(), Diagnos
             if seen.insert(row.clone()) {
                 grid.cells.extend_from_slice(&row);
             } else if !collapse {
-                return Err(identical(grid, include, &row));
+                return Err(identical(draft, grid, (include, &row)));
             }
         }
     }
     Ok(())
 }
 
-fn identical(grid: &Grid, include: &Condition, row: &[u32]) -> Diagnostic {
+fn identical(draft: &Draft, grid: &Grid, (include, row): (&Condition, &[u32])) -> Diagnostic {
     let values: Vec<String> = grid
         .columns
         .iter()
         .zip(row)
         .map(|(column, index)| format!("{} = {}", column.key.name, column.values[*index as usize].value))
         .collect();
+    let tables: Vec<String> = (draft.schema.tables.iter().filter(|table| table.axes))
+        .map(|table| format!("[{}]", table.name))
+        .collect();
+    let hint = format!(
+        "keys that an [[include]] does not name have the value of {}, not of the grid",
+        tables.join(", ")
+    );
     Diagnostic::new(format!("[[include]] adds a point that is there already: {}", values.join(", ")))
         .at(&include.origin)
-        .hint("keys that an [[include]] does not name have the value of [reward], [model], [train], not of the grid")
+        .hint(hint)
 }

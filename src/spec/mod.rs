@@ -3,7 +3,7 @@
 //! ```text
 //! text -> document (every key checked alone) -> overrides (--set) -> grid (rows of values) -> points, names, baseline
 //! ```
-//! [`KEYS`] is the one table of keys that all of this is driven by.
+//! The tables of keys ([`keys::KEYS`] and the experiment's [`Schema`]) are what all of this is driven by.
 
 mod axis;
 mod baseline;
@@ -16,17 +16,22 @@ mod document;
 mod error;
 mod evaluation;
 mod grid;
+mod groups;
+mod json_schema;
 mod keep;
 mod keys;
+mod kind;
 mod live;
 mod names;
 mod overrides;
 mod range;
 mod read;
-mod reward;
 mod schema;
+mod set;
 mod settings;
+mod table;
 mod value;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -35,23 +40,27 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use choice::{choice, named};
-
 pub use build::{BuildParams, BuildSpec};
-pub(crate) use config::is_default;
-pub use config::{
-    DataParams, FreezeSet, ModelParams, ParamGroup, PointConfig, Reference, RewardForm, TrainParams,
-};
+pub(crate) use choice::{choice, is_default, named_enum};
+pub use config::Config;
 pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use evaluation::endpoint_mistake;
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
+pub use groups::{FreezeSet, ParamGroup};
+pub use json_schema::json_schema;
 pub use keep::{KeepOptimizer, KeepParams, KeepWeights};
-pub use keys::{KEYS, Key, Kind, LabForm, LabName, Limits, Table, keys_of};
+pub use keys::{Key, LabForm, LabName};
+pub use kind::{Kind, Limits};
 pub use live::{CommandParams, EndpointParams, JudgeApi};
-pub use names::{NAME_LIMIT, freeze_word};
+pub use names::NAME_LIMIT;
 pub use overrides::{condition, setting, split_conditions};
-pub use reward::{Normalize, Quality, RewardMode, RewardParams, Score, Term};
-pub use schema::schema;
+pub use schema::{
+    Clash, Columns, Schema, columns_of, figures_of, is_path, key_called, know, known, named, no_clash,
+    nothing_idle,
+};
+pub use set::{Alias, Chosen, Names};
+pub use table::{OwnTable, Table};
+pub(crate) use value::Field;
 pub use value::{Value, number_text};
 
 /// A sweep file, read, checked and expanded.
@@ -59,6 +68,8 @@ pub use value::{Value, number_text};
 pub struct SweepSpec {
     /// `name` of the file; results go to `ROOT/<name>/`.
     pub name: String,
+    /// What the file may say, by the experiment that it names.
+    pub schema: &'static Schema,
     /// The file as given.
     pub path: PathBuf,
     /// Its text at launch.
@@ -90,9 +101,9 @@ pub struct Point {
     /// For people and for paths: `kl0.15-lr5e-6-ep3-frozen-s0`; names only the axes that vary.
     pub name: String,
     /// Value of every axis that varies, in the order of [`SweepSpec::axes`], as JSON
-    /// (freeze sets as lists of group names, paths as written).
+    /// (sets as lists of names, paths as written).
     pub axes: Vec<(String, serde_json::Value)>,
-    pub config: PointConfig,
+    pub config: Config,
 }
 
 /// `[eval]`: how points are scored.
@@ -158,7 +169,7 @@ choice! {
     }
 }
 
-named! {
+named_enum! {
     /// A format of other programs; `run` writes it beside every point's checkpoint.
     ExportFormat {
         /// Lightning-like `.ckpt`, what the lab's inference script reads.
@@ -241,11 +252,13 @@ fn read_file(path: &Path) -> Result<String, SpecError> {
     })
 }
 
-/// Whether `path` is a `.toml` file that has `[data]`, as every sweep file has; files that are no TOML may be meant.
+/// Whether `path` is a `.toml` file that has what sweep files have; files that are no TOML may be meant.
 fn is_sweep_file(path: &Path) -> bool {
     let toml = path.extension().is_some_and(|extension| extension == "toml");
     toml && std::fs::read_to_string(path).is_ok_and(|text| {
-        text.parse::<toml::Table>().map_or(text.contains("[data]"), |table| table.contains_key("data"))
+        let marks = ["data", "grid", "experiment"];
+        let has = |table: toml::Table| marks.iter().any(|mark| table.contains_key(*mark));
+        text.parse().map_or_else(|_| text.contains("[data]") || text.contains("[grid]"), has)
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::FreezeSet;
 use super::grid::Grid;
 use super::keys::Key;
 use super::value::{Value, number_text};
@@ -102,26 +101,13 @@ fn label(key: &Key, value: &Value) -> String {
         Value::Counts(counts) => format!("{short}{}", joined(counts.iter().map(u64::to_string))),
         Value::Texts(texts) => format!("{short}{}", joined(texts.iter().cloned())),
         Value::Samples(samples) => format!("{short}{}", joined(samples.iter().map(|n| format!("{n:?}")))),
-        Value::Freeze(set) => freeze_label(set),
+        Value::Set(set) => set.label(),
     };
     text.chars().map(|c| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '_' }).collect()
 }
 
 fn joined(texts: impl Iterator<Item = String>) -> String {
     texts.collect::<Vec<_>>().join("_")
-}
-
-fn freeze_label(set: &FreezeSet) -> String {
-    freeze_word(&set.to_string()).to_owned()
-}
-
-/// What names of points say for a [`FreezeSet`] that is written `text`: `frozen` for the backbone.
-pub fn freeze_word(text: &str) -> &str {
-    match text {
-        "none" => "unfrozen",
-        "backbone" => "frozen",
-        other => other,
-    }
 }
 
 /// The last two components of a path without the extension: `kl012_rce_epoch5`.

@@ -13,8 +13,10 @@ use toml::de::DeValue;
 use super::document::{Axis, AxisGroup, Draft, listed, value_list, way_out_of_axes};
 use super::error::{Diagnostic, Origin, Source};
 use super::grid::{Grid, Matcher};
-use super::keys::{Key, Kind, LabForm, Table, Unresolved, closest, lab_key, resolve};
+use super::keys::{Key, LabForm, closest};
+use super::kind::Kind;
 use super::read::{Given, Reader};
+use super::schema::{Schema, Unresolved, known};
 use super::value::Value;
 
 /// One `key=value` of the command line, split.
@@ -50,18 +52,20 @@ impl<'a> Argument<'a> {
         Origin { source: Rc::clone(&self.reader.source), span: start..start + self.key.len() }
     }
 
-    fn resolve(&self) -> Result<(&'static Key, LabForm), Diagnostic> {
-        match resolve(self.key, |_| true) {
+    fn resolve(&self, schema: &'static Schema) -> Result<(&'static Key, LabForm), Diagnostic> {
+        match schema.resolve(self.key, |_| true) {
             Ok(key) => Ok((key, LabForm::Same)),
             Err(Unresolved::Ambiguous(meanings)) => {
                 let problem = Diagnostic::new(format!("`{}` could be more than one key", self.key));
                 Err(problem.at(&self.key_origin()).hint(format!("write {}", listed(&meanings, "or"))))
             }
-            Err(Unresolved::Unknown) => lab_key(self.key).ok_or_else(|| {
+            Err(Unresolved::Unknown) => schema.lab_key(self.key).ok_or_else(|| {
                 let bare = self.key.rsplit('.').next().unwrap_or(self.key);
-                let meant = closest(bare, super::KEYS.iter().map(|key| key.name));
-                let hint =
-                    meant.map_or_else(|| way_out_of_axes(bare), |meant| format!("did you mean `{meant}`?"));
+                let meant = closest(bare, schema.all_keys().map(|key| key.name));
+                let hint = meant.map_or_else(
+                    || way_out_of_axes(schema, bare),
+                    |meant| format!("did you mean `{meant}`?"),
+                );
                 Diagnostic::new(format!("unknown key `{}` in {}", self.key, self.option))
                     .at(&self.key_origin())
                     .hint(hint)
@@ -104,13 +108,14 @@ impl<'a> Argument<'a> {
 /// # Errors
 /// The text is no value of the key; the message is for the user.
 pub fn setting(
+    schema: &'static Schema,
     name: &str,
     text: &str,
     so_far: impl Fn(&Key) -> Option<Value>,
 ) -> Option<Result<(&'static Key, Value), String>> {
-    let (key, form) = lab_key(name).or_else(|| {
-        Some((resolve(name, |key| key.is_axis() || key.table == Table::Data).ok()?, LabForm::Same))
-    })?;
+    let (key, form) = schema
+        .lab_key(name)
+        .or_else(|| Some((schema.resolve(name, |key| key.table.is_own()).ok()?, LabForm::Same)))?;
     let whole = format!("{name}={text}");
     let value = Argument::split("--set", &whole, Path::new("")).and_then(|argument| {
         let base = so_far(key).or_else(|| key.default()).unwrap_or(Value::Text(String::new()));
@@ -166,7 +171,7 @@ fn toml_text(kind: Kind, text: &str) -> String {
         _ => None,
     }
     .unwrap_or_else(|| match kind {
-        Kind::Freeze => quote(text.trim_start_matches('[').trim_end_matches(']')),
+        Kind::Set(_) => quote(text.trim_start_matches('[').trim_end_matches(']')),
         Kind::Choices(_) => {
             format!("[{}]", text.split(',').map(|name| quote(name.trim())).collect::<Vec<_>>().join(", "))
         }
@@ -203,8 +208,8 @@ fn set_one(draft: &mut Draft, text: &str, dir: &Path) -> Result<Option<&'static 
                 .hint("a training step is always one query group, as in the lab's runs: leave it out, or 1")),
         };
     }
-    let (key, form) = argument.resolve()?;
-    let base = (key.get)(&draft.settings);
+    let (key, form) = argument.resolve(draft.schema)?;
+    let base = draft.settings.get(key);
     let given = argument.value(key, form, argument.value, &base)?;
     draft.set(key, &given);
     fix_axis(draft, key, &given);
@@ -271,15 +276,17 @@ pub(super) fn filter(
     let mut terms = Vec::new();
     for text in arguments {
         let argument = Argument::split("--where", text, dir)?;
-        let (key, form) = argument.resolve()?;
+        let (key, form) = argument.resolve(draft.schema)?;
         if matches!(form, LabForm::Element(_)) {
             let problem = Diagnostic::new(format!("`{}` is one half of `{}`", argument.key, key.dotted()));
-            let hint = format!("filter by both, such as --where {}={}", key.name, (key.get)(&draft.settings));
+            let hint = format!("filter by both, such as --where {}={}", key.name, draft.settings.get(key));
             return Err(problem.at(&argument.key_origin()).hint(hint));
         }
-        if !(key.is_axis() || key.table == Table::Data) {
+        if !key.table.is_own() {
             let problem = Diagnostic::new(format!("points do not differ in `{}`", key.dotted()));
-            let hint = "filter by keys of [reward], [model], [train] and [data]";
+            let tables: Vec<String> =
+                draft.schema.tables.iter().map(|table| format!("[{}]", table.name)).collect();
+            let hint = format!("filter by keys of {}", tables.join(", "));
             return Err(problem.at(&argument.key_origin()).hint(hint));
         }
         let Some((column, mask)) = term(draft, grid, &argument, key, form)? else { continue };
@@ -325,7 +332,7 @@ fn wanted(
 /// do, as results keep them. `None` where it is not of this form or names no key of this program.
 pub fn condition(text: &str) -> Option<(String, Vec<serde_json::Value>)> {
     let argument = Argument::split("--where", text, Path::new("")).ok()?;
-    let (key, form) = argument.resolve().ok()?;
+    let (key, form) = known().iter().find_map(|schema| argument.resolve(schema).ok())?;
     let values = wanted(&argument, key, form, &key.default()?).ok()?;
     Some((key.dotted(), values.iter().map(|given| given.value.json()).collect()))
 }
@@ -361,7 +368,7 @@ fn term(
     key: &'static Key,
     form: LabForm,
 ) -> Result<Option<(usize, Vec<bool>)>, Diagnostic> {
-    let base = (key.get)(&draft.settings);
+    let base = draft.settings.get(key);
     let wanted = wanted(argument, key, form, &base)?;
     let (mask, have) = match grid.column(key) {
         Some((position, column)) => (Some((position, column.mask(&wanted))), value_list(grid.used(position))),

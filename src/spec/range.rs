@@ -4,7 +4,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Diagnostic, Origin};
-use super::keys::{Key, Kind, closest};
+use super::keys::{Key, closest};
+use super::kind::Kind;
 use super::read::{Given, Reader, integer_of, shown};
 use super::value::{Value, number_text};
 

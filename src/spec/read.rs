@@ -7,10 +7,13 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeFloat, DeInteger, DeValue};
 
+use super::KeepWeights;
 use super::error::{Diagnostic, Origin, Source};
-use super::keys::{Key, Kind, Limits, Table, closest};
-use super::value::{FREEZE_NAMES, NONE, OFF, Value, freeze_groups};
-use super::{FreezeSet, KeepWeights};
+use super::keys::{Key, closest};
+use super::kind::{Kind, Limits};
+use super::set::Names;
+use super::table::Table;
+use super::value::{NONE, OFF, Value};
 
 /// Reads values out of one source text.
 #[derive(Clone, Debug)]
@@ -93,7 +96,7 @@ fn read(kind: Kind, value: &DeValue, dir: &Path) -> Result<Value, Trouble> {
         Kind::CountPair => {
             pair(value, |item| count(item, 1, u64::from(u32::MAX))).map(|pair| Value::Counts(pair.to_vec()))
         }
-        Kind::Freeze => freeze(value),
+        Kind::Set(names) => set(value, names),
         Kind::Path => path(value, dir),
         Kind::OptionalPath => match value {
             DeValue::String(text) if text == NONE => Ok(Value::Absent(NONE)),
@@ -219,7 +222,7 @@ fn choice(value: &DeValue, names: &'static [&'static str]) -> Result<&'static st
 }
 
 /// A list of names, or in one text the form that is printed: `none`, `backbone`, `input_proj+head`.
-fn freeze(value: &DeValue) -> Result<Value, Trouble> {
+fn set(value: &DeValue, of: &'static Names) -> Result<Value, Trouble> {
     let names: Vec<&str> = match value {
         DeValue::String(text) if text == NONE => Vec::new(),
         DeValue::String(text) => text.split(['+', ',']).map(str::trim).collect(),
@@ -228,22 +231,15 @@ fn freeze(value: &DeValue) -> Result<Value, Trouble> {
                 "one value is a flat list of names in quotes; lists of lists belong in [grid]".into(),
             )))?
         }
-        _ => return hint("write `[\"backbone\"]` to freeze the projections, `[]` to freeze nothing"),
+        _ => return hint(of.usage),
     };
-    let mut set = FreezeSet::default();
-    for name in names {
-        match freeze_groups(name) {
-            Some(groups) => set.0.extend(groups),
-            None => {
-                let meant = closest(name, FREEZE_NAMES.iter().copied());
-                return hint(match meant {
-                    Some(meant) => format!("there is no \"{name}\"; did you mean \"{meant}\"?"),
-                    None => format!("there is no \"{name}\""),
-                });
-            }
-        }
+    match of.choose(names) {
+        Ok(chosen) => Ok(Value::Set(chosen)),
+        Err(name) => hint(match closest(name, of.written()) {
+            Some(meant) => format!("there is no \"{name}\"; did you mean \"{meant}\"?"),
+            None => format!("there is no \"{name}\""),
+        }),
     }
-    Ok(Value::Freeze(set))
 }
 
 fn path(value: &DeValue, dir: &Path) -> Result<Value, Trouble> {

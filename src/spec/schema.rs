@@ -1,185 +1,201 @@
-//! The JSON Schema (draft 4) of the sweep file, generated from the table of keys.
+//! What a sweep file may say: the program's own tables and keys, and those of the experiment that it names.
 
-use serde_json::{Map, Value as Json, json};
+use std::sync::OnceLock;
 
-use super::keys::{KEYS, Key, Kind, Limits, Table, keys_of};
-use super::value::FREEZE_NAMES;
+use super::Point;
+use super::keys::{KEYS, Key, LabForm};
+use super::kind::Kind;
+use super::table::{OwnTable, Table};
+use crate::figure::EpochFigure;
 
-/// The schema, for editors and for `sweep schema`.
-pub fn schema() -> Json {
-    let mut properties = Map::new();
-    for table in Table::ALL {
+/// The tables and keys of an experiment.
+#[derive(Debug)]
+pub struct Schema {
+    /// What sweep files call the experiment.
+    pub name: &'static str,
+    /// Its tables, in the order in which they are documented. The first one is in every sweep file that needs one.
+    pub tables: &'static [OwnTable],
+    /// Its keys, table after table.
+    pub keys: &'static [Key],
+    /// What its epochs report, in the order of `metrics.csv`: a new figure comes last.
+    pub figures: &'static [EpochFigure],
+    /// How its score columns are called.
+    pub columns: Columns,
+    /// The program's own tables that mean something to it besides `[export]`, `[keep]` and `[slurm]`.
+    pub shares: &'static [Table],
+    /// The first point that cannot be, by its number, and why.
+    pub clash: fn(&[Point]) -> Option<(usize, Clash)>,
+    /// What is allowed and probably not meant, a sentence each, of points in which these keys vary.
+    pub idle: fn(&[Point], &[&'static Key]) -> Vec<String>,
+}
+
+/// How the score columns of an experiment are called, by their numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    /// In files: `shot_2`.
+    pub id: fn(usize) -> String,
+    /// For people: `Shot 2`.
+    pub title: fn(usize) -> String,
+    /// What the numbers count, as a chart over them says it.
+    pub unit: &'static str,
+}
+
+/// What cannot be within one point: message, way out, and the keys (dotted) it is about.
+pub struct Clash {
+    pub message: String,
+    pub hint: &'static str,
+    pub keys: &'static [&'static str],
+}
+
+/// For [`Schema::clash`] where no two keys contradict each other.
+pub fn no_clash(_: &[Point]) -> Option<(usize, Clash)> {
+    None
+}
+
+/// For [`Schema::idle`] where there is nothing to say.
+pub fn nothing_idle(_: &[Point], _: &[&'static Key]) -> Vec<String> {
+    Vec::new()
+}
+
+/// Why a name is no key.
+#[derive(Debug, PartialEq)]
+pub(super) enum Unresolved {
+    Unknown,
+    /// The dotted names it could mean.
+    Ambiguous(Vec<String>),
+}
+
+impl Schema {
+    /// All tables, in the order in which they are documented: the top, the experiment's, the program's.
+    pub fn all_tables(&'static self) -> impl Iterator<Item = Table> {
+        let core =
+            Table::CORE.iter().copied().filter(|table| table.is_everywhere() || self.shares.contains(table));
+        let inside = |own: &OwnTable| {
+            let inner: Vec<Table> =
+                core.clone().filter(|table| table.name().starts_with(&format!("{}.", own.name))).collect();
+            inner
+        };
+        let own: Vec<Table> = (self.tables.iter())
+            .flat_map(|own| std::iter::once(Table::Own(own)).chain(inside(own)))
+            .collect();
+        let rest: Vec<Table> = core.filter(|table| !own.contains(table)).collect();
+        std::iter::once(Table::Top).chain(own).chain(rest)
+    }
+
+    /// The tables inside `table`.
+    pub fn inner(&'static self, table: Table) -> Vec<Table> {
+        let prefix = format!("{}.", table.name());
+        self.all_tables().filter(|inner| table != Table::Top && inner.name().starts_with(&prefix)).collect()
+    }
+
+    /// The table called `name` in the file.
+    pub fn table(&'static self, name: &str) -> Option<Table> {
+        self.all_tables().find(|table| *table != Table::Top && table.name() == name)
+    }
+
+    /// All keys, table after table.
+    pub fn all_keys(&'static self) -> impl Iterator<Item = &'static Key> {
+        self.all_tables().flat_map(|table| self.keys_of(table))
+    }
+
+    /// The keys of one table.
+    pub fn keys_of(&'static self, table: Table) -> impl Iterator<Item = &'static Key> {
+        KEYS.iter().chain(self.keys).filter(move |key| key.table == table)
+    }
+
+    /// The key called `name`, dotted or bare, among those that `accept` lets through.
+    pub(super) fn resolve(
+        &'static self,
+        name: &str,
+        accept: impl Fn(&Key) -> bool,
+    ) -> Result<&'static Key, Unresolved> {
+        let candidates: Vec<&'static Key> = (KEYS.iter().chain(self.keys))
+            .filter(|key| accept(key) && (key.is_called(name) || is_bare(key, name)))
+            .filter(|key| self.has(key.table))
+            .collect();
+        match candidates[..] {
+            [key] => Ok(key),
+            [] => Err(Unresolved::Unknown),
+            _ => Err(Unresolved::Ambiguous(candidates.iter().map(|key| key.dotted()).collect())),
+        }
+    }
+
+    fn has(&'static self, table: Table) -> bool {
         match table {
-            Table::Top => properties.extend(keys_of(table).map(|key| (key.name.to_owned(), property(key)))),
-            table if table.is_inner() => {}
-            table => drop(properties.insert(table.name().to_owned(), section(table))),
+            Table::Top | Table::Own(_) => true,
+            core => core.is_everywhere() || self.shares.contains(&core),
         }
     }
-    let (axes, conditions) = (reference("axes"), reference("condition"));
-    properties.insert("grid".to_owned(), axes);
-    properties.insert("exclude".to_owned(), described(list_of(&conditions), "Drops the points that match."));
-    properties.insert("include".to_owned(), described(list_of(&conditions), "Adds points."));
-    properties.insert("baseline".to_owned(), reference("point"));
-    json!({
-        "$schema": "http://json-schema.org/draft-04/schema#",
-        "title": "sweep file",
-        "description": "A grid of experiments: base values in [data], [reward], [model] and [train], axes in [grid].",
-        "type": "object",
-        "properties": properties,
-        "required": ["data"],
-        "additionalProperties": false,
-        "definitions": {
-            "axes": axes_definition(),
-            "zip": axis_table("Axes that advance together: equally many values each.", axis),
-            "condition": axis_table("Values of some keys; of a list of values, any will do.", condition),
-            "point": axis_table("The point that tables compare against; only the seed may be left open.", value),
+
+    /// The key that the lab calls `name`, in any case of letters.
+    pub(super) fn lab_key(&'static self, name: &str) -> Option<(&'static Key, LabForm)> {
+        self.keys.iter().find_map(|key| {
+            let lab = key.lab.iter().find(|lab| lab.name.eq_ignore_ascii_case(name))?;
+            Some((key, lab.form))
+        })
+    }
+
+    /// The experiment's tables whose keys may be axes, as a sentence has them: `[reward], [model] and [train]`.
+    pub(super) fn axis_tables(&self) -> String {
+        let names: Vec<String> =
+            self.tables.iter().filter(|table| table.axes).map(|table| format!("[{}]", table.name)).collect();
+        match names.split_last() {
+            Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+            _ => names.concat(),
         }
-    })
-}
-
-fn reference(name: &str) -> Json {
-    json!({ "$ref": format!("#/definitions/{name}") })
-}
-
-fn described(mut schema: Json, doc: &str) -> Json {
-    schema["description"] = json!(doc);
-    schema
-}
-
-fn list_of(items: &Json) -> Json {
-    json!({ "type": "array", "items": items })
-}
-
-/// A table of plain keys.
-fn section(table: Table) -> Json {
-    let mut properties: Map<String, Json> =
-        keys_of(table).map(|key| (key.name.to_owned(), property(key))).collect();
-    for &inner in table.inner() {
-        let name = inner.name().trim_start_matches(table.name()).trim_start_matches('.');
-        properties.insert(name.to_owned(), section(inner));
     }
-    let required: Vec<&str> = keys_of(table).filter(|key| key.is_required()).map(|key| key.name).collect();
-    let mut schema = object(table.doc(), properties);
-    if !required.is_empty() {
-        schema["required"] = json!(required);
-    }
-    if table == Table::Eval {
-        let ways = ["logged", "endpoint", "command"];
-        schema["anyOf"] = json!(ways.map(|way| json!({ "required": [way] })));
-    }
-    schema
 }
 
-fn object(doc: &str, properties: Map<String, Json>) -> Json {
-    json!({ "type": "object", "description": doc, "properties": properties, "additionalProperties": false })
+/// Whether `name` alone is enough. Names of a table inside another one are short, and none of them may take a name from
+/// another table.
+fn is_bare(key: &Key, name: &str) -> bool {
+    key.name == name && key.table != Table::Build
 }
 
-/// A key with its documentation and default.
-fn property(key: &Key) -> Json {
-    let mut schema = described(value(key), key.doc);
-    if let Some(default) = key.default().filter(|_| key.table != Table::Top) {
-        schema["default"] = default.json();
-    }
-    schema
+static KNOWN: OnceLock<Vec<&'static Schema>> = OnceLock::new();
+
+/// Says once, as the program begins, which experiments it has; what came first stays. Of sweep files that name none the
+/// first is meant.
+pub fn know(schemas: Vec<&'static Schema>) {
+    KNOWN.get_or_init(|| schemas);
 }
 
-/// A table whose keys are axes, bare and below the names of their tables.
-fn axis_table(doc: &str, of: fn(&Key) -> Json) -> Json {
-    let mut properties = Map::new();
-    for table in Table::ALL.into_iter().filter(|table| table.has_axes()) {
-        let inner: Map<String, Json> =
-            keys_of(table).map(|key| (key.name.to_owned(), described(of(key), key.doc))).collect();
-        properties.insert(table.name().to_owned(), object(table.doc(), inner));
-    }
-    for key in KEYS.iter().filter(|key| key.is_axis()) {
-        properties.insert(key.name.to_owned(), described(of(key), key.doc));
-    }
-    object(doc, properties)
+/// The experiments that this program has.
+pub fn known() -> &'static [&'static Schema] {
+    #[cfg(test)]
+    know(vec![&crate::selector::SCHEMA]);
+    KNOWN.get().map_or(&[], Vec::as_slice)
 }
 
-fn axes_definition() -> Json {
-    let mut axes =
-        axis_table("Axes: every combination of their values is a point, the last axis fastest.", axis);
-    axes["properties"]["zip"] = described(list_of(&reference("zip")), "Axes that advance together.");
-    axes
+/// The experiment called `name`.
+pub fn named(name: &str) -> Option<&'static Schema> {
+    known().iter().find(|schema| schema.name == name).copied()
 }
 
-/// The values of an axis: a list, or a range of numbers.
-fn axis(key: &Key) -> Json {
-    let list = json!({ "type": "array", "items": value(key), "minItems": 1 });
-    if !matches!(key.kind, Kind::Number(_) | Kind::Count { .. }) {
-        return list;
-    }
-    let range = json!({
-        "type": "object",
-        "properties": {
-            "from": value(key),
-            "to": value(key),
-            "count": { "type": "integer", "minimum": 2, "maximum": 1_000_000 },
-            "scale": { "enum": ["linear", "log"] },
-        },
-        "required": ["from", "to", "count"],
-        "additionalProperties": false,
-    });
-    json!({ "anyOf": [list, range] })
+/// The figures of the experiment called `name`; none where this program does not have it.
+pub fn figures_of(name: &str) -> &'static [EpochFigure] {
+    named(name).map_or(&[], |schema| schema.figures)
 }
 
-/// One value, or a list of values.
-fn condition(key: &Key) -> Json {
-    json!({ "anyOf": [value(key), { "type": "array", "items": value(key), "minItems": 1 }] })
-}
-
-/// One value of a key.
-fn value(key: &Key) -> Json {
-    let count = |min: u64, max: u64| match max {
-        u64::MAX => json!({ "type": "integer", "minimum": min }),
-        max => json!({ "type": "integer", "minimum": min, "maximum": max }),
+/// How the score columns of the experiment called `name` are called; of one that this program does not have by their
+/// numbers.
+pub fn columns_of(name: &str) -> Columns {
+    let plain = Columns {
+        id: |number| format!("score_{number}"),
+        title: |number| format!("Score {number}"),
+        unit: "",
     };
-    let text = json!({ "type": "string", "minLength": 1 });
-    match key.kind {
-        Kind::Flag => json!({ "type": "boolean" }),
-        Kind::Count { min, max } => count(min, max),
-        Kind::Number(limits) => number(limits),
-        Kind::Choice(names) => json!({ "enum": names }),
-        Kind::NumberPair { limits, .. } => {
-            json!({ "type": "array", "items": number(limits), "minItems": 2, "maxItems": 2 })
-        }
-        Kind::CountPair => {
-            json!({ "type": "array", "items": count(1, u32::MAX.into()), "minItems": 2, "maxItems": 2 })
-        }
-        Kind::Freeze => json!({ "anyOf": [
-            { "type": "array", "items": { "enum": FREEZE_NAMES } },
-            { "type": "string", "minLength": 1 },
-        ] }),
-        Kind::Path | Kind::OptionalPath | Kind::Text | Kind::OptionalText => text,
-        Kind::Patience => json!({ "anyOf": [count(1, u32::MAX.into()), { "enum": ["off", false] }] }),
-        Kind::KeptWeights => {
-            json!({ "type": "string", "pattern": "^(all|points|best [1-9][0-9]*)$" })
-        }
-        Kind::Shots => {
-            json!({ "type": "array", "items": count(1, u32::MAX.into()), "minItems": 1, "uniqueItems": true })
-        }
-        Kind::Samples => {
-            let one = json!({ "anyOf": [count(1, u32::MAX.into()), { "enum": [-1] }] });
-            json!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1, "uniqueItems": true }] })
-        }
-        Kind::Choices(names) => json!({ "type": "array", "items": { "enum": names }, "uniqueItems": true }),
-        Kind::Name => {
-            json!({ "type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[^.\\-/\\s][^/\\s]*$" })
-        }
-        Kind::Texts => json!({ "type": "array", "items": text }),
-    }
+    named(name).map_or(plain, |schema| schema.columns)
 }
 
-fn number(limits: Limits) -> Json {
-    match limits {
-        Limits::Finite => json!({ "type": "number" }),
-        Limits::NonNegative => json!({ "type": "number", "minimum": 0 }),
-        Limits::Positive => json!({ "type": "number", "minimum": 0, "exclusiveMinimum": true }),
-        Limits::InsideUnit => {
-            json!({ "type": "number", "minimum": 0, "exclusiveMinimum": true, "maximum": 1, "exclusiveMaximum": true })
-        }
-        Limits::Unit => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
-        Limits::BelowOne => json!({ "type": "number", "minimum": 0, "maximum": 1, "exclusiveMaximum": true }),
-    }
+/// The key called `name` (bare, dotted, or as a column of a table has it) of any experiment of this program.
+pub fn key_called(name: &str) -> Option<&'static Key> {
+    let bare = name.rsplit('.').next().unwrap_or(name);
+    let keys = || known().iter().flat_map(|schema| schema.keys);
+    keys().find(|key| key.is_called(name)).or_else(|| keys().find(|key| key.name == bare))
+}
+
+/// Whether the key called `dotted` of any experiment of this program names a file.
+pub fn is_path(dotted: &str) -> bool {
+    key_called(dotted).is_some_and(|key| matches!(key.kind, Kind::Path | Kind::OptionalPath))
 }

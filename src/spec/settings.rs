@@ -1,18 +1,16 @@
-//! All that the plain keys of a sweep file set: what one point is, and what holds for the whole sweep.
+//! What the program's own keys set: all that holds for the whole sweep.
 
 use std::path::PathBuf;
 
-use super::{
-    BuildParams, CommandParams, EndpointParams, EvalParams, ExportFormat, KeepParams, PointConfig,
-    SlurmParams,
-};
+use super::{BuildParams, CommandParams, EndpointParams, EvalParams, ExportFormat, KeepParams, SlurmParams};
 
-/// The target of every key in [`super::KEYS`]. Its default holds the defaults.
+/// The target of the program's own keys. Its default holds their defaults.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
     /// Empty = the file's name.
     pub name: String,
-    pub point: PointConfig,
+    /// Empty = the program's first.
+    pub experiment: String,
     pub build: BuildParams,
     pub eval: EvalParams,
     pub endpoint: EndpointParams,

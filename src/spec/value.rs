@@ -1,12 +1,12 @@
 //! The value of one key, whatever its type, and how it moves in and out of the typed structs.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Component, PathBuf};
 
 use serde_json::json;
 
-use super::{ExportFormat, FreezeSet, ParamGroup};
+use super::ExportFormat;
+use super::set::Chosen;
 
 /// A checked value of one key of the sweep file. Its `Display` is TOML.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub enum Value {
     Numbers(Vec<f64>),
     Counts(Vec<u64>),
     Texts(Vec<String>),
-    Freeze(FreezeSet),
+    Set(Chosen),
     /// Numbers of queries, `None` = all (written `-1`).
     Samples(Vec<Option<usize>>),
 }
@@ -42,7 +42,16 @@ impl Value {
         }
     }
 
-    /// As JSON, the same on every machine: paths as written, freeze sets as lists of group names.
+    /// As the records of a run have it: paths resolved, `null` where an optional key is switched off.
+    pub fn record(&self) -> serde_json::Value {
+        match self {
+            Self::Path { resolved, .. } => json!(resolved),
+            Self::Absent(_) => serde_json::Value::Null,
+            other => other.json(),
+        }
+    }
+
+    /// As JSON, the same on every machine: paths as written, sets as lists of names.
     pub fn json(&self) -> serde_json::Value {
         match self {
             Self::Flag(flag) => json!(flag),
@@ -54,7 +63,7 @@ impl Value {
             Self::Numbers(numbers) => json!(numbers),
             Self::Counts(counts) => json!(counts),
             Self::Texts(texts) => json!(texts),
-            Self::Freeze(set) => json!(set.0.iter().map(|group| group.name()).collect::<Vec<_>>()),
+            Self::Set(set) => json!(set.members()),
             Self::Samples(samples) => {
                 json!(samples.iter().map(|n| n.map_or(json!(-1), |n| json!(n))).collect::<Vec<_>>())
             }
@@ -93,7 +102,7 @@ pub fn number_text(number: f64) -> String {
 }
 
 /// A field of the typed structs that a key can read and write.
-pub(super) trait Field: Sized {
+pub(crate) trait Field: Sized {
     fn to_value(&self) -> Value;
     /// `None` when the value is of another type; the key's kind rules that out.
     fn from_value(value: &Value) -> Option<Self>;
@@ -128,7 +137,6 @@ plain_field!([usize; 2], Counts, v => v.iter().map(|n| *n as u64).collect(),
     v => counts(v)?.try_into().ok());
 plain_field!(Vec<usize>, Counts, v => v.iter().map(|n| *n as u64).collect(), v => counts(v));
 plain_field!(Vec<String>, Texts, v => v.clone(), v => Some(v.clone()));
-plain_field!(FreezeSet, Freeze, v => v.clone(), v => Some(v.clone()));
 plain_field!(Vec<Option<usize>>, Samples, v => v.clone(), v => Some(v.clone()));
 plain_field!(Vec<ExportFormat>, Texts, v => v.iter().map(|f| f.name().to_owned()).collect(),
     v => v.iter().map(|name| ExportFormat::from_name(name)).collect());
@@ -189,23 +197,6 @@ impl Field for Option<String> {
 }
 
 /// How "no checkpoint" is written.
-pub(super) const NONE: &str = "none";
+pub const NONE: &str = "none";
 /// How "no early stopping" is written.
 pub(super) const OFF: &str = "off";
-
-/// What can be frozen, in sweep files: the five groups, and two aliases.
-pub(super) const FREEZE_NAMES: &[&str] =
-    &["input_proj", "query_proj", "cand_proj", "cross_attn", "attn_norms", "backbone", "head"];
-
-/// The groups that `name` stands for.
-pub(super) fn freeze_groups(name: &str) -> Option<BTreeSet<ParamGroup>> {
-    let groups: BTreeSet<ParamGroup> = ParamGroup::ALL
-        .into_iter()
-        .filter(|group| match name {
-            "backbone" => group.is_backbone(),
-            "head" => !group.is_backbone(),
-            _ => group.name() == name,
-        })
-        .collect();
-    (!groups.is_empty()).then_some(groups)
-}

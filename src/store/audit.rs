@@ -10,13 +10,8 @@ use super::layout::stage_file;
 use super::read::{read_record, read_resolved};
 use super::{PointRecord, PointStatus, StageRecord, StoreError, SweepDir};
 use crate::checkpoint::{self, Facts, Verdict, plain, short};
+use crate::experiment::{self, Claims, Experiment};
 use crate::plan::INIT;
-use crate::spec::PointConfig;
-
-/// What a configuration says of a checkpoint with these facts, of a point that has results or not: about the tables of
-/// its configuration, and about its header.
-type Claims<'a> =
-    &'a dyn Fn(&PointConfig, &Facts, bool) -> (Vec<(&'static str, Value)>, Vec<(&'static str, Value)>);
 
 /// The checkpoints of a directory that could be read, by their paths relative to it.
 type Checkpoints = BTreeMap<PathBuf, Facts>;
@@ -28,12 +23,12 @@ type Released = BTreeSet<PathBuf>;
 /// (its checkpoint, and that the checkpoint's configuration is the point's). Paths in the verdict are relative to
 /// `directory`.
 ///
-/// `claims`: what a point's configuration says of the checkpoint that it ends with.
-///
 /// # Errors
 /// A directory that holds no results, or a `resolved.json` that cannot be read.
-pub fn audit(directory: &Path, claims: Claims) -> Result<Verdict, StoreError> {
+pub fn audit(directory: &Path) -> Result<Verdict, StoreError> {
     let resolved = read_resolved(directory)?;
+    // Of an experiment that this program does not have nothing more can be told.
+    let experiment = experiment::named(&resolved.experiment).ok();
     let sweep = SweepDir::at(directory);
     let mut verdict = Verdict::default();
     let checkpoints = read_checkpoints(&sweep, &mut verdict)?;
@@ -48,10 +43,10 @@ pub fn audit(directory: &Path, claims: Claims) -> Result<Verdict, StoreError> {
         verdict.checked += 1;
         match read_record::<PointRecord>(&path) {
             Ok(record) => {
-                if record.config != point.config {
+                if record.config.contradicts(&point.config) {
                     verdict.disagree(&shown, "config", "as in resolved.json", "another configuration");
                 }
-                check_point(&shown, &record, (&checkpoints, &released), claims, &mut verdict);
+                check_point(&shown, &record, (&checkpoints, &released), experiment, &mut verdict);
             }
             Err(error) => verdict.disagree(&shown, "file", "a point's record", &first_line(&error)),
         }
@@ -169,7 +164,7 @@ fn check_point(
     path: &Path,
     record: &PointRecord,
     (checkpoints, released): (&Checkpoints, &Released),
-    claims: Claims,
+    experiment: Option<&'static dyn Experiment>,
     verdict: &mut Verdict,
 ) {
     let Some(checkpoint) = &record.checkpoint else {
@@ -190,7 +185,9 @@ fn check_point(
         return;
     };
     let stated_config = facts.config.clone().unwrap_or_default();
-    let (tables, header) = claims(&record.config, facts, record.status == PointStatus::Done);
+    let done = record.status == PointStatus::Done;
+    let Claims { tables, header } =
+        experiment.map_or_else(Claims::default, |experiment| experiment.claims(&record.config, facts, done));
     for (table, claimed) in tables {
         let Some(stated) = stated_config.get(table) else { continue };
         for (key, claimed) in claimed.as_object().into_iter().flatten() {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::checkpoint::{self, Base};
 use crate::plan::StageKey;
-use crate::spec::{KeepOptimizer, KeepWeights};
+use crate::spec::{KeepOptimizer, KeepWeights, is_path};
 
 /// What to let go beyond what no command needs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -354,8 +354,8 @@ fn starts_of_others(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for sweep in names(root).into_iter().filter_map(|name| read_resolved(&root.join(name)).ok()) {
         let started = sweep.provenance.get("directory").map(PathBuf::from).unwrap_or_default();
-        let inits: BTreeSet<&PathBuf> =
-            sweep.points.iter().filter_map(|point| point.config.train.init.as_ref()).collect();
+        let inits: BTreeSet<PathBuf> =
+            sweep.points.iter().flat_map(|point| point.config.paths(is_path)).map(|(_, path)| path).collect();
         let files = inits.into_iter().filter_map(|init| std::fs::canonicalize(started.join(init)).ok());
         found.extend(files.filter_map(|file| Some(file.strip_prefix(&place).ok()?.to_owned())));
     }

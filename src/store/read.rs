@@ -25,7 +25,8 @@ impl SweepResults {
             return Err(StoreError::not_results(dir));
         }
         let resolved: ResolvedRecord = read_record(&path)?;
-        let evaluated = resolved.eval.is_some();
+        let columns = resolved.columns();
+        let evaluated = !columns.is_empty();
         let points = resolved
             .points
             .into_par_iter()
@@ -44,6 +45,8 @@ impl SweepResults {
             points,
             references,
             baseline: resolved.baseline,
+            experiment: resolved.experiment,
+            columns,
             eval: resolved.eval,
             health: resolved.health,
             leaks: resolved.leaks,
@@ -72,7 +75,8 @@ fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, 
     if !path.is_file() {
         return Ok(pending(point));
     }
-    let record: PointRecord = read_record(&path)?;
+    let mut record: PointRecord = read_record(&path)?;
+    record.config.share(&point.config);
     let metrics = read_metrics(&place.join("metrics.csv"))?;
     let (scores, unanswered) = read_selections(&place.join("selections.jsonl"))?;
     if scores.is_empty() && evaluated && record.status == PointStatus::Done {

@@ -1,14 +1,16 @@
 //! What a results directory says, as plain values: the input of every table and report.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::figure::EpochMetrics;
 use crate::finite::Finite;
 use crate::record::{JudgeRecord, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth, Unanswered};
-use crate::spec::{EvalParams, ExportFormat, KeepParams, PointConfig, is_default};
+use crate::spec::{Config, EvalParams, ExportFormat, KeepParams, Point, is_default};
 
 /// One sweep's results, read from its directory; complete or not.
 #[derive(Clone, Debug)]
@@ -16,6 +18,8 @@ pub struct SweepResults {
     /// `ROOT/<name>`
     pub dir: PathBuf,
     pub name: String,
+    /// What was trained.
+    pub experiment: String,
     /// Dotted keys of the axes that vary, in file order.
     pub axes: Vec<String>,
     /// Points in grid order.
@@ -26,6 +30,8 @@ pub struct SweepResults {
     pub baseline: Vec<usize>,
     /// `[eval]`, if the sweep has one.
     pub eval: Option<EvalParams>,
+    /// The score columns of every point, ascending; none where nothing is evaluated.
+    pub columns: Vec<usize>,
     /// How much signal the training rewards carry.
     pub health: Option<SignalHealth>,
     /// Evaluation queries that training has seen; empty in results of earlier versions.
@@ -35,6 +41,11 @@ pub struct SweepResults {
 }
 
 impl SweepResults {
+    /// How many inputs are looked at (in file order), one set of columns per entry; `None` = all.
+    pub fn samples(&self) -> Vec<Option<usize>> {
+        self.eval.as_ref().map_or_else(|| vec![None], |eval| eval.samples.clone())
+    }
+
     /// The best `count` points and the baseline: by their average over the shots or, where nothing is evaluated, by their
     /// last validation loss. Of equal ones the first.
     pub fn best(&self, count: usize) -> BTreeSet<usize> {
@@ -68,7 +79,7 @@ pub struct PointResult {
     pub name: String,
     /// Value of every axis that varies, in the order of [`SweepResults::axes`].
     pub axes: Vec<(String, serde_json::Value)>,
-    pub config: PointConfig,
+    pub config: Config,
     pub status: PointStatus,
     /// Why it failed: cause with step.
     pub error: Option<String>,
@@ -98,12 +109,19 @@ pub const FORMAT: u32 = 2;
 pub struct ResolvedRecord {
     pub format: u32,
     pub name: String,
+    /// What is trained; results that do not say are of the one that was there first.
+    #[serde(default = "unnamed", skip_serializing_if = "is_unnamed")]
+    pub experiment: String,
+    /// The score columns, where `eval` does not say them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<usize>,
     /// Version of the tool that wrote it.
     pub version: String,
     /// Dotted keys of the axes that vary.
     pub axes: Vec<String>,
     /// All points, in grid order: the directory `points/<name>` may not exist yet.
-    pub points: Vec<crate::spec::Point>,
+    #[serde(deserialize_with = "points")]
+    pub points: Vec<Point>,
     /// Indices into `points`.
     pub baseline: Vec<usize>,
     #[serde(default)]
@@ -126,6 +144,49 @@ pub struct ResolvedRecord {
     pub provenance: BTreeMap<String, String>,
 }
 
+/// The experiment of results that name none.
+const UNNAMED: &str = "selector";
+
+fn unnamed() -> String {
+    UNNAMED.to_owned()
+}
+
+fn is_unnamed(name: &String) -> bool {
+    name == UNNAMED
+}
+
+/// What the points have in common is kept once.
+fn points<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Point>, D::Error> {
+    struct Points;
+
+    impl<'de> Visitor<'de> for Points {
+        type Value = Vec<Point>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of points")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Point>, A::Error> {
+            let mut points: Vec<Point> = Vec::new();
+            while let Some(mut point) = seq.next_element::<Point>()? {
+                if let Some(first) = points.first() {
+                    point.config.share(&first.config);
+                }
+                points.push(point);
+            }
+            Ok(points)
+        }
+    }
+    deserializer.deserialize_seq(Points)
+}
+
+impl ResolvedRecord {
+    /// The score columns of every point, ascending; none where nothing is evaluated.
+    pub fn columns(&self) -> Vec<usize> {
+        self.eval.as_ref().map_or_else(|| self.columns.clone(), |eval| eval.shots.clone())
+    }
+}
+
 /// `points/<name>/point.json`: written once the point has ended. Beside it `metrics.csv` ([`EpochMetrics`]
 /// rows), `selections.jsonl` ([`QueryScore`] lines) and `scores.csv`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -133,7 +194,7 @@ pub struct PointRecord {
     pub format: u32,
     pub name: String,
     pub axes: Vec<(String, serde_json::Value)>,
-    pub config: PointConfig,
+    pub config: Config,
     pub status: PointStatus,
     pub error: Option<String>,
     /// Key of the stage whose checkpoint the point is.

@@ -1,19 +1,23 @@
 //! The per-point files as bytes: what [`super::SweepResults::read`] reads back.
 
 use super::{QueryScore, Unanswered};
-use crate::figure::{EpochMetrics, FIGURES};
+use crate::figure::{EpochFigure, EpochMetrics};
 use crate::finite::Finite;
 
 /// `metrics.csv`: one row per epoch; columns `phase`, `epoch`, the figures that the epochs know in the order of
-/// the table, then those that only a later version knows; empty where a figure does not apply, floats with all digits.
-pub fn metrics_csv(epochs: &[EpochMetrics]) -> Vec<u8> {
-    let mut found: Vec<&str> = epochs.iter().flat_map(EpochMetrics::figures).map(|(name, _)| name).collect();
-    found.sort_unstable();
-    found.dedup();
-    let known = FIGURES.iter().map(|figure| figure.name);
+/// the experiment's `table`, then those that only a later version knows; empty where a figure does not apply, floats with all digits.
+pub fn metrics_csv(table: &[EpochFigure], epochs: &[EpochMetrics]) -> Vec<u8> {
+    let mut rows: Vec<&EpochMetrics> = epochs.iter().collect();
+    rows.sort_by_key(|epoch| std::cmp::Reverse(epoch.figures().count()));
+    let mut found: Vec<&str> = Vec::new();
+    for (name, _) in rows.into_iter().flat_map(EpochMetrics::figures) {
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    let known = table.iter().map(|figure| figure.name);
     // What an older version reported stays as it is, without the figures that came later.
-    let mut columns: Vec<&str> =
-        known.filter(|name| epochs.is_empty() || found.binary_search(name).is_ok()).collect();
+    let mut columns: Vec<&str> = known.filter(|name| epochs.is_empty() || found.contains(name)).collect();
     found.retain(|name| !columns.contains(name));
     columns.extend(found);
     let mut writer = csv::Writer::from_writer(Vec::new());

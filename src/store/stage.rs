@@ -228,7 +228,7 @@ impl StageStore {
         if last > 0 {
             let metrics: Vec<EpochMetrics> =
                 record.epochs.iter().map(|epoch| epoch.metrics.clone()).collect();
-            let (path, text) = (dir.join(stage_file::METRICS), super::metrics_csv(&metrics));
+            let (path, text) = (dir.join(stage_file::METRICS), super::metrics_csv(&[], &metrics));
             if fs_err::read(&path).ok().as_ref() != Some(&text) {
                 disk::write(&path, &text)?;
             }

@@ -8,6 +8,7 @@ use super::layout::export_path;
 use super::lock;
 use crate::checkpoint;
 use crate::disk::{self, Claim, Lock, fault, fault::Passage};
+use crate::figure::EpochFigure;
 use crate::plan::StageKey;
 use crate::spec::ExportFormat;
 
@@ -28,6 +29,8 @@ pub struct Store {
 #[derive(Clone, Copy, Debug)]
 pub struct PointFiles<'a> {
     pub record: &'a PointRecord,
+    /// The experiment's table.
+    pub figures: &'static [EpochFigure],
     /// The point's whole chain.
     pub metrics: &'a [EpochMetrics],
     /// By shot.
@@ -164,7 +167,7 @@ impl Store {
     /// I/O errors.
     pub fn write_point(&self, files: PointFiles) -> Result<(), StoreError> {
         let dir = self.dir.point(&files.record.name);
-        disk::write(&dir.join("metrics.csv"), &metrics_csv(files.metrics))?;
+        disk::write(&dir.join("metrics.csv"), &metrics_csv(files.figures, files.metrics))?;
         let rows = files.scores.values().flatten();
         let mut lines = selections_jsonl(rows);
         lines.extend(unanswered_jsonl(files.unanswered));

@@ -7,11 +7,9 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use sweep::checkpoint::{self, Array, Checkpoint, Facts, Phase, Weights};
 use sweep::disk;
+use sweep::selector::{DataParams, ModelParams, Params, RewardParams, TrainParams};
 use sweep::selector::{GrpoParams, RceParams};
-use sweep::spec::{
-    DataParams, ExportFormat, FreezeSet, ModelParams, ParamGroup, Point, PointConfig, RewardParams,
-    TrainParams,
-};
+use sweep::spec::{ExportFormat, FreezeSet, ParamGroup, Point};
 use sweep::store::{FORMAT, PointRecord, PointStatus, ResolvedRecord};
 
 fn sweep(directory: &Path, arguments: &[&str]) -> Output {

@@ -133,7 +133,7 @@ fn trajectory(n: &mut Numbers, length: usize, pool: usize) -> serde_json::Value 
 fn sweep_file(n: &mut Numbers, (hidden, heads): (usize, usize), embeddings: &str) -> String {
     let flag = |n: &mut Numbers| n.below(2) == 1;
     let of = |n: &mut Numbers, all: &[&str]| all[n.below(all.len())].to_owned();
-    let modes = sweep::spec::RewardMode::NAMES;
+    let modes = sweep::selector::RewardMode::NAMES;
     let groups = ["input_proj", "query_proj", "cand_proj", "cross_attn", "attn_norms"];
     let freeze = |n: &mut Numbers| {
         let chosen: Vec<String> =
@@ -150,7 +150,7 @@ fn sweep_file(n: &mut Numbers, (hidden, heads): (usize, usize), embeddings: &str
         text,
         "[reward]\nmode = \"{}\"\nnormalize = \"{}\"\nsoft_weight = {}\n",
         of(n, modes),
-        of(n, sweep::spec::Normalize::NAMES),
+        of(n, sweep::selector::Normalize::NAMES),
         of(n, &["1", "0.5"]),
     );
     let _ = write!(

@@ -7,8 +7,8 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sweep::checkpoint::{self, Facts, Weights};
+use sweep::selector::ModelParams;
 use sweep::selector::learn::{Layout, Shape, fresh_weights};
-use sweep::spec::ModelParams;
 
 use crate::ckpt_files::{Random, mutate, peak_of, rezip, unzip};
 use crate::sandbox::{SMALL, Sandbox, repository, texts};

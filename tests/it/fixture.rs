@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sweep::disk;
 use sweep::finite::Finite;
-use sweep::spec::{
-    DataParams, EvalParams, FreezeSet, ModelParams, ParamGroup, Point, PointConfig, RewardParams, ScoreField,
-    TrainParams,
-};
+use sweep::selector::{DataParams, ModelParams, Params, RewardParams, TrainParams};
+use sweep::spec::{EvalParams, FreezeSet, ParamGroup, Point, ScoreField};
 use sweep::store::{
     EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
     ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults, metrics_csv, selections_jsonl,

@@ -10,7 +10,7 @@ use crate::sandbox::repository;
 
 /// Every room (a folder or a file of `src`) and the rooms it may import, from the top floor down.
 const ROOMS: &[(&str, &str)] = &[
-    ("main", "cli"),
+    ("main", "cli selector"),
     (
         "cli",
         "scripts run making report selector judge store experiment plan checkpoint spec device panics disk record event figure text finite",

@@ -12,8 +12,9 @@ use sweep::event::Event;
 use sweep::figure::FIGURES;
 use sweep::finite::Finite;
 use sweep::plan::{StageKey, Traits, Work};
+use sweep::selector::Params;
 use sweep::selector::{GrpoParams, Origin, RceParams, StageKind};
-use sweep::spec::{Point, PointConfig};
+use sweep::spec::Point;
 use sweep::store::{
     EpochMetrics, EpochRecord, FORMAT, LoggedEvent, PointFiles, PointRecord, PointStatus, QueryScore,
     ReferenceResult, ReferencesRecord, ResolvedRecord, SignalHealth, StageRecord, Store, SweepDir,

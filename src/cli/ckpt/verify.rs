@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use super::table::columns;
 use crate::checkpoint::{self, Verdict};
 use crate::cli::output;
-use crate::selector;
 use crate::store;
 
 /// Checks claims about checkpoints; every disagreement is a row
@@ -25,7 +24,7 @@ pub(super) struct VerifyArgs {
 
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<u8> {
     let verdict = if args.claims.is_dir() {
-        store::audit(&args.claims, &selector::claims)?
+        store::audit(&args.claims)?
     } else {
         let claims = checkpoint::read_claims(&args.claims)?;
         checkpoint::check(&claims, args.claims.parent().unwrap_or(Path::new("")))

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use super::answers::{Answers, Asked};
 use super::table::Grid;
+use crate::figure::EpochFigure;
 use crate::report::curves::{Section, curves};
 use crate::report::figures::{mapped, mapped_range};
 use crate::report::forest::{columns_of, over_queries};
 use crate::report::matrix::{Matrix, Row};
 use crate::report::svg::{LineChart, rounded};
 use crate::report::why::{baseline_of, epoch_text};
-use crate::spec::ParamGroup;
+use crate::spec::{ParamGroup, figures_of};
 use crate::store::{PointResult, SweepResults};
 use crate::text::quoted;
 
@@ -64,17 +65,18 @@ pub fn of_sweep(
         results.baseline.iter().copied().find(|&index| results.points[index].name == base.name)
     };
     let mut data = of_rows(matrix);
+    let known = figures_of(&results.experiment);
     let figures = json!({
         "dir": quoted(&results.dir.display().to_string()),
         "queries": matrix.queries().unwrap_or_default(),
         "about": matrix.queries().map_or_else(String::new, over_queries),
-        "shots": results.eval.as_ref().map(|eval| eval.shots.clone()).unwrap_or_default(),
+        "shots": results.columns,
         "isLoss": is_loss,
         "mapped": matrix.points.iter().map(|row| mapped(matrix, row).map(|value| rounded(scale * value))).collect::<Vec<_>>(),
         "range": mapped_range(matrix).map(|(low, high)| [rounded(scale * low), rounded(scale * high)]),
         "letters": matrix.points.iter().map(|row| &row.identical).collect::<Vec<_>>(),
         "against": results.points.iter().map(|point| against(point).map_or(-1, |index| index as i64)).collect::<Vec<_>>(),
-        "facts": results.points.iter().map(facts).collect::<Vec<_>>(),
+        "facts": results.points.iter().map(|point| facts(known, point)).collect::<Vec<_>>(),
         "first": first,
         "groups": ParamGroup::ALL.iter().map(|group| group.name()).chain(["all"]).collect::<Vec<_>>(),
         "movement": matrix.points.iter().map(movement).collect::<Vec<_>>(),
@@ -116,9 +118,14 @@ fn movement(row: &Row) -> Value {
 }
 
 /// Trained parameters, all of them, the checkpoint, and the last epoch in words.
-fn facts(point: &PointResult) -> Value {
+fn facts(figures: &[EpochFigure], point: &PointResult) -> Value {
     let checkpoint = point.checkpoint.as_deref().map(Path::display).map(|path| path.to_string());
-    json!([point.trainable, point.total, checkpoint, point.metrics.last().map(epoch_text)])
+    json!([
+        point.trainable,
+        point.total,
+        checkpoint,
+        point.metrics.last().map(|epoch| epoch_text(figures, epoch))
+    ])
 }
 
 /// A chart with the values of every point, `null` for those without.

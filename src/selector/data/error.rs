@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::checkpoint::CheckpointError;
-use crate::spec::RewardMode;
+use crate::selector::RewardMode;
 
 /// Why a data set cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use super::input::read_text;
 use super::json::{self, Entry, RawGroup, Source};
 use super::{Dataset, Dropped, Embeddings, Group};
 use crate::checkpoint::read_matrix;
-use crate::spec::DataParams;
+use crate::selector::DataParams;
 
 /// A data set with what is worth knowing about the files it came from.
 #[derive(Clone, Debug)]

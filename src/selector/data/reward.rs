@@ -6,7 +6,7 @@ use super::error::DataError;
 use super::{Dataset, Group, Trajectory};
 use crate::finite::Finite;
 use crate::record::SignalHealth;
-use crate::spec::{Normalize, RewardMode, RewardParams, Score};
+use crate::selector::{Normalize, RewardMode, RewardParams, Score};
 
 /// Rewards are clipped to `[-LIMIT, LIMIT]`.
 const LIMIT: f64 = 5.0;

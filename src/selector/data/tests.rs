@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::load::parse;
 use super::*;
-use crate::spec::{DataParams, Normalize, Quality, RewardMode, RewardParams};
+use crate::selector::{DataParams, Normalize, Quality, RewardMode, RewardParams};
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

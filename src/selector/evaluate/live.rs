@@ -11,13 +11,12 @@ use serde::Deserialize;
 use super::error::EvaluateError;
 use super::logged::{EvalQuery, NotFinite};
 use super::pools::queries_of;
-use crate::experiment::Unit;
+use crate::experiment::{Asked, Unit};
 use crate::finite::Finite;
 use crate::judge::{
     Answer, Api, Client, Command, CommandSettings, Endpoint, EndpointSettings, Form, Items, Judge, Pace,
     Question, Secret, Template, Wanted, exact_match, token_f1, vqa_accuracy, vqa_correct,
 };
-use crate::record::{QueryScore, Unanswered};
 use crate::selector::data::{CandidateScores, Dataset, Embeddings, Fault, check_pool, read_text};
 use crate::spec::{CommandParams, EndpointParams, EvalParams, JudgeApi, ScoreField};
 
@@ -25,6 +24,8 @@ use crate::spec::{CommandParams, EndpointParams, EvalParams, JudgeApi, ScoreFiel
 #[derive(Clone, Debug)]
 pub struct Live {
     queries: Vec<EvalQuery>,
+    /// Index of each query by its id.
+    places: HashMap<u64, usize>,
     shots: Vec<usize>,
     score: ScoreField,
     form: Arc<Form>,
@@ -91,7 +92,8 @@ impl Live {
         let (form, pace) = judge_form(params)?;
         let hash = [source.as_str(), items.hash()].join(" ");
         let (shots, score) = (params.shots.clone(), params.score);
-        Ok(Self { queries, shots, score, form: Arc::new(form), items: Arc::new(items), pace, hash })
+        let places = queries.iter().enumerate().map(|(at, query)| (query.query_id, at)).collect();
+        Ok(Self { queries, places, shots, score, form: Arc::new(form), items: Arc::new(items), pace, hash })
     }
 
     /// The queries, in file order.
@@ -104,29 +106,8 @@ impl Live {
         format!("{} {}", self.hash, self.form.identity().id())
     }
 
-    /// How hard the judge may be asked.
-    pub fn pace(&self) -> Pace {
-        self.pace
-    }
-
-    /// Questions that evaluating one point asks.
-    pub fn questions_per_point(&self) -> usize {
-        self.queries.len() * self.shots.len()
-    }
-
-    /// The judge, with the answers that are in `cache`; what a program says on stderr goes to `log`.
-    ///
-    /// # Errors
-    /// A cache that cannot be read.
-    pub fn judge(&self, cache: &Path, log: Option<&Path>) -> std::io::Result<Judge> {
-        if let Some(log) = log {
-            self.form.keep_stderr(log);
-        }
-        Judge::new(Arc::clone(&self.form), Arc::clone(&self.items), cache)
-    }
-
     /// The question about the query `query_id` of pool `pool` with the candidates `selection`.
-    pub fn question(&self, query_id: u64, pool: &[u32], selection: &[u32]) -> Question {
+    fn question_of(&self, query_id: u64, pool: &[u32], selection: &[u32]) -> Question {
         let global = |&local: &u32| pool.get(local as usize).copied().map(u64::from);
         let wanted = match self.score {
             ScoreField::Probability => Wanted::Probability,
@@ -157,7 +138,7 @@ impl Live {
             let unit = |&shot: &usize| {
                 let selection = order[..shot].to_vec();
                 let log_prob = Finite::new(scores.log_prob(&selection)).ok_or(not_finite)?;
-                let question = self.question(query.query_id, &query.pool, &selection);
+                let question = self.question_of(query.query_id, &query.pool, &selection);
                 Ok(Unit { query_id: query.query_id, shot, selection, log_prob, question })
             };
             self.shots.iter().map(unit).collect()
@@ -167,29 +148,32 @@ impl Live {
         units.sort_by_key(|unit| unit.shot);
         Ok(units)
     }
+}
 
-    /// What `answer` to the question about `query_id` is worth. `None`: it has not what the score is made of.
-    pub fn score(&self, query_id: u64, answer: &Answer) -> Option<Finite> {
-        let accepted = self.items.get(query_id).map_or(&[][..], |item| &item.answers);
-        score_of(self.score, answer, accepted)
+impl Asked for Live {
+    fn pace(&self) -> Pace {
+        self.pace
     }
 
-    /// The line of `selections.jsonl` for `unit`, with the judge's answer or without.
-    pub fn line(&self, unit: &Unit, answer: Option<&Answer>) -> Result<QueryScore, Unanswered> {
-        let Unit { query_id, shot, selection, log_prob, question: _ } = unit.clone();
-        let scored = answer.and_then(|answer| Some((self.score(query_id, answer)?, answer.text.clone())));
-        match scored {
-            Some((score, text)) => Ok(QueryScore {
-                query_id,
-                shot,
-                selection,
-                trajectory: None,
-                score,
-                log_prob,
-                answer: Some(text),
-            }),
-            None => Err(Unanswered { query_id, shot, selection, score: (), log_prob }),
+    fn questions_per_point(&self) -> usize {
+        self.queries.len() * self.shots.len()
+    }
+
+    fn judge(&self, cache: &Path, log: Option<&Path>) -> std::io::Result<Judge> {
+        if let Some(log) = log {
+            self.form.keep_stderr(log);
         }
+        Judge::new(Arc::clone(&self.form), Arc::clone(&self.items), cache)
+    }
+
+    fn question(&self, query_id: u64, selection: &[u32]) -> Option<Question> {
+        let pool = &self.queries[*self.places.get(&query_id)?].pool;
+        Some(self.question_of(query_id, pool, selection))
+    }
+
+    fn score(&self, query_id: u64, answer: &Answer) -> Option<Finite> {
+        let accepted = self.items.get(query_id).map_or(&[][..], |item| &item.answers);
+        score_of(self.score, answer, accepted)
     }
 }
 

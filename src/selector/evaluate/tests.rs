@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::logged::parse;
 use super::*;
+use crate::selector::DataParams;
 use crate::selector::data::{Embeddings, sequence_log_prob};
-use crate::spec::{DataParams, EvalParams, ScoreField};
+use crate::spec::{EvalParams, ScoreField};
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

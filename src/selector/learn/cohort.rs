@@ -14,8 +14,9 @@ use crate::device::Device;
 use crate::experiment::{Cancel, CohortEnd};
 use crate::figure::EpochMetrics;
 use crate::finite::Finite;
+use crate::selector::FIGURES;
+use crate::selector::RewardForm;
 use crate::selector::{GrpoParams, Optimizer, RceParams};
-use crate::spec::RewardForm;
 
 /// Rewards of a data set under one `[reward]`, per group and trajectory.
 #[derive(Clone, Debug, Default)]
@@ -373,7 +374,7 @@ impl EpochEnd<'_> {
             Some(loss) => Some(Finite::new(loss).ok_or_else(|| self.broken(params, "validation loss"))?),
             None => None,
         };
-        let empty = EpochMetrics::new(self.job.params.phase().name(), self.epoch);
+        let empty = EpochMetrics::new(FIGURES, self.job.params.phase().name(), self.epoch);
         let figures =
             figures(empty, self.task, self.kept, steps).ok_or_else(|| self.broken(params, "a figure"))?;
         let entropy = scores.iter().map(|scores| entropy(scores)).sum::<f64>() / scores.len() as f64;

@@ -2,7 +2,7 @@
 
 use super::parameters::Shape;
 use super::random::Stream;
-use crate::spec::ModelParams;
+use crate::selector::ModelParams;
 
 /// Factors of one step of one seed; empty at rate 0.
 #[derive(Clone, Debug, Default)]

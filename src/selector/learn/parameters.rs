@@ -1,7 +1,8 @@
 //! Where each parameter of the model lives in a member's flat buffer, and under which name in a checkpoint.
 
 use crate::checkpoint::{Array, Weights};
-use crate::spec::{FreezeSet, ModelParams, ParamGroup};
+use crate::selector::ModelParams;
+use crate::spec::{FreezeSet, ParamGroup};
 
 /// Shape of a `PointerSelector`: everything that decides which parameters exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,10 +6,11 @@ use super::super::super::StackedCohort;
 use super::super::super::memory::Need;
 use super::super::program::Fused;
 use super::{CHOSEN, Numbers, accelerator};
+use crate::selector::ModelParams;
 use crate::selector::data::{Embeddings, Group};
 use crate::selector::learn::task::Start;
 use crate::selector::learn::{EngineParams, Layout, Shape, State};
-use crate::spec::{FreezeSet, ModelParams, ParamGroup};
+use crate::spec::{FreezeSet, ParamGroup};
 
 #[test]
 fn a_member_takes_the_memory_that_is_reckoned_with() {

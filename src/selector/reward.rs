@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::choice::choice;
+use crate::spec::choice;
 
 /// `[reward]`: how a trajectory's scores become one number (SPEC "Rewards").
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,50 @@
+//! The sweep of finished results, as it was resolved at launch: whatever has become of its file since.
+
+use std::path::Path;
+
+use super::error::RunError;
+use super::inputs::find_inputs;
+use super::session::Session;
+use crate::spec::{self, SweepSpec};
+use crate::store::ResolvedRecord;
+
+/// The sweep that `resolved` in `dir` describes.
+///
+/// # Errors
+/// It is of an experiment that this program does not have.
+pub fn spec_of(resolved: ResolvedRecord, dir: &Path) -> Result<SweepSpec, RunError> {
+    let schema = spec::named(&resolved.experiment).ok_or_else(|| {
+        let name = &resolved.experiment;
+        let known: Vec<&str> = spec::known().iter().map(|schema| schema.name).collect();
+        let cause = format!(
+            "`{}` holds results of the experiment `{name}`, and this program has {}\nhint: use the program that trained them",
+            dir.display(),
+            known.join(", ")
+        );
+        RunError::Experiment(cause.into())
+    })?;
+    Ok(SweepSpec {
+        build: None,
+        name: resolved.name,
+        schema,
+        path: dir.join("sweep.toml"),
+        source: String::new(),
+        axes: resolved.axes,
+        points: resolved.points,
+        baseline: resolved.baseline,
+        eval: resolved.eval,
+        export: resolved.export,
+        keep: resolved.keep,
+        slurm: None,
+        warnings: Vec::new(),
+    })
+}
+
+/// The same, with its inputs read from where they lay at launch.
+///
+/// # Errors
+/// As [`spec_of`], and inputs that are not there any more.
+pub fn stored_session(dir: &Path, mut resolved: ResolvedRecord) -> Result<Session, RunError> {
+    find_inputs(&mut resolved);
+    Session::load(spec_of(resolved, dir)?, true)
+}
