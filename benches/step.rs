@@ -120,7 +120,7 @@ impl World {
 
     /// Members of a grid: one seed, other KL_BETA and learning rate.
     fn job(&self, freeze: &FreezeSet, member: usize) -> MemberJob {
-        let mut config = PointConfig::default();
+        let mut config = Params::default();
         config.train.freeze = freeze.clone();
         config.train.kl_beta = 0.1 + 0.01 * member as f64;
         config.train.grpo_lr = 5e-6 * (1 + member % 3) as f64;

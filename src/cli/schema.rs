@@ -16,7 +16,7 @@ pub struct SchemaArgs {
 /// Prints the schema to stdout.
 pub fn run(args: &SchemaArgs) -> anyhow::Result<u8> {
     let first = spec::known().first().copied();
-    let found = args.experiment.as_deref().map_or(first, spec::named);
+    let found = args.experiment.as_deref().map_or(first, spec::schema_of);
     let schema = found.with_context(|| {
         let names: Vec<&str> = spec::known().iter().map(|schema| schema.name).collect();
         format!("no such experiment; this program has {}", names.join(", "))

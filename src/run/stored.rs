@@ -13,7 +13,7 @@ use crate::store::ResolvedRecord;
 /// # Errors
 /// It is of an experiment that this program does not have.
 pub fn spec_of(resolved: ResolvedRecord, dir: &Path) -> Result<SweepSpec, RunError> {
-    let schema = spec::named(&resolved.experiment).ok_or_else(|| {
+    let schema = spec::schema_of(&resolved.experiment).ok_or_else(|| {
         let name = &resolved.experiment;
         let known: Vec<&str> = spec::known().iter().map(|schema| schema.name).collect();
         let cause = format!(

@@ -243,6 +243,14 @@ impl Params {
     }
 }
 
+/// As a point has them.
+impl From<&Params> for Config {
+    fn from(params: &Params) -> Self {
+        let json = serde_json::to_value(params).and_then(serde_json::from_value);
+        json.expect("tables of plain values")
+    }
+}
+
 fn field(table: &str, name: &str) -> Option<(&'static Key, fn(&mut Params, &Json) -> bool)> {
     let at = KEYS.iter().position(|key| key.name == name && key.table.name() == table)?;
     Some((&KEYS[at], FIELDS[at]))

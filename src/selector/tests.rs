@@ -3,12 +3,20 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{Plan, StageProgress, all_cohorts, next_cohort, outstanding};
+use crate::experiment;
+use crate::plan::{self, Plan, StageProgress, all_cohorts, next_cohort, outstanding};
 use crate::selector::{DataParams, ModelParams, Params, Reference, RewardParams, TrainParams};
-use crate::spec::{FreezeSet, ParamGroup, Point};
+use crate::spec::{FreezeSet, ParamGroup};
+
+/// A point before it is opaque.
+#[derive(Clone, Debug)]
+struct Point {
+    name: String,
+    config: Params,
+}
 
 fn inputs() -> Inputs {
-    Inputs { dim: 8, data: "digest".into(), train_groups: 10, checkpoints: Default::default() }
+    Inputs { dim: 8, data: "digest".into(), checkpoints: Default::default() }
 }
 
 fn point(name: &str, edit: impl FnOnce(&mut TrainParams)) -> Point {
@@ -22,7 +30,7 @@ fn point(name: &str, edit: impl FnOnce(&mut TrainParams)) -> Point {
         require_positive: false,
     };
     let config = Params { data, reward: RewardParams::default(), model: ModelParams::default(), train };
-    Point { name: name.into(), axes: Vec::new(), config }
+    Point { name: name.into(), config }
 }
 
 fn backbone() -> FreezeSet {
@@ -30,7 +38,10 @@ fn backbone() -> FreezeSet {
 }
 
 fn build(points: &[Point], inputs: &Inputs, share: bool) -> Plan {
-    plan(points, inputs, share).0
+    let (works, links) = chains(points.iter().map(|point| &point.config), inputs);
+    let experiment::Chains { works, chains, version } = works.told(links);
+    let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
+    plan::build(works, chains, (!share).then_some(&names[..]), (version, 10))
 }
 
 /// The race of 72 points: one warm-up, 24 GRPO runs with three stops each.

@@ -168,13 +168,13 @@ pub fn known() -> &'static [&'static Schema] {
 }
 
 /// The experiment called `name`.
-pub fn named(name: &str) -> Option<&'static Schema> {
+pub fn schema_of(name: &str) -> Option<&'static Schema> {
     known().iter().find(|schema| schema.name == name).copied()
 }
 
 /// The figures of the experiment called `name`; none where this program does not have it.
 pub fn figures_of(name: &str) -> &'static [EpochFigure] {
-    named(name).map_or(&[], |schema| schema.figures)
+    schema_of(name).map_or(&[], |schema| schema.figures)
 }
 
 /// How the score columns of the experiment called `name` are called; of one that this program does not have by their
@@ -185,7 +185,7 @@ pub fn columns_of(name: &str) -> Columns {
         title: |number| format!("Score {number}"),
         unit: "",
     };
-    named(name).map_or(plain, |schema| schema.columns)
+    schema_of(name).map_or(plain, |schema| schema.columns)
 }
 
 /// The key called `name` (bare, dotted, or as a column of a table has it) of any experiment of this program.

@@ -11,7 +11,8 @@ mod table;
 
 use std::path::Path;
 
-use super::{LoadOptions, SweepSpec, parse};
+use super::{LoadOptions, Point, SweepSpec, parse};
+use crate::selector::Params;
 
 /// What every sweep needs.
 const HEAD: &str = "name = \"t\"\n[data]\ntrajectories = \"a.json\"\nembeddings = \"e.safetensors\"\n";
@@ -30,6 +31,11 @@ fn spec(body: &str) -> SweepSpec {
 /// The message for a sweep that is wrong, as the user sees it.
 fn wrong(body: &str) -> String {
     with(body, &[], &[]).expect_err("it is wrong")
+}
+
+/// What the point gives the keys.
+fn values(point: &Point) -> Params {
+    Params::of(&point.config).unwrap()
 }
 
 fn names(spec: &SweepSpec) -> Vec<&str> {

@@ -9,7 +9,7 @@ use sweep::checkpoint::{self, Array, Checkpoint, Facts, Phase, Weights};
 use sweep::disk;
 use sweep::selector::{DataParams, ModelParams, Params, RewardParams, TrainParams};
 use sweep::selector::{GrpoParams, RceParams};
-use sweep::spec::{ExportFormat, FreezeSet, ParamGroup, Point};
+use sweep::spec::{Config, ExportFormat, FreezeSet, ParamGroup, Point};
 use sweep::store::{FORMAT, PointRecord, PointStatus, ResolvedRecord};
 
 fn sweep(directory: &Path, arguments: &[&str]) -> Output {
@@ -400,8 +400,8 @@ fn latest_is_the_highest_grpo_epoch() {
     assert_eq!(stdout(at, &["ckpt", "latest", "."], 0), "./grpo_epoch10.safetensors\n");
 }
 
-fn config(at: &Path, kl_beta: f64) -> PointConfig {
-    PointConfig {
+fn config(at: &Path, kl_beta: f64) -> Config {
+    let params = Params {
         data: DataParams {
             trajectories: at.join("rl.json"),
             embeddings: at.join("e.safetensors"),
@@ -412,7 +412,8 @@ fn config(at: &Path, kl_beta: f64) -> PointConfig {
         reward: RewardParams::default(),
         model: ModelParams::default(),
         train: TrainParams { kl_beta, grpo_epochs: 1, freeze: backbone(), ..TrainParams::default() },
-    }
+    };
+    (&params).into()
 }
 
 fn axes(kl_beta: f64) -> Vec<(String, Value)> {
@@ -452,8 +453,8 @@ fn results(at: &Path) -> PathBuf {
         config: Some(json!({
             "model": ModelParams::default(),
             "reward": RewardParams::default(),
-            "rce": RceParams::of(&config(at, kl_beta)),
-            "grpo": GrpoParams::of(&config(at, kl_beta)),
+            "rce": RceParams::of(&Params::of(&config(at, kl_beta)).unwrap()),
+            "grpo": GrpoParams::of(&Params::of(&config(at, kl_beta)).unwrap()),
         })),
         kl_beta: Some(kl_beta),
         ..Facts::default()
@@ -486,6 +487,8 @@ fn results(at: &Path) -> PathBuf {
     let resolved = ResolvedRecord {
         format: FORMAT,
         name: "kl".into(),
+        experiment: "selector".to_owned(),
+        columns: Vec::new(),
         version: "0.1.0".into(),
         axes: vec!["train.kl_beta".into()],
         points,

@@ -197,7 +197,10 @@ fn runs_that_hardly_differ_form_one_cluster() {
     let found = json_of(&place, &["ckpt", "diff", "--all", "results/small/stages", "--json"], 0);
     let files = found["files"].as_array().expect("files");
     let trained = sweep::store::SweepResults::read(&place.results("small")).expect("results").points;
-    let odd = trained.into_iter().find(|point| point.config.train.grpo_lr == 1e-2).expect("the included one");
+    let odd = trained
+        .into_iter()
+        .find(|point| point.config.get("train.grpo_lr") == Some(&serde_json::json!(1e-2)))
+        .expect("the included one");
     let odd = odd.checkpoint.expect("a checkpoint").display().to_string();
     let clusters = found["distances"]["clusters"].as_array().expect("clusters");
     assert_eq!(clusters.len(), 1, "{found}");

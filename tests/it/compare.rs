@@ -87,7 +87,7 @@ fn another_configuration_under_the_same_name_is_not_compared() {
     let root = tempfile::tempdir().expect("a directory");
     finish(&results("old", 100.0), root.path());
     let mut new = results("new", 130.0);
-    new.points[2].config.model.dropout = 0.25;
+    new.points[2].config.set("model.dropout", serde_json::json!(0.25));
     finish(&new, root.path());
     let said = stdout(&["compare", "old", "new", "--format", "csv"], root.path());
     assert_eq!(said.lines().count(), 1 + 3, "{said}");

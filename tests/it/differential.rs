@@ -14,6 +14,7 @@ use sweep::device::Device;
 use sweep::disk;
 use sweep::experiment::Cancel;
 use sweep::run::{RunOptions, run};
+use sweep::selector::{FIGURES, Params, Selector};
 use sweep::spec::{ExportFormat, LoadOptions, load};
 use sweep::store::{PointResult, PointStatus, SweepResults};
 
@@ -98,6 +99,7 @@ impl Drawn {
     fn train(&self, name: &str, how: How) -> Result<PathBuf, String> {
         let first =
             |error: &dyn std::fmt::Display| error.to_string().lines().next().unwrap_or_default().to_owned();
+        sweep::experiment::know(&[&Selector]);
         let spec =
             load(&self.room.path().join("drawn.toml"), &LoadOptions::default()).map_err(|e| first(&e))?;
         let options = RunOptions {
@@ -230,8 +232,9 @@ fn compare_engines(what: &str, (left, right): (&Path, &Path), tally: &mut Tally)
         tally.infeasible += usize::from(one.status == PointStatus::Infeasible);
         assert_eq!(one.status, other.status, "{at}: {:?} {:?}", one.error, other.error);
         assert_eq!(one.metrics.len(), other.metrics.len(), "{at}");
+        let model = Params::of(&one.config).expect("a point").model;
         for (row, against) in one.metrics.iter().zip(&other.metrics) {
-            for ((name, here), (_, there)) in row.results().zip(against.results()) {
+            for ((name, here), (_, there)) in row.results(FIGURES).zip(against.results(FIGURES)) {
                 let (Some(here), Some(there)) = (here, there) else {
                     assert_eq!(here.is_some(), there.is_some(), "{at} {name}");
                     continue;
@@ -240,9 +243,7 @@ fn compare_engines(what: &str, (left, right): (&Path, &Path), tally: &mut Tally)
                 let limit = match name {
                     // At width 2 and 3 dropout often leaves one unit, whose direction nothing can change: the gradient
                     // through it is rounding noise, of any size where the loss is large.
-                    "grad_norm" if one.config.model.hidden < 4 && one.config.model.dropout > 0.0 => {
-                        f64::INFINITY
-                    }
+                    "grad_norm" if model.hidden < 4 && model.dropout > 0.0 => f64::INFINITY,
                     "grad_norm" => 1e-2,
                     _ => 2e-3,
                 };

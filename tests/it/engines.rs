@@ -12,6 +12,7 @@ use sweep::experiment::*;
 use sweep::selector::data::{Embeddings, Group, Trajectory};
 use sweep::selector::learn::*;
 use sweep::selector::{GrpoParams, RceParams};
+use sweep::selector::{ModelParams, RewardForm};
 use sweep::spec::*;
 use sweep::store::EpochMetrics;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sweep::disk;
 use sweep::finite::Finite;
-use sweep::selector::{DataParams, ModelParams, Params, RewardParams, TrainParams};
+use sweep::selector::{DataParams, FIGURES, ModelParams, Params, RewardParams, Selector, TrainParams};
 use sweep::spec::{EvalParams, FreezeSet, ParamGroup, Point, ScoreField};
 use sweep::store::{
     EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
@@ -15,9 +15,12 @@ use sweep::store::{
 
 /// A sweep without points: `eval` with shots 1 to 4 on all queries, no axes.
 pub fn sweep(name: &str) -> SweepResults {
+    sweep::experiment::know(&[&Selector]);
     SweepResults {
         dir: PathBuf::from("results").join(name),
         name: name.to_owned(),
+        experiment: "selector".to_owned(),
+        columns: vec![1, 2, 3, 4],
         axes: Vec::new(),
         points: Vec::new(),
         references: Vec::new(),
@@ -46,8 +49,8 @@ pub fn finite(value: f64) -> Finite {
 }
 
 /// A configuration with every default.
-pub fn config() -> PointConfig {
-    PointConfig {
+pub fn config() -> Params {
+    Params {
         data: DataParams {
             trajectories: PathBuf::from("rl_data.json"),
             embeddings: PathBuf::from("embeddings.safetensors"),
@@ -82,7 +85,7 @@ pub fn point(name: &str, axes: &[(&str, Value)]) -> PointResult {
         name: name.to_owned(),
         axes: axes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
         metrics: epochs(&config, 2),
-        config,
+        config: (&config).into(),
         status: PointStatus::Done,
         error: None,
         scores: BTreeMap::new(),
@@ -112,9 +115,9 @@ pub fn movement(frozen: bool, size: f64) -> BTreeMap<String, Finite> {
 }
 
 /// `rce` epochs of warm-up, then the configuration's GRPO epochs (at least one).
-pub fn epochs(config: &PointConfig, rce: u32) -> Vec<EpochMetrics> {
+pub fn epochs(config: &Params, rce: u32) -> Vec<EpochMetrics> {
     let warm_up = (1..=rce).map(|epoch| {
-        EpochMetrics::new("rce", epoch)
+        EpochMetrics::new(FIGURES, "rce", epoch)
             .with("train_loss", Finite::new(8.0 - 0.4 * f64::from(epoch)))
             .with("val_loss", Finite::new(7.9 - 0.2 * f64::from(epoch)))
             .with("temperature", Finite::new(2.0 - 0.5 * f64::from(epoch)))
@@ -124,7 +127,7 @@ pub fn epochs(config: &PointConfig, rce: u32) -> Vec<EpochMetrics> {
     let beta = config.train.kl_beta;
     let grpo = (1..=config.train.grpo_epochs.max(1)).map(|epoch| {
         let kl = 0.01 * f64::from(epoch) * (config.train.grpo_lr / 5e-6) * (0.15 / beta);
-        EpochMetrics::new("grpo", epoch)
+        EpochMetrics::new(FIGURES, "grpo", epoch)
             .with("train_loss", Finite::new(-0.02 * f64::from(epoch)))
             .with("ppo_loss", Finite::new(-0.03 * f64::from(epoch)))
             .with("kl", Finite::new(kl))
@@ -205,8 +208,7 @@ pub fn grid(name: &str, seeds: u64, queries: u64) -> SweepResults {
                 for freeze in [backbone(), json!([])] {
                     for seed in 0..seeds {
                         results.points.push(grid_point(beta, rate, epochs, &freeze, seed, seeds, queries));
-                        let made = results.points.last().expect("just pushed");
-                        if (beta, rate, epochs) == (0.15, 5e-6, 1) && !made.config.train.freeze.is_empty() {
+                        if (beta, rate, epochs) == (0.15, 5e-6, 1) && freeze != json!([]) {
                             results.baseline.push(results.points.len() - 1);
                         }
                     }
@@ -280,6 +282,8 @@ pub fn write(results: &SweepResults, root: &Path) -> PathBuf {
     let resolved = ResolvedRecord {
         format: FORMAT,
         name: results.name.clone(),
+        experiment: results.experiment.clone(),
+        columns: Vec::new(),
         version: "0.1.0".to_owned(),
         axes: results.axes.clone(),
         points,
@@ -308,7 +312,7 @@ pub fn write_point(dir: &Path, point: &PointResult) {
     let place = dir.join("points").join(&point.name);
     let lines = point.scores.values().flatten();
     disk::write(&place.join("selections.jsonl"), &selections_jsonl(lines)).expect("written");
-    disk::write(&place.join("metrics.csv"), &metrics_csv(&point.metrics)).expect("written");
+    disk::write(&place.join("metrics.csv"), &metrics_csv(FIGURES, &point.metrics)).expect("written");
     let record = PointRecord {
         format: FORMAT,
         name: point.name.clone(),

@@ -9,6 +9,7 @@ use sweep::device::*;
 use sweep::experiment::*;
 use sweep::selector::data::{Embeddings, Group, Trajectory};
 use sweep::selector::learn::*;
+use sweep::selector::{DataParams, ModelParams, Params, RewardForm, RewardParams, TrainParams};
 use sweep::selector::{GrpoParams, RceParams};
 use sweep::spec::*;
 use sweep::store::EpochMetrics;
@@ -180,8 +181,8 @@ impl World {
     }
 }
 
-fn config() -> PointConfig {
-    PointConfig {
+fn config() -> Params {
+    Params {
         data: DataParams {
             trajectories: golden("rl_data.json"),
             embeddings: golden("embeddings.safetensors"),

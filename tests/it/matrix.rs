@@ -235,7 +235,7 @@ fn points_that_hardly_moved_say_why() {
     assert!(text.contains("95 % of the gradients were clipped"), "{text}");
     assert!(!text.contains("times the policy term"), "{text}");
     // Large enough steps, and nothing else to blame.
-    results.points[0].config.train.grpo_lr = 1e-3;
+    results.points[0].config.set("train.grpo_lr", serde_json::json!(1e-3));
     let last = results.points[0].metrics.last_mut().expect("an epoch");
     last.set("advantage_std", Finite::new(0.9));
     last.set("clipped_share", Finite::new(0.5));

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use sweep::checkpoint::{self, Array, Facts, Phase};
 use sweep::disk;
 use sweep::event::Event;
-use sweep::figure::FIGURES;
 use sweep::finite::Finite;
 use sweep::plan::{StageKey, Traits, Work};
+use sweep::selector::FIGURES;
 use sweep::selector::Params;
 use sweep::selector::{GrpoParams, Origin, RceParams, StageKind};
-use sweep::spec::Point;
+use sweep::spec::{Config, Point};
 use sweep::store::{
     EpochMetrics, EpochRecord, FORMAT, LoggedEvent, PointFiles, PointRecord, PointStatus, QueryScore,
     ReferenceResult, ReferencesRecord, ResolvedRecord, SignalHealth, StageRecord, Store, SweepDir,
@@ -72,7 +72,7 @@ fn count() -> impl Strategy<Value = u64> {
 fn metrics() -> impl Strategy<Value = EpochMetrics> {
     let values = prop::collection::vec(prop::option::of(finite()), FIGURES.len());
     (text(), any::<u32>(), values).prop_map(|(phase, epoch, values)| {
-        let empty = EpochMetrics::new(&phase, epoch);
+        let empty = EpochMetrics::new(FIGURES, &phase, epoch);
         FIGURES.iter().zip(values).fold(empty, |metrics, (figure, value)| metrics.with(figure.name, value))
     })
 }
@@ -95,7 +95,7 @@ fn scores() -> impl Strategy<Value = Vec<QueryScore>> {
 }
 
 /// A configuration as a sweep file may ask for it: what is not finite is refused there.
-fn configuration() -> impl Strategy<Value = PointConfig> {
+fn configuration() -> impl Strategy<Value = Params> {
     (finite(), finite(), count(), text(), any::<usize>()).prop_map(|(beta, rate, seed, path, hidden)| {
         let mut config = config();
         config.train.kl_beta = beta.get();
@@ -138,6 +138,8 @@ fn request(provenance: BTreeMap<String, String>) -> ResolvedRecord {
     ResolvedRecord {
         format: FORMAT,
         name: "s".to_owned(),
+        experiment: "selector".to_owned(),
+        columns: Vec::new(),
         version: "0".to_owned(),
         axes: Vec::new(),
         points: Vec::new(),
@@ -153,7 +155,7 @@ fn request(provenance: BTreeMap<String, String>) -> ResolvedRecord {
 }
 
 /// A point of that configuration that nothing is known of.
-fn point_record(config: PointConfig) -> PointRecord {
+fn point_record(config: Config) -> PointRecord {
     PointRecord {
         format: FORMAT,
         name: "p".to_owned(),
@@ -189,6 +191,7 @@ proptest! {
         (range, groups) in (finite(), any::<usize>()),
     ) {
         let (_root, store) = store();
+        let config = Config::from(&config);
         let axes = vec![("train.kl_beta".to_owned(), axis)];
         let point = Point { name: "p".to_owned(), axes: axes.clone(), config: config.clone() };
         let health = SignalHealth { groups, flat_groups: groups, mean_range: range, distinct: [(groups, groups)].into() };
@@ -218,7 +221,7 @@ proptest! {
             ..point_record(config)
         };
         let by_shot = BTreeMap::from([(2, scores)]);
-        let files = PointFiles { record: &record, metrics: &metrics, scores: &by_shot, unanswered: &[], samples: &[None, Some(1)] };
+        let files = PointFiles { record: &record, figures: FIGURES, metrics: &metrics, scores: &by_shot, unanswered: &[], samples: &[None, Some(1)] };
         store.write_point(files).expect("written");
         let queries = by_shot[&2].len();
         let back = check_point(store.dir().path(), "p", queries).expect("read").expect("there");
@@ -334,7 +337,7 @@ proptest! {
     fn what_is_in_use_is_read_as_it_was_written(names in prop::collection::btree_set(text(), 1..3)) {
         let (_root, store) = store();
         let request = ResolvedRecord {
-            points: vec![Point { name: "p".to_owned(), axes: Vec::new(), config: config() }],
+            points: vec![Point { name: "p".to_owned(), axes: Vec::new(), config: (&config()).into() }],
             ..request(BTreeMap::new())
         };
         store.write_request("", &request).expect("written");
@@ -344,7 +347,7 @@ proptest! {
             let checkpoint = PathBuf::from(format!("x{name}.safetensors"));
             let weights = [("w".to_owned(), Array { shape: vec![1], values: vec![1.0] })];
             checkpoint::write(&store.dir().path().join(&checkpoint), &weights.into(), &Facts::default()).expect("written");
-            let record = PointRecord { checkpoint: Some(checkpoint.clone()), ..point_record(config()) };
+            let record = PointRecord { checkpoint: Some(checkpoint.clone()), ..point_record((&config()).into()) };
             store.write_point_record(&record).expect("written");
             let used = use_point(store.dir().path(), "p").expect("used");
             prop_assert_eq!(&used.checkpoint, &checkpoint);

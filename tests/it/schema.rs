@@ -8,6 +8,6 @@ fn prints_the_schema_on_stdout() {
     assert!(output.status.success());
     assert!(output.stderr.is_empty());
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(printed, sweep::spec::schema());
+    assert_eq!(printed, sweep::spec::json_schema(&sweep::selector::SCHEMA));
     assert!(output.stdout.ends_with(b"}\n"));
 }

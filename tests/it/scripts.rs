@@ -40,9 +40,10 @@ fn copy(folder: &str, sandbox: &Sandbox) {
 
 /// The points of a sweep file in the words of the hand-made table.
 fn points(path: &Path) -> BTreeSet<String> {
+    sweep::experiment::know(&[&sweep::selector::Selector]);
     let spec = spec::load(path, &LoadOptions::default()).expect("a sweep file");
     let line = |point: &spec::Point| {
-        let train = &point.config.train;
+        let train = sweep::selector::Params::of(&point.config).expect("a point").train;
         match train.rce_epochs {
             0 => {
                 let frozen = if train.freeze.is_empty() { "none" } else { "backbone" };

@@ -10,6 +10,7 @@ use sweep::experiment::*;
 use sweep::selector::data::{Embeddings, Group, Trajectory};
 use sweep::selector::learn::*;
 use sweep::selector::{GrpoParams, RceParams};
+use sweep::selector::{ModelParams, Params};
 use sweep::spec::*;
 
 use crate::engines::PROGRAM;
@@ -72,7 +73,7 @@ fn group(golden: &Golden) -> Group {
 /// Two epochs of one step each.
 fn job(golden: &Golden, case: &Case, layout: &Layout) -> MemberJob {
     let rewards = vec![golden.rewards.clone()];
-    let mut config = PointConfig::default();
+    let mut config = Params::default();
     let train = &mut config.train;
     (train.seed, train.rce_epochs, train.grpo_epochs) = (case.seed, 2, 2);
     (train.rce_lr, train.grpo_lr) = (golden.lr, golden.lr);

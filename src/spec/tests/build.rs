@@ -1,6 +1,6 @@
 //! `[data.build]`: who is asked, and what beside logged sequences.
 
-use super::{spec, with, wrong};
+use super::{spec, values, with, wrong};
 
 const JUDGE: &str =
     "[eval.items]\nfile = \"i.jsonl\"\n[eval.endpoint]\nurl = \"http://here/v1\"\nmodel = \"m\"\n";
@@ -38,6 +38,6 @@ fn without_a_judge_or_items_nothing_is_made() {
 fn its_keys_take_no_name_from_others() {
     let body = format!("[data.build]\n{JUDGE}");
     let set = with(&body, &["seed=5", "data.build.seed=7", "model.temperature=0.2"], &[]).unwrap();
-    assert_eq!(set.points[0].config.train.seed, 5);
+    assert_eq!(values(&set.points[0]).train.seed, 5);
     assert_eq!(set.build.unwrap().params.seed, 7);
 }

@@ -7,9 +7,8 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::{HEAD, names, spec, wrong};
-use crate::spec::settings::Settings;
-use crate::spec::{KEYS, LoadOptions, NAME_LIMIT, PointConfig, Table, parse};
+use super::{HEAD, names, spec, values, wrong};
+use crate::spec::{Config, LoadOptions, NAME_LIMIT, parse};
 
 const LAB: &str = r#"
 [train]
@@ -48,9 +47,9 @@ fn the_lab_grid() {
     );
     let last = spec.points.last().unwrap();
     assert_eq!(last.name, "kl0.18-lr2e-5-ep3-frozen-s2");
-    assert_eq!((last.config.train.kl_beta, last.config.train.grpo_lr), (0.18, 2e-5));
-    assert_eq!((last.config.train.grpo_epochs, last.config.train.seed), (3, 2));
-    assert_eq!(last.config.train.rce_epochs, 2);
+    assert_eq!((values(last).train.kl_beta, values(last).train.grpo_lr), (0.18, 2e-5));
+    assert_eq!((values(last).train.grpo_epochs, values(last).train.seed), (3, 2));
+    assert_eq!(values(last).train.rce_epochs, 2);
     assert_eq!(
         serde_json::to_string(&last.axes).unwrap(),
         r#"[["train.kl_beta",0.18],["train.grpo_lr",0.00002],["train.grpo_epochs",3],["train.freeze",["input_proj","query_proj","cand_proj"]],["train.seed",2]]"#
@@ -63,7 +62,7 @@ fn a_sweep_without_a_grid_has_one_point() {
     let spec = spec("");
     assert_eq!(names(&spec), ["base"]);
     assert!(spec.axes.is_empty() && spec.points[0].axes.is_empty() && spec.baseline.is_empty());
-    assert_eq!(spec.points[0].config.data.trajectories, Path::new("sweeps/a.json"));
+    assert_eq!(values(&spec.points[0]).data.trajectories, Path::new("sweeps/a.json"));
     assert!(spec.eval.is_none() && spec.slurm.is_none());
 }
 
@@ -72,7 +71,7 @@ fn an_axis_with_one_value_is_not_in_names() {
     let spec = spec("[train]\ngrpo_epochs = 1\n[grid]\nkl_beta = [0.3]\nseed = [1, 2]\n[baseline]\n");
     assert_eq!(names(&spec), ["s1", "s2"]);
     assert_eq!(spec.axes, ["train.seed"]);
-    assert_eq!(spec.points[0].config.train.kl_beta, 0.3);
+    assert_eq!(values(&spec.points[0]).train.kl_beta, 0.3);
     assert_eq!(spec.baseline, [0, 1]);
 }
 
@@ -108,7 +107,7 @@ fn an_include_may_bring_new_axes() {
         ]
     );
     assert_eq!(spec.baseline, [0]);
-    assert_eq!(spec.points[5].config.model.dropout, 0.1);
+    assert_eq!(values(&spec.points[5]).model.dropout, 0.1);
 }
 
 #[test]
@@ -143,7 +142,9 @@ fn odd_values_have_names_that_are_safe_and_different() {
 #[test]
 fn long_names_are_cut_and_stay_different() {
     let mut body = "[grid]\n".to_owned();
-    for key in KEYS.iter().filter(|key| key.is_axis() && key.dotted().contains("weight")) {
+    for key in
+        crate::selector::SCHEMA.all_keys().filter(|key| key.is_axis() && key.dotted().contains("weight"))
+    {
         writeln!(body, "{} = [0.123456789012345, 0.123456789012346]", key.dotted()).unwrap();
     }
     body.push_str("alpha = [1.23456789012345e-7, 1]\nbeta = [1.23456789012345e-7, 1]\n");
@@ -176,14 +177,15 @@ fn the_limit_is_inclusive_and_can_be_lifted() {
 }
 
 /// `config` as the plain tables of a sweep file.
-fn as_toml(config: &PointConfig) -> String {
-    let settings = Settings { point: config.clone(), ..Settings::default() };
+fn as_toml(config: &Config) -> String {
     let mut text = "name = \"t\"\n".to_owned();
-    for table in [Table::Data, Table::Reward, Table::Model, Table::Train] {
-        writeln!(text, "[{}]", table.name()).unwrap();
-        for key in KEYS.iter().filter(|key| key.table == table) {
-            writeln!(text, "{} = {}", key.name, (key.get)(&settings)).unwrap();
-        }
+    for (table, name, value) in config.entries() {
+        let value = match (value, name) {
+            (serde_json::Value::Null, "early_stop") => "\"off\"".to_owned(),
+            (serde_json::Value::Null, _) => "\"none\"".to_owned(),
+            (value, _) => value.to_string(),
+        };
+        writeln!(text, "{table}.{name} = {value}").unwrap();
     }
     text
 }
@@ -240,7 +242,7 @@ proptest! {
                 expected.push((*beta, *rate, *epoch, set.len(), *seed));
             }
         }}}}}
-        let found: Vec<_> = spec.points.iter().map(|point| &point.config.train)
+        let found: Vec<_> = spec.points.iter().map(|point| values(point).train)
             .map(|train| (train.kl_beta, train.grpo_lr, train.grpo_epochs, train.freeze.0.len(), train.seed))
             .collect();
         prop_assert_eq!(&found[..expected.len()], &expected[..]);

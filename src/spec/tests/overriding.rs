@@ -3,8 +3,9 @@
 
 use insta::assert_snapshot;
 
-use super::{names, with};
-use crate::spec::{FreezeSet, ParamGroup, RewardForm, RewardMode, SweepSpec};
+use super::{names, values, with};
+use crate::selector::{RewardForm, RewardMode};
+use crate::spec::{FreezeSet, ParamGroup, SweepSpec};
 
 fn set(body: &str, set: &[&str]) -> SweepSpec {
     with(body, set, &[]).unwrap()
@@ -42,7 +43,7 @@ fn dotted_bare_and_lab_names() {
             "top_k=2,4",
         ],
     );
-    let config = &spec.points[0].config;
+    let config = values(&spec.points[0]);
     let train = &config.train;
     assert_eq!((train.kl_beta, train.grpo_lr, train.rce_lr), (0.3, 2e-5, 1e-3));
     assert_eq!((train.rce_epochs, train.grpo_epochs, config.model.layers), (7, 2, 2));
@@ -61,12 +62,12 @@ fn dotted_bare_and_lab_names() {
 
 #[test]
 fn the_later_of_two_counts() {
-    assert_eq!(set("", &["kl_beta=1", "KL_BETA=2"]).points[0].config.train.kl_beta, 2.0);
+    assert_eq!(values(&set("", &["kl_beta=1", "KL_BETA=2"]).points[0]).train.kl_beta, 2.0);
 }
 
 #[test]
 fn forms_that_shells_make_likely() {
-    let freeze = |text: &str| set("", &[text]).points[0].config.train.freeze.to_string();
+    let freeze = |text: &str| values(&set("", &[text]).points[0]).train.freeze.to_string();
     assert_eq!(freeze("freeze=backbone"), "backbone");
     assert_eq!(freeze("freeze=[\"backbone\"]"), "backbone");
     assert_eq!(freeze("freeze=[backbone]"), "backbone");
@@ -89,7 +90,7 @@ fn an_axis_gets_the_one_value() {
                 [baseline]\nkl_beta = 0.1\n";
     let spec = set(body, &["kl_beta=0.5"]);
     assert_eq!(names(&spec), ["s0", "s1"]);
-    assert!(spec.points.iter().all(|point| point.config.train.kl_beta == 0.5));
+    assert!(spec.points.iter().all(|point| values(point).train.kl_beta == 0.5));
     assert_eq!(spec.baseline, [0, 1]);
 }
 

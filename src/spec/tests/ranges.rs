@@ -34,7 +34,7 @@ fn whole_numbers_for_keys_that_count() {
         "[grid]\nseed = { from = 1, to = 5, count = 5 }\nhidden = { from = 16, to = 64, count = 3, scale = \"log\" }\n",
     );
     assert_eq!(spec.points.len(), 15);
-    let hidden: Vec<usize> = spec.points[..3].iter().map(|point| point.config.model.hidden).collect();
+    let hidden: Vec<usize> = spec.points[..3].iter().map(|point| super::values(point).model.hidden).collect();
     assert_eq!(hidden, [16, 32, 64]);
 }
 

@@ -4,12 +4,10 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{HEAD, spec};
-use crate::spec::settings::Settings;
-use crate::spec::{
-    ExportFormat, JudgeApi, KEYS, Key, Kind, LoadOptions, Normalize, PointConfig, Quality, Reference,
-    RewardForm, RewardMode, ScoreField, Table, Value, keys_of, parse,
-};
+use super::{HEAD, spec, values};
+use crate::selector::{Normalize, Params, Quality, Reference, RewardForm, RewardMode, SCHEMA};
+use crate::spec::values::Values;
+use crate::spec::{ExportFormat, JudgeApi, Key, Kind, LoadOptions, ScoreField, Table, Value, parse};
 
 /// Two values that differ from each other and, the first one, from the default; as TOML.
 fn two_values(key: &Key) -> [String; 2] {
@@ -27,7 +25,7 @@ fn two_values(key: &Key) -> [String; 2] {
         }
         Kind::NumberPair { .. } => pair("[0.25, 0.75]", "[0.5, 1]"),
         Kind::CountPair => pair("[2, 7]", "[3, 9]"),
-        Kind::Freeze => pair("[\"cross_attn\"]", "[]"),
+        Kind::Set(_) => pair("[\"cross_attn\"]", "[]"),
         Kind::Path | Kind::OptionalPath => pair("\"one.pt\"", "\"two.pt\""),
         Kind::Patience => pair("2", "\"off\""),
         Kind::KeptWeights => pair("\"all\"", "\"best 3\""),
@@ -42,7 +40,7 @@ fn two_values(key: &Key) -> [String; 2] {
 
 #[test]
 fn every_axis_alone_changes_the_resolved_configuration() {
-    for key in KEYS.iter().filter(|key| key.is_axis()) {
+    for key in SCHEMA.all_keys().filter(|key| key.is_axis()) {
         let [first, second] = two_values(key);
         for name in [key.name.to_owned(), key.dotted()] {
             let spec = spec(&format!("[grid]\n{name} = [{first}, {second}]\n"));
@@ -65,9 +63,12 @@ fn every_axis_alone_changes_the_resolved_configuration() {
 
 #[test]
 fn every_key_of_the_file_is_read() {
-    for table in Table::ALL {
-        for key in keys_of(table) {
+    for table in SCHEMA.all_tables() {
+        for key in SCHEMA.keys_of(table) {
             let [mut value, _] = two_values(key);
+            if key.name == "experiment" {
+                value = "\"selector\"".to_owned();
+            }
             if matches!(key.kind, Kind::Choices(_)) {
                 value = format!("[{value}]");
             }
@@ -76,9 +77,8 @@ fn every_key_of_the_file_is_read() {
                 text.push_str("name = \"t\"\n");
             }
             writeln!(text, "{} = {value}", key.dotted()).unwrap();
-            let needed =
-                |other: &&Key| other.is_required() && (other.table == Table::Data || other.table == table);
-            for required in KEYS.iter().filter(needed).filter(|other| *other != key) {
+            let needed = |other: &&Key| other.is_required() && (other.table.is_own() || other.table == table);
+            for required in SCHEMA.all_keys().filter(needed).filter(|other| *other != key) {
                 let value = if required.name == "url" { "http://required" } else { "required" };
                 writeln!(text, "{} = \"{value}\"", required.dotted()).unwrap();
             }
@@ -98,8 +98,8 @@ fn every_key_of_the_file_is_read() {
                 _ => "",
             });
             let draft = crate::spec::document::read(&text, "t.toml", Path::new("").to_owned()).unwrap();
-            let found = (key.get)(&draft.settings);
-            assert_ne!(found, (key.get)(&Settings::default()), "{} has no effect", key.dotted());
+            let found = draft.settings.get(key);
+            assert_ne!(found, Values::of(&SCHEMA).get(key), "{} has no effect", key.dotted());
             parse(&text, Path::new("t.toml"), &LoadOptions::default()).unwrap();
         }
     }
@@ -107,29 +107,29 @@ fn every_key_of_the_file_is_read() {
 
 #[test]
 fn the_table_has_every_field_once() {
-    let mut config = PointConfig::default();
+    let mut config = Params::default();
     // What came later is not written at its default.
     config.train.warmup_steps = 1;
     let config = serde_json::to_value(config).unwrap();
     for (table, fields) in config.as_object().unwrap() {
-        let table = Table::from_name(table).unwrap();
+        let table = SCHEMA.table(table).unwrap();
         let fields: Vec<&String> = fields.as_object().unwrap().keys().collect();
-        let keys: Vec<&str> = keys_of(table).map(|key| key.name).collect();
+        let keys: Vec<&str> = SCHEMA.keys_of(table).map(|key| key.name).collect();
         assert_eq!(fields, keys, "in the order of the struct");
     }
-    let distinct: HashSet<String> = KEYS.iter().map(Key::dotted).collect();
-    assert_eq!(distinct.len(), KEYS.len());
+    let distinct: HashSet<String> = SCHEMA.all_keys().map(Key::dotted).collect();
+    assert_eq!(distinct.len(), SCHEMA.all_keys().count());
 }
 
 #[test]
 fn defaults_are_within_the_limits() {
     let mut text = HEAD.to_owned();
-    for table in Table::ALL
-        .into_iter()
-        .filter(|table| !table.is_inner() && !matches!(table, Table::Top | Table::Data | Table::Eval))
-    {
+    let filled = |table: &Table| {
+        !table.is_inner() && !matches!(table, Table::Top | Table::Eval) && table.name() != "data"
+    };
+    for table in SCHEMA.all_tables().filter(filled) {
         writeln!(text, "[{}]", table.name()).unwrap();
-        for key in keys_of(table).filter(|key| key.kind != Kind::OptionalText) {
+        for key in SCHEMA.keys_of(table).filter(|key| key.kind != Kind::OptionalText) {
             writeln!(text, "{} = {}", key.name, key.default().unwrap()).unwrap();
         }
     }
@@ -139,12 +139,12 @@ fn defaults_are_within_the_limits() {
 
 #[test]
 fn values_pass_through_every_key() {
-    for key in KEYS {
-        let mut settings = Settings::default();
-        let value = (key.get)(&settings);
+    for key in SCHEMA.all_keys() {
+        let mut settings = Values::of(&SCHEMA);
+        let value = settings.get(key);
         if !matches!(value, Value::Absent(_)) {
-            (key.set)(&mut settings, &value);
-            assert_eq!((key.get)(&settings), value, "{}", key.dotted());
+            settings.set(key, &value);
+            assert_eq!(settings.get(key), value, "{}", key.dotted());
         }
     }
 }
@@ -168,7 +168,7 @@ fn names_of_choices_are_those_of_the_files() {
 
 #[test]
 fn the_lab_defaults() {
-    let config = &spec("").points[0].config;
+    let config = values(&spec("").points[0]);
     assert_eq!((config.train.rce_epochs, config.train.grpo_epochs), (5, 0));
     assert_eq!((config.train.rce_lr, config.train.grpo_lr, config.train.kl_beta), (1e-4, 5e-6, 0.15));
     assert_eq!((config.data.train_fraction, config.model.layers), (0.8, 1));
