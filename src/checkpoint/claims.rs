@@ -13,6 +13,7 @@ use super::facts::Facts;
 use super::find::named;
 use super::lookup::{FACTS, agrees};
 use super::read;
+use crate::spec::key_called;
 
 /// Claims about one checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,15 +185,7 @@ fn claim(line: usize, cells: Vec<(String, String)>) -> Option<Claim> {
 
 /// Whether some checkpoint could say something about `key`: in a TOML file, anything else is a slip of the pen.
 fn plausible(key: &str) -> bool {
-    let configured = || {
-        let defaults = [
-            serde_json::to_value(crate::selector::TrainParams::default()),
-            serde_json::to_value(crate::selector::ModelParams::default()),
-            serde_json::to_value(crate::selector::RewardParams::default()),
-        ];
-        let key = key.rsplit('.').next().unwrap_or(key);
-        defaults.iter().flatten().any(|table| table.get(key).is_some())
-    };
+    let configured = || key_called(key).is_some_and(|key| key.is_axis());
     let others = [
         "global_step",
         "freeze_backbone_in_grpo",

@@ -37,6 +37,7 @@ pub use error::CheckpointError;
 pub use facts::{BURN_VERSION, Facts, Format, HEADER_FORMAT, Phase};
 pub use find::{Found, Latest, find, latest, named};
 pub use lookup::{FACTS, agrees};
+pub use model::hidden_and_layers;
 pub use safetensors_file::{read_tensors, write_tensors};
 pub use torch_write::export;
 pub use weights::{Array, Checkpoint, Summary, Weights};

@@ -14,7 +14,7 @@ use crate::checkpoint;
 use crate::device::{Device, DeviceRequest};
 use crate::experiment::Cancel;
 use crate::run::{CACHE, Inference, Request, infer, request_of_results};
-use crate::selector::Params;
+use crate::selector::{ModelParams, Params};
 use crate::spec::{LoadOptions, load};
 use crate::store::{QueryScore, selections_jsonl, unanswered_jsonl};
 use crate::text::{plural, thousands};
@@ -167,7 +167,7 @@ fn alone(args: &InferArgs, device: Device) -> anyhow::Result<Request> {
         );
     }
     let checkpoint = checkpoint_at(&args.from)?;
-    let model = checkpoint::read_summary(&checkpoint)?.model();
+    let model = ModelParams::of_checkpoint(&checkpoint::read_summary(&checkpoint)?);
     let cache = Path::new("results").join(CACHE);
     Ok(Request { checkpoint, model, embeddings: PathBuf::new(), eval, cache, device })
 }

@@ -68,7 +68,7 @@ impl<'a> Build<'a> {
     /// `shot_1` ..., or one set per sample count where there are several.
     fn shot_columns(&self) -> Vec<String> {
         let samples = self.results.samples();
-        let columns = &self.results.columns;
+        let columns = self.results.columns();
         let label = |count: Samples| match count {
             _ if samples.len() < 2 => String::new(),
             Some(count) => format!("@{count}"),

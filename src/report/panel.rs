@@ -31,7 +31,7 @@ pub struct Scores {
 impl Panel {
     /// The panel of a sweep with `[eval]` of which at least one point (or the references) has scores.
     pub fn of(results: &SweepResults) -> Option<Panel> {
-        let shots = results.columns.clone();
+        let shots = results.columns();
         if shots.is_empty() {
             return None;
         }
@@ -64,7 +64,7 @@ impl Panel {
 
     /// The panel of `second` with the shot counts that `first` was evaluated at too; `None` without one.
     pub fn of_both(first: &SweepResults, second: &SweepResults) -> Option<Panel> {
-        let known = &first.columns;
+        let known = first.columns();
         let mut panel = Panel::of(second)?;
         let kept: Vec<bool> = panel.shots.iter().map(|shot| known.contains(shot)).collect();
         let mut keep = kept.iter().copied();

@@ -75,7 +75,7 @@ pub struct Comparison {
 /// # Errors
 /// A shot count that was not evaluated, a point without results.
 pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<Why, ReportError> {
-    let shots = results.columns.clone();
+    let shots = results.columns();
     if !shots.contains(&shot) {
         let known: Vec<String> = shots.iter().map(usize::to_string).collect();
         let known = if known.is_empty() { "none (no `[eval]`)".to_owned() } else { known.join(", ") };

@@ -19,6 +19,7 @@ pub mod evaluate;
 mod figures;
 mod keys;
 pub mod learn;
+mod model;
 mod notices;
 mod open;
 mod opened;

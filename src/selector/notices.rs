@@ -1,9 +1,9 @@
 //! What a careful person wants to know before a selector is trained.
 
-use super::opened::Ready;
+use super::learn::Layout;
 use super::params::{ModelParams, Params, RewardForm};
 use super::reward::RewardParams;
-use crate::experiment::Opened;
+use crate::record::{Leaks, SignalHealth};
 use crate::spec::FreezeSet;
 use crate::text::thousands;
 
@@ -42,7 +42,12 @@ impl Notices {
 
     /// As sentences: rewards RCE uses, what is frozen and how much is trained, where the weights come from, and what is
     /// wrong with the data.
-    pub fn sentences(&self, ready: &Ready) -> Vec<String> {
+    pub fn sentences(
+        &self,
+        layout: impl Fn(&ModelParams) -> Layout,
+        health: &SignalHealth,
+        leaks: &Leaks,
+    ) -> Vec<String> {
         let mut notices = Vec::new();
         if !self.rce.is_empty() {
             let forms: Vec<&str> = self.rce.iter().map(|form| form.name()).collect();
@@ -51,7 +56,7 @@ impl Notices {
         notices.push(format!("weights: {}", self.origins.join("; ")));
         let mut trained = Vec::new();
         for (model, freeze) in &self.grpo {
-            let layout = ready.layout(model);
+            let layout = layout(model);
             let (some, all) = (layout.trainable(freeze), layout.total);
             let share = 100.0 * some as f64 / all as f64;
             let (some, all) = (thousands(some), thousands(all));
@@ -61,15 +66,13 @@ impl Notices {
             );
         }
         notices.extend(trained);
-        if let Some(health) = ready.health()
-            && 2 * health.flat_groups > health.groups
-        {
+        if 2 * health.flat_groups > health.groups {
             notices.push(format!(
                 "warning: {} of {} training groups have equal rewards throughout and teach GRPO nothing (see `sweep data check`)",
                 health.flat_groups, health.groups
             ));
         }
-        notices.extend(ready.leaks().sentences().into_iter().map(|found| format!("warning: {found}")));
+        notices.extend(leaks.sentences().into_iter().map(|found| format!("warning: {found}")));
         notices
     }
 }

@@ -292,7 +292,8 @@ impl Opened for Ready {
     }
 
     fn notices(&self) -> Vec<String> {
-        self.inputs.notices.sentences(self)
+        let health = data::signal_health(&self.inputs.dataset, &self.inputs.notices.reward);
+        self.inputs.notices.sentences(|model| self.layout(model), &health, &self.leaks())
     }
 
     /// Under the first point's rewards.

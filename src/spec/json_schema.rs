@@ -30,7 +30,7 @@ pub fn json_schema(of: &'static Schema) -> Json {
     json!({
         "$schema": "http://json-schema.org/draft-04/schema#",
         "title": "sweep file",
-        "description": format!("A grid of experiments: base values in {}, axes in [grid].", listed(&tables)),
+        "description": format!("A grid of experiments: base values in {}, axes in [grid].", of.own_tables(|_| true)),
         "type": "object",
         "properties": properties,
         "required": required,
@@ -42,15 +42,6 @@ pub fn json_schema(of: &'static Schema) -> Json {
             "point": axis_table(of, "The point that tables compare against; only the seed may be left open.", value),
         }
     })
-}
-
-/// `[data], [model] and [train]`.
-fn listed(tables: &[&str]) -> String {
-    let names: Vec<String> = tables.iter().map(|name| format!("[{name}]")).collect();
-    match names.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
-        _ => names.concat(),
-    }
 }
 
 fn reference(name: &str) -> Json {

@@ -60,8 +60,7 @@ pub use schema::{
 };
 pub use set::{Alias, Chosen, Names};
 pub use table::{OwnTable, Table};
-pub(crate) use value::Field;
-pub use value::{Value, number_text};
+pub use value::{Field, Value, number_text};
 
 /// A sweep file, read, checked and expanded.
 #[derive(Clone, Debug)]

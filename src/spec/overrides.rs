@@ -284,9 +284,7 @@ pub(super) fn filter(
         }
         if !key.table.is_own() {
             let problem = Diagnostic::new(format!("points do not differ in `{}`", key.dotted()));
-            let tables: Vec<String> =
-                draft.schema.tables.iter().map(|table| format!("[{}]", table.name)).collect();
-            let hint = format!("filter by keys of {}", tables.join(", "));
+            let hint = format!("filter by keys of {}", draft.schema.own_tables(|_| true));
             return Err(problem.at(&argument.key_origin()).hint(hint));
         }
         let Some((column, mask)) = term(draft, grid, &argument, key, form)? else { continue };

@@ -137,8 +137,17 @@ impl Schema {
 
     /// The experiment's tables whose keys may be axes, as a sentence has them: `[reward], [model] and [train]`.
     pub(super) fn axis_tables(&self) -> String {
-        let names: Vec<String> =
-            self.tables.iter().filter(|table| table.axes).map(|table| format!("[{}]", table.name)).collect();
+        self.own_tables(|table| table.axes)
+    }
+
+    /// Some of the experiment's tables, as a sentence has them.
+    pub(super) fn own_tables(&self, which: fn(&OwnTable) -> bool) -> String {
+        let names: Vec<String> = self
+            .tables
+            .iter()
+            .filter(|table| which(table))
+            .map(|table| format!("[{}]", table.name))
+            .collect();
         match names.split_last() {
             Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
             _ => names.concat(),

@@ -101,8 +101,8 @@ pub fn number_text(number: f64) -> String {
     }
 }
 
-/// A field of the typed structs that a key can read and write.
-pub(crate) trait Field: Sized {
+/// A field of a typed struct that a key can read and write.
+pub trait Field: Sized {
     fn to_value(&self) -> Value;
     /// `None` when the value is of another type; the key's kind rules that out.
     fn from_value(value: &Value) -> Option<Self>;

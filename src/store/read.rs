@@ -25,8 +25,7 @@ impl SweepResults {
             return Err(StoreError::not_results(dir));
         }
         let resolved: ResolvedRecord = read_record(&path)?;
-        let columns = resolved.columns();
-        let evaluated = !columns.is_empty();
+        let evaluated = !resolved.columns().is_empty();
         let points = resolved
             .points
             .into_par_iter()
@@ -46,7 +45,7 @@ impl SweepResults {
             references,
             baseline: resolved.baseline,
             experiment: resolved.experiment,
-            columns,
+            columns: resolved.columns,
             eval: resolved.eval,
             health: resolved.health,
             leaks: resolved.leaks,

@@ -30,7 +30,7 @@ pub struct SweepResults {
     pub baseline: Vec<usize>,
     /// `[eval]`, if the sweep has one.
     pub eval: Option<EvalParams>,
-    /// The score columns of every point, ascending; none where nothing is evaluated.
+    /// The score columns of every point, ascending, where `eval` does not say them.
     pub columns: Vec<usize>,
     /// How much signal the training rewards carry.
     pub health: Option<SignalHealth>,
@@ -41,6 +41,11 @@ pub struct SweepResults {
 }
 
 impl SweepResults {
+    /// The score columns of every point, ascending; none where nothing is evaluated.
+    pub fn columns(&self) -> Vec<usize> {
+        self.eval.as_ref().map_or_else(|| self.columns.clone(), |eval| eval.shots.clone())
+    }
+
     /// How many inputs are looked at (in file order), one set of columns per entry; `None` = all.
     pub fn samples(&self) -> Vec<Option<usize>> {
         self.eval.as_ref().map_or_else(|| vec![None], |eval| eval.samples.clone())

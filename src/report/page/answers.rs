@@ -43,7 +43,7 @@ pub struct Answers {
 impl Answers {
     /// The answers of the baseline, then of the best points, as many as there is room for; `None` without evaluation.
     pub fn of(results: &SweepResults, matrix: &Matrix) -> Option<Self> {
-        let shots = &results.columns;
+        let shots = &results.columns();
         let scored = results.points.iter().find(|point| !point.scores.is_empty())?;
         let ids =
             |shot| scored.scores.get(shot).map(|lines| lines.iter().map(|line| line.query_id).collect());

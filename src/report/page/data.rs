@@ -70,7 +70,7 @@ pub fn of_sweep(
         "dir": quoted(&results.dir.display().to_string()),
         "queries": matrix.queries().unwrap_or_default(),
         "about": matrix.queries().map_or_else(String::new, over_queries),
-        "shots": results.columns,
+        "shots": results.columns(),
         "isLoss": is_loss,
         "mapped": matrix.points.iter().map(|row| mapped(matrix, row).map(|value| rounded(scale * value))).collect::<Vec<_>>(),
         "range": mapped_range(matrix).map(|(low, high)| [rounded(scale * low), rounded(scale * high)]),

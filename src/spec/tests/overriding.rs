@@ -165,7 +165,7 @@ fn filters_that_leave_nothing() {
       |
       | shots=1
       | ^^^^^
-    hint: filter by keys of [reward], [model], [train] and [data]
+    hint: filter by keys of [data], [reward], [model] and [train]
     ");
     assert_snapshot!(wrong(&["RCE_TEMP_END=1"]), @r"
     `RCE_TEMP_END` is one half of `train.rce_temperature`
