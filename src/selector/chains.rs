@@ -33,14 +33,6 @@ pub struct Works {
     models: Vec<(ModelParams, usize)>,
 }
 
-/// The works of points with the values `params`, and their chains.
-pub fn chains<'p>(params: impl IntoIterator<Item = &'p Params>, inputs: &Inputs) -> (Works, Vec<Vec<Link>>) {
-    let mut chains = Chains { inputs, kinds: Vec::new(), known: HashMap::new(), models: Vec::new() };
-    let links = params.into_iter().map(|params| chains.of(params)).collect();
-    let Chains { kinds, models, .. } = chains;
-    (Works { kinds, models }, links)
-}
-
 impl Works {
     /// As the contract has them, with the points' `chains`.
     pub fn told(&self, chains: Vec<Vec<Link>>) -> experiment::Chains {
@@ -71,7 +63,7 @@ impl Works {
 }
 
 /// Describes every work once.
-struct Chains<'a> {
+pub struct Chains<'a> {
     inputs: &'a Inputs,
     /// With the number of the model.
     kinds: Vec<(StageKind, usize)>,
@@ -80,8 +72,19 @@ struct Chains<'a> {
     models: Vec<(ModelParams, usize)>,
 }
 
-impl Chains<'_> {
-    fn of(&mut self, config: &Params) -> Vec<Link> {
+impl<'a> Chains<'a> {
+    /// Without a work yet.
+    pub fn new(inputs: &'a Inputs) -> Self {
+        Self { inputs, kinds: Vec::new(), known: HashMap::new(), models: Vec::new() }
+    }
+
+    /// The works of all chains so far.
+    pub fn works(self) -> Works {
+        Works { kinds: self.kinds, models: self.models }
+    }
+
+    /// The chain of a point with the values `config`.
+    pub fn of(&mut self, config: &Params) -> Vec<Link> {
         let model = self.model(&config.model);
         let data = || self.inputs.data.clone();
         let rce = (config.train.rce_epochs > 0).then(|| {

@@ -1,5 +1,7 @@
 //! The tables and keys of the selector's sweep files.
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
 
 use super::figures::FIGURES;
@@ -195,10 +197,19 @@ keys! {
         "A phase stops after this many epochs without a lower validation loss."),
 }
 
-/// Reads the values of points: what they share is read once.
+/// Reads the values of points one after the other: what a point has in common with the one before is not read again.
 #[derive(Default)]
 pub struct Reader {
-    last: Option<(Config, Params)>,
+    last: Option<Last>,
+}
+
+struct Last {
+    shared: Config,
+    /// What is shared, and what the last point had.
+    common: Params,
+    params: Params,
+    /// Its own values: place, key, value.
+    own: Vec<(u32, Option<usize>, Option<Arc<Json>>)>,
 }
 
 impl Reader {
@@ -206,30 +217,51 @@ impl Reader {
     ///
     /// # Errors
     /// The key whose value does not fit, dotted: that of a record that is damaged.
-    pub fn read(&mut self, config: &Config) -> Result<Params, String> {
+    pub fn read(&mut self, config: &Config) -> Result<&Params, String> {
         let (shared, own) = config.parts();
-        let known = self.last.as_ref().filter(|(known, _)| known.shares(&shared));
-        let mut params = match known {
-            Some((_, params)) => params.clone(),
+        let last = match self.last.take().filter(|last| last.shared.shares(&shared)) {
+            Some(mut last) => {
+                if !last.own.iter().map(|(place, ..)| place).eq(own.iter().map(|(place, _)| place)) {
+                    last.own.clear();
+                    last.params.clone_from(&last.common);
+                }
+                self.last.insert(last)
+            }
             None => {
                 let mut params = Params::default();
                 for (table, name, value) in shared.entries() {
                     set(&mut params, table, name, value)?;
                 }
-                self.last.insert((shared, params)).1.clone()
+                self.last.insert(Last { shared, common: params.clone(), params, own: Vec::new() })
             }
         };
-        for (table, name, value) in own {
-            match (value, field(table, name)) {
-                (Some(value), _) => set(&mut params, table, name, value)?,
-                (None, Some((key, _))) => {
-                    let default = key.default().map_or(Json::Null, |default| default.record());
-                    set(&mut params, table, name, &default)?;
-                }
-                (None, None) => {}
-            }
+        if last.own.is_empty() {
+            let key = |place: u32| {
+                let (table, name) = config.key_at(place);
+                place_of(table, name)
+            };
+            last.own = own.iter().map(|(place, _)| (*place, key(*place), None)).collect();
+            // Nothing is known to be set yet.
+            last.params.clone_from(&last.common);
         }
-        Ok(params)
+        for ((_, key, before), (_, value)) in last.own.iter_mut().zip(own) {
+            let same = match (&before, value) {
+                (Some(before), Some(value)) => Arc::ptr_eq(before, value),
+                _ => false,
+            };
+            let (Some(at), false) = (*key, same) else { continue };
+            let default = || KEYS[at].default().map_or(Json::Null, |default| default.record());
+            let fits = match value {
+                Some(value) => FIELDS[at](&mut last.params, value),
+                None => FIELDS[at](&mut last.params, &default()),
+            };
+            if !fits {
+                let value = value.as_deref().cloned().unwrap_or_default();
+                return Err(format!("{} = {value}", KEYS[at].dotted()));
+            }
+            before.clone_from(value);
+        }
+        Ok(&last.params)
     }
 }
 
@@ -239,8 +271,12 @@ impl Params {
     /// # Errors
     /// As [`Reader::read`].
     pub fn of(config: &Config) -> Result<Self, String> {
-        Reader::default().read(config)
+        Reader::default().read(config).cloned()
     }
+}
+
+fn place_of(table: &str, name: &str) -> Option<usize> {
+    KEYS.iter().position(|key| key.name == name && key.table.name() == table)
 }
 
 /// As a point has them.
@@ -251,22 +287,17 @@ impl From<&Params> for Config {
     }
 }
 
-fn field(table: &str, name: &str) -> Option<(&'static Key, fn(&mut Params, &Json) -> bool)> {
-    let at = KEYS.iter().position(|key| key.name == name && key.table.name() == table)?;
-    Some((&KEYS[at], FIELDS[at]))
-}
-
 /// A key that is not known is a later version's.
 fn set(params: &mut Params, table: &str, name: &str, value: &Json) -> Result<(), String> {
-    match field(table, name) {
-        Some((key, put)) if !put(params, value) => Err(format!("{} = {value}", key.dotted())),
+    match place_of(table, name) {
+        Some(at) if !FIELDS[at](params, value) => Err(format!("{} = {value}", KEYS[at].dotted())),
         _ => Ok(()),
     }
 }
 
 fn clash(points: &[Point]) -> Option<(usize, Clash)> {
     let mut reader = Reader::default();
-    points.iter().enumerate().find_map(|(at, point)| Some((at, clash_in(&reader.read(&point.config).ok()?)?)))
+    points.iter().enumerate().find_map(|(at, point)| Some((at, clash_in(reader.read(&point.config).ok()?)?)))
 }
 
 /// What several keys of a point say together.

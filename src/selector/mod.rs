@@ -29,7 +29,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-pub use chains::{Inputs, TRAINER_VERSION, Works, chains};
+pub use chains::{Chains, Inputs, TRAINER_VERSION, Works};
 pub use figures::FIGURES;
 pub use keys::SCHEMA;
 pub use open::{SelectorError, open};

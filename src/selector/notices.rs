@@ -1,5 +1,7 @@
 //! What a careful person wants to know before a selector is trained.
 
+use std::path::PathBuf;
+
 use super::learn::Layout;
 use super::params::{ModelParams, Params, RewardForm};
 use super::reward::RewardParams;
@@ -8,11 +10,12 @@ use crate::spec::FreezeSet;
 use crate::text::thousands;
 
 /// What of the points is said beforehand.
+#[derive(Default)]
 pub struct Notices {
     /// The forms of reward that RCE uses.
     rce: Vec<RewardForm>,
-    /// Where weights come from, in words.
-    origins: Vec<String>,
+    /// Where weights come from.
+    origins: Vec<Option<PathBuf>>,
     /// What GRPO trains and what it leaves as it is.
     grpo: Vec<(ModelParams, FreezeSet)>,
     /// The rewards of the first point.
@@ -20,24 +23,19 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// Of these points.
-    pub fn of(points: &[Params]) -> Self {
-        let mut notices =
-            Self { rce: Vec::new(), origins: Vec::new(), grpo: Vec::new(), reward: RewardParams::default() };
-        if let Some(first) = points.first() {
-            notices.reward = first.reward.clone();
+    /// With one point more.
+    pub fn add(&mut self, point: &Params) {
+        if self.origins.is_empty() {
+            self.reward = point.reward.clone();
         }
-        for point in points {
-            if point.train.rce_epochs > 0 {
-                add(&mut notices.rce, point.train.rce_reward);
-            }
-            add(&mut notices.origins, origin_text(point));
-            let grpo = (&point.model, &point.train.freeze);
-            if point.train.grpo_epochs > 0 && !notices.grpo.iter().any(|(a, b)| (a, b) == grpo) {
-                notices.grpo.push((point.model.clone(), point.train.freeze.clone()));
-            }
+        if point.train.rce_epochs > 0 {
+            add(&mut self.rce, point.train.rce_reward);
         }
-        notices
+        add(&mut self.origins, point.train.init.clone());
+        let grpo = (&point.model, &point.train.freeze);
+        if point.train.grpo_epochs > 0 && !self.grpo.iter().any(|(a, b)| (a, b) == grpo) {
+            self.grpo.push((point.model.clone(), point.train.freeze.clone()));
+        }
     }
 
     /// As sentences: rewards RCE uses, what is frozen and how much is trained, where the weights come from, and what is
@@ -53,7 +51,8 @@ impl Notices {
             let forms: Vec<&str> = self.rce.iter().map(|form| form.name()).collect();
             notices.push(format!("RCE weighs trajectories by {} rewards", forms.join(" and by ")));
         }
-        notices.push(format!("weights: {}", self.origins.join("; ")));
+        let origins: Vec<String> = self.origins.iter().map(origin_text).collect();
+        notices.push(format!("weights: {}", origins.join("; ")));
         let mut trained = Vec::new();
         for (model, freeze) in &self.grpo {
             let layout = layout(model);
@@ -77,8 +76,8 @@ impl Notices {
     }
 }
 
-fn origin_text(point: &Params) -> String {
-    match &point.train.init {
+fn origin_text(init: &Option<PathBuf>) -> String {
+    match init {
         None => "fresh, drawn from the seed".to_owned(),
         Some(path) => format!("from `{}`", path.display()),
     }

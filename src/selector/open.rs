@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::chains;
+use super::chains::{self, Chains};
 use super::data::{self, DataError, Dataset};
 use super::evaluate::{EvaluateError, Live, Logged};
 use super::keys::Reader;
 use super::learn::{Layout, RewardTable, Shape};
 use super::notices::Notices;
 use super::opened::{Evaluation, Inputs, Ready};
-use super::params::{ModelParams, Params};
+use super::params::{DataParams, ModelParams, Params};
 use super::reward::RewardParams;
 use crate::checkpoint::{self, CheckpointError, Weights};
 use crate::disk::hash_file;
@@ -43,12 +43,11 @@ pub enum SelectorError {
 /// # Errors
 /// Whatever is wrong with an input; nothing has been written then.
 pub fn open(spec: &SweepSpec) -> Result<Ready, SelectorError> {
-    let points = read_points(spec)?;
-    let first = points.first().ok_or(SelectorError::NoPoints)?;
-    let dataset = data::load(&first.data)?;
+    let wanted = Wanted::of(spec)?;
+    let dataset = data::load(&wanted.data)?;
     let mut hashes = BTreeMap::from([
-        ("data.trajectories".to_owned(), hash_file(&first.data.trajectories)?),
-        ("data.embeddings".to_owned(), hash_file(&first.data.embeddings)?),
+        ("data.trajectories".to_owned(), hash_file(&wanted.data.trajectories)?),
+        ("data.embeddings".to_owned(), hash_file(&wanted.data.embeddings)?),
         ("data".to_owned(), dataset.digest.clone()),
     ]);
     let (mut logged, mut live) = (None, None);
@@ -63,38 +62,70 @@ pub fn open(spec: &SweepSpec) -> Result<Ready, SelectorError> {
             false => logged = Some(Logged::load(eval, &dataset.embeddings)?),
         }
     }
-    let rewards = reward_tables(&points, &dataset)?;
-    let (starts, checkpoints) = warm_starts(&points, dataset.embeddings.dim)?;
+    let rewards = reward_tables(&wanted.rewards, &dataset)?;
+    let (starts, checkpoints) = warm_starts(&wanted.starts, dataset.embeddings.dim)?;
     for (path, content) in &checkpoints {
         hashes.insert(format!("train.init:{}", path.display()), content.clone());
     }
     let facts = chains::Inputs { dim: dataset.embeddings.dim, data: dataset.digest.clone(), checkpoints };
-    let (works, chains) = chains::chains(&points, &facts);
-    let notices = Notices::of(&points);
+    let mut described = Chains::new(&facts);
+    let mut chains = Vec::with_capacity(spec.points.len());
+    each(spec, |params| chains.push(described.of(params)))?;
+    let (works, notices) = (described.works(), wanted.notices);
     let evaluation = Evaluation { params: spec.eval.clone(), logged, live };
     Ok(Ready::new(Inputs { dataset, works, chains, notices, rewards, starts, evaluation, hashes }))
 }
 
-/// The values of all points.
-fn read_points(spec: &SweepSpec) -> Result<Vec<Params>, SelectorError> {
+/// Hands over the values of every point in turn.
+fn each(spec: &SweepSpec, mut to: impl FnMut(&Params)) -> Result<(), SelectorError> {
     let mut reader = Reader::default();
-    let read = |point: &crate::spec::Point| {
+    for point in &spec.points {
         let damaged = |value| SelectorError::Value { point: point.name.clone(), value };
-        reader.read(&point.config).map_err(damaged)
-    };
-    spec.points.iter().map(read).collect()
+        to(reader.read(&point.config).map_err(damaged)?);
+    }
+    Ok(())
+}
+
+/// The different things that points ask for, however many points there are.
+struct Wanted {
+    data: DataParams,
+    rewards: Vec<RewardParams>,
+    /// Checkpoints to start from, with the models that do.
+    starts: Vec<(PathBuf, ModelParams)>,
+    notices: Notices,
+}
+
+impl Wanted {
+    fn of(spec: &SweepSpec) -> Result<Self, SelectorError> {
+        let mut found: Option<Self> = None;
+        each(spec, |params| {
+            let wanted = found.get_or_insert_with(|| Self {
+                data: params.data.clone(),
+                rewards: Vec::new(),
+                starts: Vec::new(),
+                notices: Notices::default(),
+            });
+            if !wanted.rewards.contains(&params.reward) {
+                wanted.rewards.push(params.reward.clone());
+            }
+            if let Some(path) = &params.train.init {
+                let known = |(start, model): &(PathBuf, ModelParams)| start == path && *model == params.model;
+                if !wanted.starts.iter().any(known) {
+                    wanted.starts.push((path.clone(), params.model.clone()));
+                }
+            }
+            wanted.notices.add(params);
+        })?;
+        found.ok_or(SelectorError::NoPoints)
+    }
 }
 
 fn reward_tables(
-    points: &[Params],
+    wanted: &[RewardParams],
     dataset: &Dataset,
 ) -> Result<Vec<(RewardParams, Arc<RewardTable>)>, SelectorError> {
     let mut tables: Vec<(RewardParams, Arc<RewardTable>)> = Vec::new();
-    for point in points {
-        let params = &point.reward;
-        if tables.iter().any(|(known, _)| known == params) {
-            continue;
-        }
+    for params in wanted {
         data::check_rewards(dataset, params)?;
         let mut table = RewardTable::default();
         for group in &dataset.train {
@@ -112,11 +143,9 @@ fn reward_tables(
 type WarmStarts = (HashMap<String, Weights>, HashMap<PathBuf, String>);
 
 /// Reads every warm-start checkpoint once and checks that it fits the models that use it.
-fn warm_starts(points: &[Params], dim: usize) -> Result<WarmStarts, SelectorError> {
+fn warm_starts(wanted: &[(PathBuf, ModelParams)], dim: usize) -> Result<WarmStarts, SelectorError> {
     let (mut starts, mut hashes) = (HashMap::new(), HashMap::new());
-    let mut checked: Vec<(&PathBuf, &ModelParams)> = Vec::new();
-    for point in points {
-        let Some(path) = &point.train.init else { continue };
+    for (path, model) in wanted {
         if !hashes.contains_key(path) {
             let weights = checkpoint::read(path)?.weights;
             if let Some((name, at, value)) = checkpoint::not_finite(&weights) {
@@ -128,13 +157,9 @@ fn warm_starts(points: &[Params], dim: usize) -> Result<WarmStarts, SelectorErro
             hashes.insert(path.clone(), content.clone());
             starts.insert(content, weights);
         }
-        let pair = (path, &point.model);
-        if !checked.contains(&pair) {
-            let layout = Layout::new(Shape::new(dim, pair.1));
-            let fits = layout.flatten(&starts[&hashes[path]]);
-            fits.map_err(|cause| SelectorError::WarmStart { path: path.clone(), cause })?;
-            checked.push(pair);
-        }
+        let layout = Layout::new(Shape::new(dim, model));
+        let fits = layout.flatten(&starts[&hashes[path]]);
+        fits.map_err(|cause| SelectorError::WarmStart { path: path.clone(), cause })?;
     }
     Ok((starts, hashes))
 }

@@ -38,8 +38,9 @@ fn backbone() -> FreezeSet {
 }
 
 fn build(points: &[Point], inputs: &Inputs, share: bool) -> Plan {
-    let (works, links) = chains(points.iter().map(|point| &point.config), inputs);
-    let experiment::Chains { works, chains, version } = works.told(links);
+    let mut described = Chains::new(inputs);
+    let links = points.iter().map(|point| described.of(&point.config)).collect();
+    let experiment::Chains { works, chains, version } = described.works().told(links);
     let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
     plan::build(works, chains, (!share).then_some(&names[..]), (version, 10))
 }

@@ -1,6 +1,7 @@
 //! Text -> [`SweepSpec`]: the steps in order.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::check::{self, Input};
 use super::config::{Composer, recorded};
@@ -88,9 +89,10 @@ fn points(draft: &Draft, grid: &Grid, varying: &[bool]) -> Result<Vec<Point>, Di
         .collect();
     let composer = Composer::new(&draft.settings.own);
     // For each column its place among the values of a point, and what records have for each of its values.
-    let mut columns: Vec<(u32, usize, Vec<Option<serde_json::Value>>)> = Vec::new();
+    let mut columns: Vec<(u32, usize, Vec<Option<Arc<serde_json::Value>>>)> = Vec::new();
     for (at, column) in grid.columns.iter().enumerate() {
-        let values = column.values.iter().map(|given| recorded(column.key, &given.value)).collect();
+        let values =
+            column.values.iter().map(|given| recorded(column.key, &given.value).map(Arc::new)).collect();
         columns.extend(composer.place(column.key).map(|place| (place, at, values)));
     }
     columns.sort_by_key(|(place, ..)| *place);

@@ -20,9 +20,12 @@ use super::value::Value;
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     shared: Arc<Vec<Entry>>,
-    /// Entries of `shared` that have another value here, ascending.
-    own: Vec<(u32, Option<Json>)>,
+    /// Entries of `shared` that may have another value here, ascending. Values are shared with other points that have them.
+    own: Vec<(u32, Own)>,
 }
+
+/// A point's own value of an entry; `None` as in [`Entry::value`].
+type Own = Option<Arc<Json>>;
 
 /// A key with its value.
 #[derive(Clone, Debug)]
@@ -71,7 +74,7 @@ impl Composer {
     }
 
     /// The values of a point, of which these differ (ascending by place).
-    pub fn point(&self, own: Vec<(u32, Option<Json>)>) -> Config {
+    pub fn point(&self, own: Vec<(u32, Own)>) -> Config {
         Config { shared: Arc::clone(&self.shared), own }
     }
 }
@@ -92,17 +95,19 @@ impl Config {
         let mut own = self.own.iter().peekable();
         self.shared.iter().enumerate().map(move |(at, entry)| {
             let mine = own.next_if(|(place, _)| *place as usize == at);
-            (entry, mine.map_or(entry.value.as_ref(), |(_, value)| value.as_ref()))
+            (entry, mine.map_or(entry.value.as_ref(), |(_, value)| value.as_deref()))
         })
     }
 
-    /// The values that it shares with other points, told apart by address, and those that it has alone.
-    pub fn parts(&self) -> (Self, impl Iterator<Item = (&str, &str, Option<&Json>)>) {
-        let own = self.own.iter().map(|(place, value)| {
-            let entry = &self.shared[*place as usize];
-            (entry.table.as_str(), entry.name.as_str(), value.as_ref())
-        });
-        (Self { shared: Arc::clone(&self.shared), own: Vec::new() }, own)
+    /// The values that it shares with other points, and those that it has alone, by their places among the shared ones.
+    pub fn parts(&self) -> (Self, &[(u32, Own)]) {
+        (Self { shared: Arc::clone(&self.shared), own: Vec::new() }, &self.own)
+    }
+
+    /// Table and key of the value at `place` of [`Config::parts`].
+    pub fn key_at(&self, place: u32) -> (&str, &str) {
+        let entry = &self.shared[place as usize];
+        (&entry.table, &entry.name)
     }
 
     /// Whether both share what [`Config::parts`] calls shared.
@@ -115,7 +120,7 @@ impl Config {
         let (table, name) = dotted.rsplit_once('.')?;
         let at = self.shared.iter().position(|entry| entry.is(table, name))?;
         let own = self.own.iter().find(|(place, _)| *place as usize == at);
-        own.map_or(self.shared[at].value.as_ref(), |(_, value)| value.as_ref())
+        own.map_or(self.shared[at].value.as_ref(), |(_, value)| value.as_deref())
     }
 
     /// The seed: the value of the key of that name; 0 where there is none.
@@ -176,8 +181,8 @@ impl Config {
         let Some(at) = self.shared.iter().position(|entry| entry.is(table, name)) else { return };
         let at = at as u32;
         match self.own.binary_search_by_key(&at, |(place, _)| *place) {
-            Ok(found) => self.own[found].1 = Some(value),
-            Err(place) => self.own.insert(place, (at, Some(value))),
+            Ok(found) => self.own[found].1 = Some(Arc::new(value)),
+            Err(place) => self.own.insert(place, (at, Some(Arc::new(value)))),
         }
     }
 
@@ -190,7 +195,7 @@ impl Config {
         }
         let values = self.all().map(|(_, value)| value.cloned()).zip(other.shared.iter());
         let differ = values.enumerate().filter(|(_, (mine, entry))| *mine != entry.value);
-        self.own = differ.map(|(at, (mine, _))| (at as u32, mine)).collect();
+        self.own = differ.map(|(at, (mine, _))| (at as u32, mine.map(Arc::new))).collect();
         self.shared = Arc::clone(&other.shared);
     }
 }
