@@ -1,7 +1,5 @@
 //! The tables and keys of the selector's sweep files.
 
-use std::sync::Arc;
-
 use serde_json::Value as Json;
 
 use super::figures::FIGURES;
@@ -199,25 +197,25 @@ keys! {
 
 /// Reads the values of points one after the other: what a point has in common with the one before is not read again.
 #[derive(Default)]
-pub struct Reader {
-    last: Option<Last>,
+pub struct Reader<'c> {
+    last: Option<Last<'c>>,
 }
 
-struct Last {
+struct Last<'c> {
     shared: Config,
     /// What is shared, and what the last point had.
     common: Params,
     params: Params,
     /// Its own values: place, key, value.
-    own: Vec<(u32, Option<usize>, Option<Arc<Json>>)>,
+    own: Vec<(u32, Option<usize>, Option<&'c Json>)>,
 }
 
-impl Reader {
+impl<'c> Reader<'c> {
     /// The values of `config`.
     ///
     /// # Errors
     /// The key whose value does not fit, dotted: that of a record that is damaged.
-    pub fn read(&mut self, config: &Config) -> Result<&Params, String> {
+    pub fn read(&mut self, config: &'c Config) -> Result<&Params, String> {
         let (shared, own) = config.parts();
         let last = match self.last.take().filter(|last| last.shared.shares(&shared)) {
             Some(mut last) => {
@@ -246,7 +244,7 @@ impl Reader {
         }
         for ((_, key, before), (_, value)) in last.own.iter_mut().zip(own) {
             let same = match (&before, value) {
-                (Some(before), Some(value)) => Arc::ptr_eq(before, value),
+                (Some(before), Some(value)) => std::ptr::eq(*before, &**value),
                 _ => false,
             };
             let (Some(at), false) = (*key, same) else { continue };
@@ -259,7 +257,7 @@ impl Reader {
                 let value = value.as_deref().cloned().unwrap_or_default();
                 return Err(format!("{} = {value}", KEYS[at].dotted()));
             }
-            before.clone_from(value);
+            *before = value.as_deref();
         }
         Ok(&last.params)
     }

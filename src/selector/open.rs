@@ -11,7 +11,7 @@ use super::keys::Reader;
 use super::learn::{Layout, RewardTable, Shape};
 use super::notices::Notices;
 use super::opened::{Evaluation, Inputs, Ready};
-use super::params::{DataParams, ModelParams, Params};
+use super::params::{ModelParams, Params};
 use super::reward::RewardParams;
 use crate::checkpoint::{self, CheckpointError, Weights};
 use crate::disk::hash_file;
@@ -43,11 +43,13 @@ pub enum SelectorError {
 /// # Errors
 /// Whatever is wrong with an input; nothing has been written then.
 pub fn open(spec: &SweepSpec) -> Result<Ready, SelectorError> {
-    let wanted = Wanted::of(spec)?;
-    let dataset = data::load(&wanted.data)?;
+    let first = spec.points.first().ok_or(SelectorError::NoPoints)?;
+    let damaged = |value| SelectorError::Value { point: first.name.clone(), value };
+    let first = Params::of(&first.config).map_err(damaged)?;
+    let dataset = data::load(&first.data)?;
     let mut hashes = BTreeMap::from([
-        ("data.trajectories".to_owned(), hash_file(&wanted.data.trajectories)?),
-        ("data.embeddings".to_owned(), hash_file(&wanted.data.embeddings)?),
+        ("data.trajectories".to_owned(), hash_file(&first.data.trajectories)?),
+        ("data.embeddings".to_owned(), hash_file(&first.data.embeddings)?),
         ("data".to_owned(), dataset.digest.clone()),
     ]);
     let (mut logged, mut live) = (None, None);
@@ -62,16 +64,23 @@ pub fn open(spec: &SweepSpec) -> Result<Ready, SelectorError> {
             false => logged = Some(Logged::load(eval, &dataset.embeddings)?),
         }
     }
-    let rewards = reward_tables(&wanted.rewards, &dataset)?;
-    let (starts, checkpoints) = warm_starts(&wanted.starts, dataset.embeddings.dim)?;
+    let (starts, checkpoints) = warm_starts(&starts(spec, &first)?, dataset.embeddings.dim)?;
     for (path, content) in &checkpoints {
         hashes.insert(format!("train.init:{}", path.display()), content.clone());
     }
     let facts = chains::Inputs { dim: dataset.embeddings.dim, data: dataset.digest.clone(), checkpoints };
     let mut described = Chains::new(&facts);
     let mut chains = Vec::with_capacity(spec.points.len());
-    each(spec, |params| chains.push(described.of(params)))?;
-    let (works, notices) = (described.works(), wanted.notices);
+    let (mut rewards, mut notices) = (Vec::new(), Notices::default());
+    each(spec, |params| {
+        if !rewards.contains(&params.reward) {
+            rewards.push(params.reward.clone());
+        }
+        notices.add(params);
+        chains.push(described.of(params));
+    })?;
+    let works = described.works();
+    let rewards = reward_tables(&rewards, &dataset)?;
     let evaluation = Evaluation { params: spec.eval.clone(), logged, live };
     Ok(Ready::new(Inputs { dataset, works, chains, notices, rewards, starts, evaluation, hashes }))
 }
@@ -86,38 +95,19 @@ fn each(spec: &SweepSpec, mut to: impl FnMut(&Params)) -> Result<(), SelectorErr
     Ok(())
 }
 
-/// The different things that points ask for, however many points there are.
-struct Wanted {
-    data: DataParams,
-    rewards: Vec<RewardParams>,
-    /// Checkpoints to start from, with the models that do.
-    starts: Vec<(PathBuf, ModelParams)>,
-    notices: Notices,
-}
-
-impl Wanted {
-    fn of(spec: &SweepSpec) -> Result<Self, SelectorError> {
-        let mut found: Option<Self> = None;
-        each(spec, |params| {
-            let wanted = found.get_or_insert_with(|| Self {
-                data: params.data.clone(),
-                rewards: Vec::new(),
-                starts: Vec::new(),
-                notices: Notices::default(),
-            });
-            if !wanted.rewards.contains(&params.reward) {
-                wanted.rewards.push(params.reward.clone());
-            }
-            if let Some(path) = &params.train.init {
-                let known = |(start, model): &(PathBuf, ModelParams)| start == path && *model == params.model;
-                if !wanted.starts.iter().any(known) {
-                    wanted.starts.push((path.clone(), params.model.clone()));
-                }
-            }
-            wanted.notices.add(params);
-        })?;
-        found.ok_or(SelectorError::NoPoints)
+/// The checkpoints that points start from, with the models that do, each once.
+fn starts(spec: &SweepSpec, first: &Params) -> Result<Vec<(PathBuf, ModelParams)>, SelectorError> {
+    let mut found: Vec<(PathBuf, ModelParams)> = Vec::new();
+    if first.train.init.is_none() && !spec.axes.iter().any(|axis| axis == "train.init") {
+        return Ok(found);
     }
+    each(spec, |params| {
+        let Some(path) = &params.train.init else { return };
+        if !found.iter().any(|(start, model)| start == path && *model == params.model) {
+            found.push((path.clone(), params.model.clone()));
+        }
+    })?;
+    Ok(found)
 }
 
 fn reward_tables(
