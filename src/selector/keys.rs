@@ -23,6 +23,14 @@ pub static SCHEMA: Schema = Schema {
     },
     shares: &[Table::Build, Table::Eval, Table::Endpoint, Table::Command, Table::Items],
     clash,
+    clashing: &[
+        "model.heads",
+        "model.hidden",
+        "train.freeze",
+        "train.grpo_epochs",
+        "train.rce_epochs",
+        "train.init",
+    ],
     idle,
 };
 
@@ -293,13 +301,8 @@ fn set(params: &mut Params, table: &str, name: &str, value: &Json) -> Result<(),
     }
 }
 
-fn clash(points: &[Point]) -> Option<(usize, Clash)> {
-    let mut reader = Reader::default();
-    points.iter().enumerate().find_map(|(at, point)| Some((at, clash_in(reader.read(&point.config).ok()?)?)))
-}
-
-/// What several keys of a point say together.
-fn clash_in(Params { model, train, .. }: &Params) -> Option<Clash> {
+fn clash(config: &Config) -> Option<Clash> {
+    let Params { model, train, .. } = Params::of(config).ok()?;
     if !model.hidden.is_multiple_of(model.heads) {
         return Some(Clash {
             message: format!(

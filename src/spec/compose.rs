@@ -1,5 +1,6 @@
 //! Text -> [`SweepSpec`]: the steps in order.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use super::check::{self, Input};
 use super::config::{Composer, recorded};
 use super::document::{self, Draft};
 use super::error::{Diagnostic, Diagnostics, SpecError};
-use super::grid::{self, Grid};
+use super::grid::{self, Column, Grid};
 use super::read::is_name;
 use super::table::Table;
 use super::{LoadOptions, Point, SweepSpec, baseline, evaluation, names, overrides};
@@ -109,13 +110,26 @@ fn points(draft: &Draft, grid: &Grid, varying: &[bool]) -> Result<Vec<Point>, Di
             .collect();
         points.push(Point { name, axes, config });
     }
-    match (draft.schema.clash)(&points) {
+    match clash(draft, grid, &points) {
+        Some(problem) => Err(problem),
         None => Ok(points),
-        Some((at, clash)) => {
-            let row = grid.rows().nth(at).unwrap_or_default();
-            Err(check::clash_in(draft, grid, row, &points[at].name, &clash))
-        }
     }
+}
+
+/// The first point that cannot be. Of points that are equal in all that is at stake one is looked at.
+fn clash(draft: &Draft, grid: &Grid, points: &[Point]) -> Option<Diagnostic> {
+    let schema = draft.schema;
+    let at_stake = |column: &Column| schema.clashing.contains(&column.key.dotted().as_str());
+    let columns: Vec<usize> =
+        grid.columns.iter().enumerate().filter(|(_, column)| at_stake(column)).map(|(at, _)| at).collect();
+    let mut seen: HashSet<Vec<u32>> = HashSet::new();
+    grid.rows().zip(points).find_map(|(row, point)| {
+        if !seen.insert(columns.iter().map(|column| row[*column]).collect()) {
+            return None;
+        }
+        let clash = (schema.clash)(&point.config)?;
+        Some(check::clash_in(draft, grid, row, &point.name, &clash))
+    })
 }
 
 /// Leaves the points that `keep` marks, and the baseline among them.

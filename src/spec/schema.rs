@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use super::Point;
+use super::config::Config;
 use super::keys::{KEYS, Key, LabForm};
 use super::kind::Kind;
 use super::table::{OwnTable, Table};
@@ -23,8 +24,9 @@ pub struct Schema {
     pub columns: Columns,
     /// The program's own tables that mean something to it besides `[export]`, `[keep]` and `[slurm]`.
     pub shares: &'static [Table],
-    /// The first point that cannot be, by its number, and why.
-    pub clash: fn(&[Point]) -> Option<(usize, Clash)>,
+    /// What the values of these keys (dotted) say together that cannot be.
+    pub clash: fn(&Config) -> Option<Clash>,
+    pub clashing: &'static [&'static str],
     /// What is allowed and probably not meant, a sentence each, of points in which these keys vary.
     pub idle: fn(&[Point], &[&'static Key]) -> Vec<String>,
 }
@@ -48,7 +50,7 @@ pub struct Clash {
 }
 
 /// For [`Schema::clash`] where no two keys contradict each other.
-pub fn no_clash(_: &[Point]) -> Option<(usize, Clash)> {
+pub fn no_clash(_: &Config) -> Option<Clash> {
     None
 }
 
