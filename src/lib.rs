@@ -11,8 +11,8 @@
 //! ```text
 //! cli
 //! run
-//! making
-//! report    selector  scripts
+//! making    scripts
+//! report    selector
 //! store
 //! experiment
 //! plan      checkpoint  judge

@@ -139,8 +139,6 @@ fn write_request(session: &Session, store: &Store, options: &RunOptions) -> Resu
     };
     store.write_request(&spec.source, &resolved)?;
     let references = session.experiment().references();
-    if !references.is_empty() {
-        store.write_references(&ReferencesRecord { format: FORMAT, references })?;
-    }
+    store.write_references(&ReferencesRecord { format: FORMAT, references })?;
     Ok(Launch { adopt: !fresh, notices })
 }

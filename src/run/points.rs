@@ -52,9 +52,10 @@ impl PointTable {
         let queries = session.experiment().inputs_examined();
         let dir = store.dir().path();
         let points = &session.spec.points;
-        let found: Vec<Result<Option<PointRecord>, StoreError>> =
-            points.par_iter().map(|point| check_point(dir, &point.name, queries)).collect();
         let evaluation = session.experiment().evaluation();
+        let expected = (queries, evaluation.as_deref());
+        let found: Vec<Result<Option<PointRecord>, StoreError>> =
+            points.par_iter().map(|point| check_point(dir, &point.name, expected)).collect();
         let mut ended = Vec::with_capacity(points.len());
         let mut incomplete = vec![false; points.len()];
         for ((point, planned), found) in points.iter().zip(&session.plan.points).zip(found) {
@@ -108,10 +109,12 @@ impl PointTable {
 
     /// For a look from outside: what has ended, nothing set aside.
     pub fn glance(session: &Session, dir: &SweepDir) -> Self {
-        let queries = session.experiment().inputs_examined();
+        let evaluation = session.experiment().evaluation();
+        let expected = (session.experiment().inputs_examined(), evaluation.as_deref());
         let status = |point: &crate::spec::Point| {
-            let record = check_point(dir.path(), &point.name, queries).ok()??;
-            point.config.same_but_paths(&record.config).then_some(record.status)
+            let record = check_point(dir.path(), &point.name, expected).ok()??;
+            let same = record.evaluation == evaluation && point.config.same_but_paths(&record.config);
+            same.then_some(record.status)
         };
         let ended = session.spec.points.par_iter().map(status).collect();
         Self { ended, ..Self::join(session) }

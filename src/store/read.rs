@@ -99,11 +99,16 @@ fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, 
 }
 
 /// The record of `point` in `dir` if it has ended, after a look at the files that belong to it. `queries` is the
-/// number of evaluation queries, 0 without evaluation.
+/// number of evaluation queries, 0 without evaluation, of the evaluation with the identity `evaluation`; of results of
+/// another one it cannot be told whether they are whole.
 ///
 /// # Errors
 /// A file of the point that is damaged or of a newer format.
-pub fn check_point(dir: &Path, name: &str, queries: usize) -> Result<Option<PointRecord>, StoreError> {
+pub fn check_point(
+    dir: &Path,
+    name: &str,
+    (queries, evaluation): (usize, Option<&str>),
+) -> Result<Option<PointRecord>, StoreError> {
     let place = dir.join("points").join(name);
     let path = place.join("point.json");
     if !path.is_file() {
@@ -120,7 +125,8 @@ pub fn check_point(dir: &Path, name: &str, queries: usize) -> Result<Option<Poin
         |shot: usize, scored: usize| scored + unanswered.iter().filter(|line| line.shot == shot).count();
     let whole = scores.iter().all(|(shot, scored)| lines(*shot, scored.len()) == queries)
         && (queries == 0 || !scores.is_empty());
-    if record.status == PointStatus::Done && !whole {
+    let told = record.evaluation.as_deref() == evaluation;
+    if record.status == PointStatus::Done && told && !whole {
         return Err(corrupt("`selections.jsonl` is not complete".to_owned()));
     }
     Ok(Some(record))

@@ -145,12 +145,15 @@ impl Store {
         write_json(&self.dir.resolved(), resolved)
     }
 
-    /// Writes the reference policies' scores.
+    /// Writes the reference policies' scores; where there are none, those of an earlier evaluation go.
     ///
     /// # Errors
     /// I/O errors.
     pub fn write_references(&self, record: &ReferencesRecord) -> Result<(), StoreError> {
-        write_json(&self.dir.references(), record)
+        match record.references.is_empty() {
+            true => Ok(disk::remove(&self.dir.references())?),
+            false => write_json(&self.dir.references(), record),
+        }
     }
 
     /// Writes who answered.

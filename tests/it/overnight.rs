@@ -91,6 +91,19 @@ fn another_evaluation_is_made_again_and_other_paths_are_not() {
     let straight = Place::with(&[("shots = [1, 2]", "shots = [2]")]);
     assert_eq!(said(&straight.run(&[], "")).0, Some(0));
     assert_same(&place.results("small"), &facts(&straight.results("small")));
+    // Fewer queries: what is there is of another evaluation, not incomplete.
+    place.write("small.toml", &[("shots = [1, 2]", "shots = [2]\nsamples = 50")]);
+    let (code, text) = said(&place.run(&[], ""));
+    assert!(code == Some(0) && text.contains("the evaluation has changed"), "{text}");
+    assert!(!text.contains("damaged"), "{text}");
+    // Reference rows of an evaluation that is none any more go with it.
+    assert!(place.results("small").join("references.json").is_file());
+    let sweep = std::fs::read_to_string(place.dir.path().join("small.toml")).expect("written");
+    let bare = &sweep[..sweep.find("[eval]").expect("a table")];
+    std::fs::write(place.dir.path().join("small.toml"), bare).expect("written");
+    let (code, text) = said(&place.run(&[], ""));
+    assert!(code == Some(0) && !text.contains("damaged"), "{text}");
+    assert!(!place.results("small").join("references.json").exists());
 }
 
 #[test]

@@ -224,7 +224,7 @@ proptest! {
         let files = PointFiles { record: &record, figures: FIGURES, metrics: &metrics, scores: &by_shot, unanswered: &[], samples: &[None, Some(1)] };
         store.write_point(files).expect("written");
         let queries = by_shot[&2].len();
-        let back = check_point(store.dir().path(), "p", queries).expect("read").expect("there");
+        let back = check_point(store.dir().path(), "p", (queries, record.evaluation.as_deref())).expect("read").expect("there");
         same("point.json", &record, &back)?;
         let results = SweepResults::read(store.dir().path()).expect("read");
         prop_assert_eq!(&results.points[0].scores, &by_shot);
