@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::check::{self, Input};
-use super::config::{Composer, recorded};
+use super::config::{Composer, Own, recorded};
 use super::document::{self, Draft};
 use super::error::{Diagnostic, Diagnostics, SpecError};
 use super::grid::{self, Column, Grid};
@@ -90,7 +90,7 @@ fn points(draft: &Draft, grid: &Grid, varying: &[bool]) -> Result<Vec<Point>, Di
         .collect();
     let composer = Composer::new(&draft.settings.own);
     // For each column its place among the values of a point, and what records have for each of its values.
-    let mut columns: Vec<(u32, usize, Vec<Option<Arc<serde_json::Value>>>)> = Vec::new();
+    let mut columns: Vec<(u32, usize, Vec<Own>)> = Vec::new();
     for (at, column) in grid.columns.iter().enumerate() {
         let values =
             column.values.iter().map(|given| recorded(column.key, &given.value).map(Arc::new)).collect();

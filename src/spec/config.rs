@@ -25,7 +25,7 @@ pub struct Config {
 }
 
 /// A point's own value of an entry; `None` as in [`Entry::value`].
-type Own = Option<Arc<Json>>;
+pub type Own = Option<Arc<Json>>;
 
 /// A key with its value.
 #[derive(Clone, Debug)]

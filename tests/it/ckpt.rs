@@ -440,6 +440,17 @@ fn record(at: &Path, name: &str, stage: &str, kl_beta: f64) -> PointRecord {
     }
 }
 
+/// What a checkpoint of a point with the values `params` says of them.
+fn stated(params: &Params) -> Facts {
+    let config = json!({
+        "model": ModelParams::default(),
+        "reward": RewardParams::default(),
+        "rce": RceParams::of(params),
+        "grpo": GrpoParams::of(params),
+    });
+    Facts { config: Some(config), kl_beta: Some(params.train.kl_beta), ..Facts::default() }
+}
+
 /// A results directory with one shared warm-up and two points, as `run` leaves it.
 fn results(at: &Path) -> PathBuf {
     let directory = at.join("results/kl");
@@ -449,16 +460,7 @@ fn results(at: &Path) -> PathBuf {
         let path = directory.join("stages").join(stage).join(format!("{name}.safetensors"));
         checkpoint::write(&path, weights, facts).unwrap();
     };
-    let facts = |kl_beta| Facts {
-        config: Some(json!({
-            "model": ModelParams::default(),
-            "reward": RewardParams::default(),
-            "rce": RceParams::of(&Params::of(&config(at, kl_beta)).unwrap()),
-            "grpo": GrpoParams::of(&Params::of(&config(at, kl_beta)).unwrap()),
-        })),
-        kl_beta: Some(kl_beta),
-        ..Facts::default()
-    };
+    let facts = |kl_beta| stated(&Params::of(&config(at, kl_beta)).unwrap());
     put("init", "init", &start, &Facts { phase: Some(Phase::Init), epoch: Some(0), ..facts(0.1) });
     let rce = Facts {
         phase: Some(Phase::Rce),

@@ -100,7 +100,7 @@ fn another_evaluation_is_made_again_and_other_paths_are_not() {
     assert!(place.results("small").join("references.json").is_file());
     let sweep = std::fs::read_to_string(place.dir.path().join("small.toml")).expect("written");
     let bare = &sweep[..sweep.find("[eval]").expect("a table")];
-    std::fs::write(place.dir.path().join("small.toml"), bare).expect("written");
+    sweep::disk::write(&place.dir.path().join("small.toml"), bare.as_bytes()).expect("written");
     let (code, text) = said(&place.run(&[], ""));
     assert!(code == Some(0) && !text.contains("damaged"), "{text}");
     assert!(!place.results("small").join("references.json").exists());
