@@ -24,6 +24,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("scripts", "spec"),
     ("selector", "judge experiment plan checkpoint spec device panics disk record figure text finite"),
     ("store", "experiment plan checkpoint spec disk record event figure text finite"),
+    ("modules", "experiment checkpoint device panics"),
     ("experiment", "judge checkpoint device panics disk record figure finite"),
     ("judge", "disk finite"),
     ("plan", ""),
