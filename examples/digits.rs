@@ -1,5 +1,6 @@
 //! A model of your own under `sweep`: handwritten digits, a multilayer perceptron and a small convolutional network, with
 //! burn's modules, burn's gradients and burn's AdamW. `docs/your-own-model.md` walks through it.
+#![cfg_attr(not(test), allow(dead_code, reason = "no program runs it yet"))]
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -47,6 +48,7 @@ struct Cnn<B: Backend> {
 }
 
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 enum Model<B: Backend> {
     Mlp(Mlp<B>),
     Cnn(Cnn<B>),

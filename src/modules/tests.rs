@@ -13,6 +13,7 @@ struct Small<B: Backend> {
 }
 
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 enum Either<B: Backend> {
     Small(Small<B>),
     Plain(Linear<B>),
