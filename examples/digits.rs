@@ -539,9 +539,10 @@ mod tests {
             let accuracy = right / digits.inputs_examined() as f64;
             assert!(accuracy > 0.85, "{kind}: {accuracy}");
         }
-        for reference in digits.references() {
-            let right: f64 = reference.scores[&1].iter().map(|score| score.get()).sum();
-        }
+        let references = digits.references();
+        let right = |at: usize| references[at].scores[&1].iter().map(|score| score.get()).sum::<f64>();
+        assert_eq!((references[0].name.as_str(), references[1].name.as_str()), ("majority", "nearest"));
+        assert!(right(0) < 0.15 * 640.0 && right(1) > 0.9 * 640.0, "{} {}", right(0), right(1));
     }
 
     #[test]
