@@ -13,7 +13,7 @@
 //! run
 //! making    scripts
 //! report    selector
-//! store
+//! store     modules
 //! experiment
 //! plan      checkpoint  judge
 //! spec      device
@@ -33,6 +33,7 @@ pub mod figure;
 pub mod finite;
 pub mod judge;
 pub mod making;
+pub mod modules;
 pub mod panics;
 pub mod plan;
 pub mod record;

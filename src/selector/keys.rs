@@ -34,18 +34,18 @@ pub static SCHEMA: Schema = Schema {
     idle,
 };
 
-static TABLES: &[OwnTable] = &[DATA, REWARD, MODEL, TRAIN];
+static TABLES: &[&OwnTable] = &[&DATA, &REWARD, &MODEL, &TRAIN];
 
-const DATA: OwnTable = OwnTable {
+static DATA: OwnTable = OwnTable {
     name: "data",
     doc: "where the query groups come from and which of them are used",
     axes: false,
 };
-const REWARD: OwnTable =
+static REWARD: OwnTable =
     OwnTable { name: "reward", doc: "how a trajectory's scores become one number", axes: true };
-const MODEL: OwnTable =
+static MODEL: OwnTable =
     OwnTable { name: "model", doc: "shape and fixed constants of the selector", axes: true };
-const TRAIN: OwnTable =
+static TRAIN: OwnTable =
     OwnTable { name: "train", doc: "initialisation, RCE (phase 1) and GRPO (phase 2)", axes: true };
 
 /// What can be frozen: the five groups, and two aliases.

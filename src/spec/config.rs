@@ -123,19 +123,19 @@ impl Config {
         own.map_or(self.shared[at].value.as_ref(), |(_, value)| value.as_deref())
     }
 
+    /// The value of the key `table.name`.
+    ///
+    /// # Errors
+    /// It is missing, or not a `T`, in words.
+    pub fn value<T: DeserializeOwned>(&self, dotted: &str) -> Result<T, String> {
+        let value = self.get(dotted).ok_or_else(|| format!("`{dotted}` is missing"))?;
+        T::deserialize(value).map_err(|cause| format!("`{dotted}` = {value}: {cause}"))
+    }
+
     /// The seed: the value of the key of that name; 0 where there is none.
     pub fn seed(&self) -> u64 {
         let seed = self.entries().find(|(_, name, _)| *name == "seed");
         seed.and_then(|(_, _, value)| value.as_u64()).unwrap_or_default()
-    }
-
-    /// The whole as `T`, whose fields are the tables, and whose fields' fields the keys. With `#[serde(default)]` it can
-    /// also be read from records that lack keys.
-    ///
-    /// # Errors
-    /// A value that does not fit its field.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_value(self.json())
     }
 
     /// As JSON: an object of objects.

@@ -11,9 +11,9 @@ use super::KeepWeights;
 use super::error::{Diagnostic, Origin, Source};
 use super::keys::{Key, closest};
 use super::kind::{Kind, Limits};
-use super::set::Names;
+use super::set::{NONE, Names};
 use super::table::Table;
-use super::value::{NONE, OFF, Value};
+use super::value::{OFF, Value};
 
 /// Reads values out of one source text.
 #[derive(Clone, Debug)]

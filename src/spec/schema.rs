@@ -15,7 +15,7 @@ pub struct Schema {
     /// What sweep files call the experiment.
     pub name: &'static str,
     /// Its tables, in the order in which they are documented. The first one is in every sweep file that needs one.
-    pub tables: &'static [OwnTable],
+    pub tables: &'static [&'static OwnTable],
     /// Its keys, table after table.
     pub keys: &'static [Key],
     /// What its epochs report, in the order of `metrics.csv`: a new figure comes last.
@@ -77,7 +77,7 @@ impl Schema {
                 core.clone().filter(|table| table.name().starts_with(&format!("{}.", own.name))).collect();
             inner
         };
-        let own: Vec<Table> = (self.tables.iter())
+        let own: Vec<Table> = (self.tables.iter().copied())
             .flat_map(|own| std::iter::once(Table::Own(own)).chain(inside(own)))
             .collect();
         let rest: Vec<Table> = core.filter(|table| !own.contains(table)).collect();

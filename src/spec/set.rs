@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// How no member, no path and no text is written.
+pub(super) const NONE: &str = "none";
+
 /// The names of which a key takes some.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Names {
@@ -56,6 +59,11 @@ impl Names {
         Ok(Chosen { of: self, members: members.collect() })
     }
 
+    /// None of them.
+    pub fn none(&'static self) -> Chosen {
+        Chosen { of: self, members: Vec::new() }
+    }
+
     /// What names of points say of a set that is written `text`: `frozen` for the backbone.
     pub fn label<'t>(&self, text: &'t str) -> &'t str
     where
@@ -63,7 +71,7 @@ impl Names {
     {
         match self.aliases.iter().find(|alias| alias.name == text) {
             Some(alias) => alias.label,
-            None if text == super::value::NONE => self.empty,
+            None if text == NONE => self.empty,
             None => text,
         }
     }
@@ -100,7 +108,7 @@ impl fmt::Display for Chosen {
         }
         parts.extend(left);
         if parts.is_empty() {
-            parts.push(super::value::NONE);
+            parts.push(NONE);
         }
         f.write_str(&parts.join("+"))
     }

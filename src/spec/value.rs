@@ -6,7 +6,7 @@ use std::path::{Component, PathBuf};
 use serde_json::json;
 
 use super::ExportFormat;
-use super::set::Chosen;
+use super::set::{Chosen, NONE};
 
 /// A checked value of one key of the sweep file. Its `Display` is TOML.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,16 @@ pub enum Value {
 }
 
 impl Value {
+    /// A text.
+    pub fn text(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+
+    /// The default of a path that has to be given.
+    pub fn no_path() -> Self {
+        Self::Path { written: String::new(), resolved: PathBuf::new() }
+    }
+
     /// Equal for values that mean the same, different for all others.
     pub(super) fn identity(&self) -> String {
         match self {
@@ -196,7 +206,5 @@ impl Field for Option<String> {
     }
 }
 
-/// How "no checkpoint" is written.
-pub const NONE: &str = "none";
 /// How "no early stopping" is written.
 pub(super) const OFF: &str = "off";

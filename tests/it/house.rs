@@ -25,6 +25,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("selector", "judge experiment plan checkpoint spec device panics disk record figure text finite"),
     ("store", "experiment plan checkpoint spec disk record event figure text finite"),
     ("experiment", "plan judge checkpoint spec device panics disk record figure finite"),
+    ("modules", "experiment checkpoint device panics"),
     ("judge", "disk finite"),
     ("plan", ""),
     ("checkpoint", "spec disk"),
