@@ -41,11 +41,18 @@ pub fn find(roots: &[PathBuf]) -> Result<Found, CheckpointError> {
 impl Found {
     fn look_at(&mut self, path: PathBuf) {
         match read_summary(&path) {
-            Ok(summary) if is_selector(&summary) => self.checkpoints.push((path, summary)),
+            Ok(summary) if is_selector(&summary) || is_ours(&summary) => {
+                self.checkpoints.push((path, summary))
+            }
             Ok(_) | Err(CheckpointError::Foreign { .. }) => self.others += 1,
             Err(error) => self.broken.push(error),
         }
     }
+}
+
+/// This program has written it, of whatever experiment.
+fn is_ours(summary: &Summary) -> bool {
+    summary.facts.version.is_some() && summary.facts.content.is_some()
 }
 
 /// A selector always has these two projections.

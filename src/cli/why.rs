@@ -6,6 +6,7 @@ use super::output;
 use crate::judge::{Judge, Question};
 use crate::report::{Answer, Why, points_named, why};
 use crate::run::Session;
+use crate::spec::{Columns, columns_of};
 use crate::store::SweepResults;
 
 /// Show where one cell of a table comes from
@@ -20,9 +21,9 @@ pub struct WhyArgs {
     /// Name of the point or configuration, as tables print it, or key=value,...; of a configuration, each seed is shown
     #[arg(long)]
     point: String,
-    /// Number of demonstrations
+    /// Number of demonstrations; needed where points have several scores
     #[arg(long)]
-    shot: usize,
+    shot: Option<usize>,
     /// Only this query; where a judge was asked, with the whole prompt
     #[arg(long, value_name = "ID")]
     query: Option<u64>,
@@ -38,7 +39,17 @@ pub struct WhyArgs {
 pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
     let results = SweepResults::read(&args.dir)?;
     let points = points_named(&results, &args.point)?;
-    let one = |at: &usize| why(&results, &results.points[*at], args.shot);
+    let columns = results.columns();
+    let shot = match (args.shot, &columns[..]) {
+        (Some(shot), _) => shot,
+        (None, [only]) => *only,
+        (None, _) => {
+            let columns: Vec<String> = columns.iter().map(usize::to_string).collect();
+            anyhow::bail!("which score?\nhint: add `--shot N`, one of {}", columns.join(", "))
+        }
+    };
+    let title = columns_of(&results.experiment);
+    let one = |at: &usize| why(&results, &results.points[*at], shot);
     let mut found = points.iter().map(one).collect::<Result<Vec<Why>, _>>()?;
     if let Some(query) = args.query {
         for one in &mut found {
@@ -52,7 +63,7 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
         all if args.json => serde_json::to_string_pretty(all)? + "\n",
         all => {
             let one = |one: &Why| {
-                text(one, &args.dir) + &asked.iter().map(|asked| asked.text(one)).collect::<String>()
+                text(one, title, &args.dir) + &asked.iter().map(|asked| asked.text(one)).collect::<String>()
             };
             all.iter().map(one).collect::<Vec<_>>().join("\n")
         }
@@ -61,9 +72,13 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn text(found: &Why, dir: &std::path::Path) -> String {
-    let shots = if found.shot == 1 { "shot" } else { "shots" };
-    let mut text = format!("{} at {} {shots}: {:.2} %\n\n", found.point, found.shot, 100.0 * found.accuracy);
+fn text(found: &Why, columns: Columns, dir: &std::path::Path) -> String {
+    let what = match (columns.unit.is_empty(), found.shot) {
+        (true, shot) => (columns.title)(shot),
+        (false, 1) => "at 1 shot".to_owned(),
+        (false, shot) => format!("at {shot} shots"),
+    };
+    let mut text = format!("{} {what}: {:.2} %\n\n", found.point, 100.0 * found.accuracy);
     for (key, value) in &found.axes {
         text += &format!("  {key} = {value}\n");
     }

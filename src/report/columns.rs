@@ -252,10 +252,15 @@ impl Kind {
 
 /// `shot_2@200` -> `Shot 2 (200)`
 pub fn shot_title(column: &str) -> String {
-    let rest = column.strip_prefix("shot_").unwrap_or(column);
-    match rest.split_once('@') {
-        Some((shot, samples)) => format!("Shot {shot} ({samples})"),
-        None => format!("Shot {rest}"),
+    let (name, samples) = column.split_once('@').map_or((column, None), |(name, count)| (name, Some(count)));
+    // As the experiment calls it: `shot_2` is `Shot 2`.
+    let mut title = name.replace('_', " ");
+    if let Some(first) = title.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    match samples {
+        Some(samples) => format!("{title} ({samples})"),
+        None => title,
     }
 }
 

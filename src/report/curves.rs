@@ -6,7 +6,7 @@ use super::panel::{Panel, Scores};
 use super::stats::{mean, normal_quantile, variance};
 use super::svg::{Figure, LineChart, Series};
 use crate::figure::{Chart, EpochFigure, EpochMetrics};
-use crate::spec::figures_of;
+use crate::spec::{columns_of, figures_of};
 use crate::store::SweepResults;
 
 /// A figure's group on the page.
@@ -93,6 +93,10 @@ pub fn charts(results: &SweepResults, matrix: &Matrix) -> Vec<(Section, LineChar
 /// Accuracy by shots. The intervals are those of a mean over queries: every point has four, and none is worth a bootstrap.
 fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<LineChart> {
     let panel = Panel::of(results)?;
+    let unit = columns_of(&results.experiment).unit;
+    if unit.is_empty() {
+        return None;
+    }
     let queries = panel.widest();
     let interval = |row: &[f64]| {
         let (middle, error) = (mean(row)?, (variance(row) / row.len() as f64).sqrt());
@@ -136,10 +140,10 @@ fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<Lin
         first: false,
         id: "shots".to_owned(),
         title: format!("Accuracy by shots, % ({samples} queries, 95 % intervals)"),
-        x_label: "demonstrations".to_owned(),
+        x_label: unit.to_owned(),
         series,
         ticks: panel.shots.iter().map(|shot| (*shot as f64, shot.to_string())).collect(),
-        unit: "demonstrations ".to_owned(),
+        unit: format!("{unit} "),
         about: over_queries(samples),
     })
 }

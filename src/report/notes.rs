@@ -3,13 +3,13 @@
 use super::judged;
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
 pub use super::words::list;
-use super::words::{Detail, signed};
+use super::words::{Detail, signed, what_is_chosen};
 use crate::text::thousands;
 
 /// The notes for `rows` of `matrix`, shown with as much `detail`. A function of the matrix alone, so that tables
 /// read from `matrix.csv` say the same as the run did.
 pub fn notes(matrix: &Matrix, rows: &[Row], detail: Detail) -> Vec<String> {
-    all(matrix, rows, detail, identical(rows))
+    all(matrix, rows, detail, identical(rows, what_is_chosen(&matrix.shots)))
 }
 
 /// [`notes`] for a table that has one row for all rows that choose alike.
@@ -124,8 +124,8 @@ fn need(unclear: &[&Row]) -> Option<String> {
     let row = unclear.iter().max_by(|a, b| size(a).total_cmp(&size(b)))?;
     let more = match (row.more_queries, row.more_seeds) {
         (Some(queries), _) => format!("{} more queries", rounded(queries)),
-        (None, Some(seeds)) => format!("{} more seeds", rounded(seeds)),
-        (None, None) => return None,
+        (None, Some(seeds)) if seeds > 0 => format!("{} more seeds", rounded(seeds)),
+        (None, _) => return None,
     };
     Some(format!(
         "To tell the largest of these differences ({}: {}), about {more} would be needed.",
@@ -143,7 +143,7 @@ fn rounded(count: usize) -> String {
 /// Groups that are spelled out; a large grid has many.
 const GROUPS: usize = 5;
 
-fn identical(rows: &[Row]) -> Vec<String> {
+fn identical(rows: &[Row], what: &str) -> Vec<String> {
     let mut letters: Vec<&str> = Vec::new();
     let shown: Vec<&str> = rows.iter().filter_map(|row| row.identical.as_deref()).collect();
     for &letter in &shown {
@@ -153,20 +153,20 @@ fn identical(rows: &[Row]) -> Vec<String> {
         }
     }
     let mut notes: Vec<String> =
-        letters.iter().take(GROUPS).map(|letter| group_sentence(letter, rows)).collect();
+        letters.iter().take(GROUPS).map(|letter| group_sentence(letter, rows, what)).collect();
     if let Some(more) = letters.len().checked_sub(GROUPS).filter(|more| *more > 0) {
         notes.push(format!("{more} more groups of rows that choose alike: see the letters."));
     }
     notes
 }
 
-fn group_sentence(letter: &str, rows: &[Row]) -> String {
+fn group_sentence(letter: &str, rows: &[Row], what: &str) -> String {
     let members: Vec<&Row> = rows.iter().filter(|row| row.identical.as_deref() == Some(letter)).collect();
     let names: Vec<&str> =
         members.iter().filter(|row| !row.is_baseline).map(|row| row.name.as_str()).collect();
     let baseline = members.iter().any(|row| row.is_baseline);
     let like = if baseline { " as the baseline" } else { "" };
-    format!("{letter}: {} exactly the same demonstrations{like} ({}).", choose(names.len()), list(&names))
+    format!("{letter}: {} exactly the same {what}{like} ({}).", choose(names.len()), list(&names))
 }
 
 fn choose(count: usize) -> String {

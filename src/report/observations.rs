@@ -11,7 +11,7 @@ use super::hints::kl_weight;
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
 use super::panel::difference;
 use super::stats::{Bootstrap, sign_flip};
-use super::words::list;
+use super::words::{list, what_is_chosen};
 use crate::store::{PointResult, PointStatus, SweepResults};
 
 /// One sentence and what it rests on.
@@ -111,7 +111,7 @@ fn best_per_shot(matrix: &Matrix) -> Option<Observation> {
             Some(format!("{}: {}{others} ({:.1} %)", shot_title(column), names[0], 100.0 * top))
         })
         .collect();
-    (!parts.is_empty()).then(|| Observation::new("Highest accuracy at every shot count.", parts.join("; ")))
+    (parts.len() > 1).then(|| Observation::new("Highest accuracy at every shot count.", parts.join("; ")))
 }
 
 fn against_references(matrix: &Matrix) -> Option<Observation> {
@@ -276,8 +276,9 @@ fn identical_share(matrix: &Matrix) -> Option<Observation> {
     (alike > 0).then(|| {
         Observation::new(
             format!(
-                "{alike} of {} points choose exactly the same demonstrations as another point: they are one result, not several.",
-                rows.len()
+                "{alike} of {} points choose exactly the same {} as another point: they are one result, not several.",
+                rows.len(),
+                what_is_chosen(&matrix.shots)
             ),
             match groups.len() {
                 1 => format!("one group, {largest}"),

@@ -32,3 +32,11 @@ pub fn list(names: &[&str]) -> String {
     let text = names[..shown].join(", ");
     if shown < names.len() { format!("{text} and {} more", names.len() - shown) } else { text }
 }
+
+/// What equal rows have equal: the demonstrations that they choose, or in general their answers.
+pub fn what_is_chosen(columns: &[String]) -> &'static str {
+    match columns.iter().any(|column| column.starts_with("shot_")) {
+        true => "demonstrations",
+        false => "answers",
+    }
+}

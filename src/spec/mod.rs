@@ -261,6 +261,18 @@ fn is_sweep_file(path: &Path) -> bool {
     })
 }
 
+/// Takes those of `files` out that name an experiment which this program does not have, with its name.
+pub fn of_other_programs(files: &mut Vec<PathBuf>) -> Vec<(PathBuf, String)> {
+    let named = |path: &PathBuf| {
+        let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
+        let name = table.get("experiment")?.as_str()?.to_owned();
+        schema_of(&name).is_none().then(|| (path.clone(), name))
+    };
+    let others: Vec<(PathBuf, String)> = files.iter().filter_map(named).collect();
+    files.retain(|file| !others.iter().any(|(other, _)| other == file));
+    others
+}
+
 /// What to do where `path` does not exist: the sweep file beside it or in `sweeps/` that has a name like it. What is no
 /// sweep file, such as `Cargo.toml`, is never meant.
 fn what_is_there(path: &Path) -> String {

@@ -8,6 +8,7 @@ mod coverage;
 mod data;
 mod differential;
 mod engines;
+mod experiments;
 mod exports;
 #[path = "../../examples/fake_judge.rs"]
 mod fake_judge;

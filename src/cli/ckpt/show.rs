@@ -126,7 +126,10 @@ fn as_text(path: &Path, checkpoint: &Checkpoint, file_hash: &str) -> String {
 /// Where it comes from; what is unknown is left out, except what everyone asks for.
 fn origin(facts: &Facts) -> Vec<(&'static str, String)> {
     let unknown = || "not stated".to_string();
-    let mut lines = vec![("phase", facts.phase.map_or_else(unknown, |phase| phase.to_string()))];
+    // Of what this program trains besides the selector there is nothing to miss.
+    let other = facts.phase.is_none() && facts.version.is_some();
+    let phase = facts.phase.map_or_else(unknown, |phase| phase.to_string());
+    let mut lines = if other { Vec::new() } else { vec![("phase", phase)] };
     let stored = facts.stored_epoch.map(|epoch| format!(" (stored as {epoch}, counted from 0)"));
     let epoch = facts.epoch.map(|epoch| format!("{epoch}{}", stored.unwrap_or_default()));
     lines.push(("epoch", epoch.unwrap_or_else(unknown)));
@@ -136,7 +139,7 @@ fn origin(facts: &Facts) -> Vec<(&'static str, String)> {
         (None, Some(end)) => format!("{} at the end", number(end)),
         (None, None) => unknown(),
     };
-    lines.push(("KL_BETA", beta));
+    lines.extend((!other).then_some(("KL_BETA", beta)));
     let metrics: Vec<String> =
         facts.metrics.iter().map(|(name, value)| format!("{name} {}", brief(*value))).collect();
     let optional = [

@@ -1,0 +1,66 @@
+//! Sweep files of experiments that a program does not have, and results of them.
+
+use crate::sandbox::{Sandbox, repository, texts};
+
+const DIGITS: &str = "experiment = \"digits\"\n[data]\nimages = \"a.csv.gz\"\n[grid]\nlr = [1e-3]\n";
+
+#[test]
+fn an_experiment_of_another_program_is_a_clear_error() {
+    let sandbox = Sandbox::new();
+    sandbox.write("digits.toml", DIGITS.as_bytes());
+    for command in ["plan", "run"] {
+        let (stdout, stderr) = texts(&sandbox.sweep(&[command, "digits.toml"]));
+        assert_eq!(stdout, "");
+        assert!(stderr.contains("this program has no experiment `digits`"), "{stderr}");
+        assert!(stderr.contains("digits.toml:1:14") && stderr.contains("it has `selector`"), "{stderr}");
+    }
+    // The one that is shipped, too.
+    let output = sandbox.sweep(&["run", &repository("sweeps/digits.toml").display().to_string()]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn in_a_folder_it_is_passed_over() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sweeps/digits.toml", DIGITS.as_bytes());
+    let (_, stderr) = texts(&sandbox.sweep(&["run", "sweeps"]));
+    assert!(stderr.contains("`sweeps` has no sweep file for this program"), "{stderr}");
+    let own = sandbox.factqa("own", "[train]\nrce_epochs = 1\n");
+    std::fs::rename(sandbox.path().join(&own), sandbox.path().join("sweeps").join(&own)).expect("moved");
+    let output = sandbox.sweep(&["run", "sweeps"]);
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("`sweeps/digits.toml` is passed over"), "{stderr}");
+    assert!(sandbox.path().join("results/own/matrix.csv").is_file());
+}
+
+#[test]
+fn the_experiment_may_be_named() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.factqa("named", "");
+    let text = std::fs::read_to_string(sandbox.path().join(&file)).expect("written");
+    sandbox.write(&file, format!("experiment = \"selector\"\n{text}").as_bytes());
+    let output = sandbox.sweep(&["plan", &file]);
+    assert_eq!(output.status.code(), Some(0), "{:?}", texts(&output));
+}
+
+/// Tables know nothing of what was trained; what the program's experiments know of it is left out.
+#[test]
+fn results_of_another_program_are_read() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.factqa("small", "[train]\nrce_epochs = 1\n");
+    assert_eq!(sandbox.sweep(&["run", &file]).status.code(), Some(0));
+    let resolved = sandbox.path().join("results/small/resolved.json");
+    let text = std::fs::read_to_string(&resolved).expect("written");
+    let other = text.replacen("\"name\": \"small\",", "\"name\": \"small\", \"experiment\": \"other\",", 1);
+    assert_ne!(text, other);
+    sweep::disk::write(&resolved, other.as_bytes()).expect("written");
+    for command in [&["table"][..], &["status"], &["report"], &["ckpt", "verify"]] {
+        let output = sandbox.sweep(&[command, &["results/small"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {:?}", texts(&output));
+    }
+    let output = sandbox.sweep(&["verify", "results/small"]);
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("results of the experiment `other`, and this program has selector"), "{stderr}");
+}
