@@ -240,9 +240,15 @@ fn differing(key: &str, left: &Value, right: &Value, found: &mut BTreeMap<String
 /// What pairs the scores of both; `None`, with the reason among `remarks`, where they cannot be paired.
 fn paired_panel(first: &Side, second: &Side, remarks: &mut Vec<String>) -> Option<Panel> {
     let (left, right) = (first.results.as_ref()?, second.results.as_ref()?);
-    let (a, b) = (left.eval.as_ref()?, right.eval.as_ref()?);
-    let hashes = ["eval.logged"].map(|key| (first.inputs.get(key), second.inputs.get(key)));
-    if a.score != b.score || hashes.iter().any(|(a, b)| a != b) {
+    if left.columns().is_empty() || right.columns().is_empty() {
+        return None;
+    }
+    let score = |results: &SweepResults| results.eval.as_ref().map(|eval| eval.score);
+    // Of an experiment that says nothing of its evaluation all inputs count.
+    let of_evaluation = |key: &&String| left.eval.is_none() || *key == "eval.logged";
+    let keys = first.inputs.keys().chain(second.inputs.keys()).filter(of_evaluation);
+    let mut hashes = keys.map(|key| (first.inputs.get(key), second.inputs.get(key)));
+    if score(left) != score(right) || hashes.any(|(a, b)| a != b) {
         remarks.push(
             "The evaluation data differ: averages are of different questions, and no difference has an interval.".to_owned(),
         );
@@ -251,7 +257,7 @@ fn paired_panel(first: &Side, second: &Side, remarks: &mut Vec<String>) -> Optio
     let panel = Panel::of_both(left, right);
     if panel.is_none() {
         remarks.push("No shot count was evaluated in both: no difference has an interval.".to_owned());
-    } else if a.shots != b.shots {
+    } else if left.columns() != right.columns() {
         remarks.push("Not every shot count was evaluated in both: compared are those that were.".to_owned());
     }
     panel

@@ -94,8 +94,12 @@ fn accepts_the_shipped_sweeps() {
     for entry in std::fs::read_dir(sweeps).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "toml") {
-            accepts(&std::fs::read_to_string(&path).unwrap()).unwrap();
-            count += 1;
+            let text = std::fs::read_to_string(&path).unwrap();
+            // One of a program of its own.
+            if !text.contains("\nexperiment = ") {
+                accepts(&text).unwrap();
+                count += 1;
+            }
         }
     }
     assert!(count >= 6, "only {count} sweeps are shipped");
