@@ -236,8 +236,9 @@ fn concurrency_comes_back_after_errors() {
 #[test]
 fn two_processes_share_a_cache_and_the_work() {
     let dir = tempfile::tempdir().expect("a directory");
-    let server = Server::start(0, Manner { latency: Duration::from_millis(3), ..Manner::default() });
-    // Two caches on one directory, as two processes have them: neither knows of the other but through the files.
+    let server = Server::start(0, Manner { latency: Duration::from_millis(20), ..Manner::default() });
+    // Two caches on one directory, as two processes have them: neither knows of the other but through the files. An answer
+    // takes long enough for both to have begun.
     let (one, other) = (judge(&server, dir.path()), judge(&server, dir.path()));
     let asked = questions(&one, 200);
     let askers = [&one, &other].map(|judge| Asker::start(Arc::clone(judge), PACE));
