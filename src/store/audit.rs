@@ -11,7 +11,6 @@ use super::read::{read_record, read_resolved};
 use super::{PointRecord, PointStatus, StageRecord, StoreError, SweepDir};
 use crate::checkpoint::{self, Facts, Verdict, plain, short};
 use crate::experiment::{self, Claims, Experiment};
-use crate::plan::INIT;
 
 /// The checkpoints of a directory that could be read, by their paths relative to it.
 type Checkpoints = BTreeMap<PathBuf, Facts>;
@@ -72,9 +71,8 @@ fn read_checkpoints(sweep: &SweepDir, verdict: &mut Verdict) -> Result<Checkpoin
     for entry in WalkDir::new(sweep.stages()).sort_by_file_name().into_iter().filter_entry(in_use) {
         let entry = entry.map_err(std::io::Error::from)?;
         let path = entry.path();
-        let initial = entry.file_name().to_str() == Some(&stage_file::checkpoint(INIT, 0));
-        let ours = path.extension().is_some_and(|extension| extension == "safetensors");
-        if !ours || !entry.file_type().is_file() || !initial && checkpoint::named(path).is_none() {
+        let is_checkpoint = entry.file_name().to_str().is_some_and(stage_file::is_checkpoint);
+        if !is_checkpoint || !entry.file_type().is_file() {
             continue;
         }
         let shown = relative(path, sweep.path());

@@ -159,5 +159,16 @@ pub mod stage_file {
         name.starts_with(OPTIMIZER)
     }
 
+    /// Whether `name` is one of [`checkpoint`]; exports beside it (`rce_epoch1.plain.safetensors`) are not.
+    pub fn is_checkpoint(name: &str) -> bool {
+        let is_epoch = |stem: &str| {
+            let number = stem.rsplit_once("_epoch").map(|(_, number)| number);
+            number
+                .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        !is_optimizer(name)
+            && name.strip_suffix(".safetensors").is_some_and(|stem| stem == INIT || is_epoch(stem))
+    }
+
     const OPTIMIZER: &str = "optimizer_epoch";
 }
