@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use burn::module::Module;
+use burn::module::{AutodiffModule, Module};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
@@ -17,23 +17,20 @@ use burn::tensor::activation::{log_softmax, relu};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn::{Dispatch, DispatchDevice};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::Deserialize;
 use serde_json::json;
-use sweep::checkpoint::{Facts, Weights};
+use sweep::checkpoint::Weights;
 use sweep::device::Device;
 use sweep::experiment::{
     Cancel, Chains, CohortEnd, Continuation, Examined, Experiment, Flaw, Job, Misfit, OpenError, Opened,
-    Parameters, Report,
+    Parameters, Report, Works,
 };
 use sweep::figure::{Better, Chart, EpochFigure, EpochMetrics};
 use sweep::finite::Finite;
 use sweep::modules::{self, AdamWFor, EpochEnd, burn_device};
-use sweep::plan::{INIT, Link, Traits, Work};
+use sweep::plan::{INIT, Link, Work};
 use sweep::record::{QueryScore, ReferenceResult};
-use sweep::spec::{
-    Columns, Config, Key, Kind, Limits, Names, OwnTable, Schema, SweepSpec, Value, no_clash, nothing_idle,
-};
+use sweep::spec::{Columns, Key, Kind, Limits, Names, OwnTable, Schema, SweepSpec, Value};
 
 // 1. The models: nothing in them knows of sweeps.
 
@@ -58,6 +55,7 @@ enum Model<B: Backend> {
     Cnn(Cnn<B>),
 }
 
+/// On a device that is chosen when the program runs.
 type Net = Model<Dispatch>;
 
 impl<B: Backend> Model<B> {
@@ -105,15 +103,13 @@ impl<B: Backend> Model<B> {
 #[derive(Default)]
 struct Part {
     images: Vec<f32>,
-    labels: Vec<i32>,
+    digits: Vec<i32>,
 }
 
 impl Part {
     fn tensors(&self, device: &DispatchDevice) -> (Tensor<Dispatch, 2>, Tensor<Dispatch, 1, Int>) {
-        let (images, labels) = (self.images.clone(), self.labels.clone());
-        let count = labels.len();
-        let images = Tensor::from_data(TensorData::new(images, [count, 64]), device);
-        (images, Tensor::from_data(TensorData::new(labels, [count]), device))
+        let images = TensorData::new(self.images.clone(), [self.digits.len(), 64]);
+        (Tensor::from_data(images, device), Tensor::from_data(self.digits.as_slice(), device))
     }
 }
 
@@ -130,12 +126,12 @@ fn read_parts(path: &Path) -> anyhow::Result<([Part; 3], String)> {
         // Cut between the forms that people filled in.
         let part = &mut parts[usize::from(number >= 1029) + usize::from(number >= 1157)];
         part.images.extend(row[..64].iter().map(|&ink| f32::from(ink) / 16.0));
-        part.labels.push(i32::from(row[64]));
+        part.digits.push(i32::from(row[64]));
     }
     Ok((parts, blake3::hash(&bytes).to_hex().to_string()))
 }
 
-// 3. The keys of a sweep file, and what a point gives them.
+// 3. What a sweep file may say, and what a point says.
 
 static DATA: OwnTable = OwnTable { name: "data", doc: "the images", axes: false };
 static MODEL: OwnTable = OwnTable { name: "model", doc: "which network, and how wide", axes: true };
@@ -156,178 +152,121 @@ const COUNT: Kind = Kind::Count { min: 1, max: 65_536 };
 const SEED: Kind = Kind::Count { min: 0, max: u64::MAX };
 
 #[rustfmt::skip]
-static SCHEMA: Schema = Schema {
-    name: "digits",
-    tables: &[&DATA, &MODEL, &TRAIN],
-    keys: &[
-        Key::new(&DATA, "images", Kind::Path, Value::no_path, "The images (gzip'ed CSV). Relative to the sweep file."),
-        Key::new(&MODEL, "kind", Kind::Choice(NETWORKS), || Value::text("mlp"), "The network."),
-        Key::new(&MODEL, "hidden", COUNT, || Value::Count(32), "Hidden units, or channels.").short("hid"),
-        Key::new(&TRAIN, "lr", RATE, || Value::Number(1e-3), "Learning rate of AdamW.").short("lr"),
-        Key::new(&TRAIN, "weight_decay", DECAY, || Value::Number(0.01), "Weight decay of AdamW.").short("wd"),
-        Key::new(&TRAIN, "epochs", COUNT, || Value::Count(4), "Epochs.").short("ep"),
-        Key::new(&TRAIN, "freeze", Kind::Set(&LAYERS), || Value::Set(LAYERS.none()), "Layers that stay as they are."),
-        Key::new(&TRAIN, "batch", COUNT, || Value::Count(32), "Images a step.").short("batch"),
-        Key::new(&TRAIN, "seed", SEED, || Value::Count(0), "Seed of weights and of the order of images.").short("s"),
-    ],
-    figures: FIGURES,
-    columns: Columns { id: |_| "accuracy".to_owned(), title: |_| "Accuracy".to_owned(), unit: "" },
-    shares: &[],
-    clash: no_clash,
-    clashing: &[],
-    idle: nothing_idle,
-};
+static KEYS: &[Key] = &[
+    Key::new(&DATA, "images", Kind::Path, Value::no_path, "The images (gzip'ed CSV). Relative to the sweep file."),
+    Key::new(&MODEL, "kind", Kind::Choice(NETWORKS), || Value::text("mlp"), "The network."),
+    Key::new(&MODEL, "hidden", COUNT, || Value::Count(32), "Hidden units, or channels.").short("hid"),
+    Key::new(&TRAIN, "lr", RATE, || Value::Number(1e-3), "Learning rate of AdamW.").short("lr"),
+    Key::new(&TRAIN, "weight_decay", DECAY, || Value::Number(0.01), "Weight decay of AdamW.").short("wd"),
+    Key::new(&TRAIN, "epochs", COUNT, || Value::Count(4), "Epochs.").short("ep"),
+    Key::new(&TRAIN, "freeze", Kind::Set(&LAYERS), || Value::Set(LAYERS.none()), "Layers that stay as they are."),
+    Key::new(&TRAIN, "batch", COUNT, || Value::Count(32), "Images a step.").short("batch"),
+    Key::new(&TRAIN, "seed", SEED, || Value::Count(0), "Seed of weights and of the order of images.").short("s"),
+];
 
 #[rustfmt::skip]
 static FIGURES: &[EpochFigure] = &[
-    EpochFigure {
-        told: Some(0), charts: &[Chart::new(0, "train-loss", "Training loss")],
-        ..EpochFigure::new("train_loss", Better::Lower, "Cross-entropy, mean over the images.")
-    },
-    EpochFigure {
-        told: Some(1), charts: &[Chart { first: true, ..Chart::new(1, "val-loss", "Validation loss") }],
-        ..EpochFigure::new("val_loss", Better::Lower, "Cross-entropy on the validation images.")
-    },
-    EpochFigure {
-        told: Some(2), charts: &[Chart { first: true, ..Chart::new(2, "val-accuracy", "Validation accuracy") }],
-        ..EpochFigure::new("val_accuracy", Better::Higher, "Share of the validation images that are read right.")
-    },
-    EpochFigure { unit: "s", of_machine: true, ..EpochFigure::new("seconds", Better::Lower, "Wall time.") },
+    EpochFigure::new("train_loss", Better::Lower, "Cross-entropy, mean over the images.")
+        .told(0, &[Chart::new(0, "train-loss", "Training loss")]),
+    EpochFigure::new("val_loss", Better::Lower, "Cross-entropy on the validation images.")
+        .told(1, &[Chart { first: true, ..Chart::new(1, "val-loss", "Validation loss") }]),
+    EpochFigure::new("val_accuracy", Better::Higher, "Share of the validation images that are read right.")
+        .told(2, &[Chart { first: true, ..Chart::new(2, "val-accuracy", "Validation accuracy") }]),
+    EpochFigure::new("seconds", Better::Lower, "Wall time.").of_machine("s"),
 ];
 
-/// What a point gives the keys.
-#[derive(Clone, Debug)]
-struct Settings {
+static SCHEMA: Schema = Schema::new("digits", &[&DATA, &MODEL, &TRAIN], KEYS, FIGURES, ACCURACY);
+const ACCURACY: Columns =
+    Columns { id: |_| "accuracy".to_owned(), title: |_| "Accuracy".to_owned(), unit: "" };
+
+/// What a point says.
+#[derive(Clone, Deserialize)]
+struct Point {
+    model: Shape,
+    train: Train,
+}
+
+#[derive(Clone, Deserialize)]
+struct Shape {
     kind: String,
     hidden: usize,
+}
+
+#[derive(Clone, Deserialize)]
+struct Train {
     lr: f64,
     weight_decay: f64,
     epochs: u32,
-    /// Nothing, or `first`.
     freeze: Vec<String>,
     batch: usize,
     seed: u64,
 }
 
-impl Settings {
-    fn of(point: &Config) -> Result<Self, String> {
-        Ok(Self {
-            kind: point.value("model.kind")?,
-            hidden: point.value("model.hidden")?,
-            lr: point.value("train.lr")?,
-            weight_decay: point.value("train.weight_decay")?,
-            epochs: point.value("train.epochs")?,
-            freeze: point.value("train.freeze")?,
-            batch: point.value("train.batch")?,
-            seed: point.value("train.seed")?,
-        })
-    }
-
+impl Point {
     fn model(&self, device: &DispatchDevice) -> Net {
-        Model::new(&self.kind, self.hidden, device)
+        Model::new(&self.model.kind, self.model.hidden, device)
     }
 
     fn optimizer(&self) -> AdamWFor<Net> {
-        AdamWConfig::new().with_weight_decay(self.weight_decay as f32).with_epsilon(1e-8).init()
+        AdamWConfig::new().with_weight_decay(self.train.weight_decay as f32).with_epsilon(1e-8).init()
     }
 }
 
 // 4. What points train.
 
-/// The data, and the works that the points of a sweep consist of.
+/// The data, and what the points of a sweep train on them.
 struct Prepared {
     train: Part,
     validation: Part,
     test: Part,
+    /// The hash of the images.
     inputs: BTreeMap<String, String>,
-    /// Each with the settings of a point that asks for it; of those only what stands in the work's values is used.
-    works: Vec<(Work, Settings)>,
-    /// Of each point.
+    /// With a point that asks for it; of that point only what stands in the work's values is used.
+    works: Works<Point>,
     chains: Vec<Vec<Link>>,
 }
 
 impl Prepared {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        let ([train, validation, test], hash) = read_parts(path)?;
+    fn open(images: &Path) -> anyhow::Result<Self> {
+        let ([train, validation, test], hash) = read_parts(images)?;
         let inputs = [("data.images".to_owned(), hash)].into();
-        Ok(Self { train, validation, test, inputs, works: Vec::new(), chains: Vec::new() })
+        Ok(Self { train, validation, test, inputs, works: Works::default(), chains: Vec::new() })
     }
 
-    /// A point's training, from the beginning: draw a model, train it.
-    fn chain(&mut self, point: &Settings) -> Vec<Link> {
-        let Settings { kind, hidden, lr, weight_decay, epochs, freeze, batch, seed } = point;
-        let model = json!({ "kind": kind, "hidden": hidden, "seed": seed });
-        let train = json!({
-            "model": model, "data": self.inputs["data.images"], "lr": lr, "weight_decay": weight_decay,
+    /// A point's training: draw a model, train it. A longer training begins with the shorter one.
+    fn chain(&mut self, point: &Point) -> Vec<Link> {
+        let Point { model: Shape { kind, hidden }, train } = point;
+        let Train { lr, weight_decay, epochs, freeze, batch, seed } = train;
+        let fresh = json!({ "kind": kind, "hidden": hidden, "seed": seed });
+        let trained = json!({
+            "model": fresh, "data": self.inputs["data.images"], "lr": lr, "weight_decay": weight_decay,
             "freeze": freeze, "batch": batch,
         });
-        let init = self.work(point, INIT, &model);
-        let train = self.work(point, "train", &train);
-        vec![
-            Link { work: init, epochs: 0, reference: None },
-            Link { work: train, epochs: *epochs, reference: None },
-        ]
-    }
-
-    /// The number of the work that has these values.
-    fn work(&mut self, point: &Settings, phase: &str, values: &serde_json::Value) -> usize {
-        let Settings { kind, hidden, freeze, batch, .. } = point;
-        let traits = Traits {
-            phase: phase.to_owned(),
-            lane: format!("{kind} {hidden} {freeze:?} {batch}"),
-            // A run of four epochs begins with the run of two.
-            whole: None,
-            frozen: if phase == INIT { Vec::new() } else { freeze.clone() },
-        };
-        let work = Work { values: values.to_string(), traits };
-        let known = self.works.iter().position(|(known, _)| *known == work);
-        known.unwrap_or_else(|| {
-            self.works.push((work, point.clone()));
-            self.works.len() - 1
-        })
+        let lane = format!("{kind} {hidden} {freeze:?} {batch}");
+        let fresh = self.works.add(Work::new(INIT, &fresh, lane.clone()), point);
+        let trained = self.works.add(Work::new("train", &trained, lane).freezing(freeze), point);
+        vec![Link::to(fresh, 0), Link::to(trained, *epochs)]
     }
 }
 
 // 5. Training.
 
-/// A job's model and optimizer, as they are when its next epoch begins.
-fn begin(point: &Settings, job: &Job, device: &DispatchDevice) -> Result<(Net, AdamWFor<Net>), String> {
-    let weights = job.resume.as_ref().map_or(&job.start, |(weights, _)| weights);
-    let mut model = modules::with_weights(point.model(device), weights)?;
-    if !point.freeze.is_empty() {
-        model = model.freeze_first();
-    }
-    let optimizer = match &job.resume {
-        None => point.optimizer(),
-        Some((_, state)) => modules::resume(&model, point.optimizer(), &mut state.clone())?,
-    };
-    Ok((model, optimizer))
-}
-
-/// The order of an epoch's images: it depends on seed and epoch alone, however the epoch was reached.
-fn order(count: usize, seed: u64, epoch: u32) -> Vec<i32> {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    generator.set_stream(u64::from(epoch));
-    let mut order: Vec<i32> = (0..count as i32).collect();
-    for last in (1..count).rev() {
-        order.swap(last, (generator.next_u64() % (last as u64 + 1)) as usize);
-    }
-    order
-}
-
-/// Per image, the logarithms of the ten probabilities.
-fn log_probs(model: &Net, images: Tensor<Dispatch, 2>) -> Vec<Vec<f32>> {
-    let values = log_softmax(model.forward(images), 1).into_data().into_vec::<f32>().unwrap_or_default();
-    values.chunks(10).map(<[f32]>::to_vec).collect()
-}
-
-/// The digit that is most probable.
-fn choice(log_probs: &[f32]) -> usize {
-    (0..10).max_by(|&a, &b| log_probs[a].total_cmp(&log_probs[b])).unwrap_or(0)
-}
-
 impl Prepared {
-    /// Trains one job to its end; false when it is told to stop before.
+    /// A job's model and optimizer, as they are when its next epoch begins.
+    fn begin(&self, job: &Job, device: &DispatchDevice) -> Result<(Net, AdamWFor<Net>), String> {
+        let point = &self.works[job.work];
+        let mut model = modules::with_weights(point.model(device), job.weights())?;
+        if !point.train.freeze.is_empty() {
+            model = model.freeze_first();
+        }
+        let optimizer = match &job.resume {
+            None => point.optimizer(),
+            Some((_, state)) => modules::resume(&model, point.optimizer(), &mut state.clone())?,
+        };
+        Ok((model, optimizer))
+    }
+
+    /// Trains one job to its end.
     fn train_one(
         &self,
         job: &Job,
@@ -335,71 +274,71 @@ impl Prepared {
         device: &DispatchDevice,
         cancel: &Cancel,
         report: &mut dyn FnMut(Vec<Report>) -> bool,
-    ) -> bool {
-        let point = &self.works[job.work].1;
-        let learning = DispatchDevice::autodiff(device.clone());
-        let (images, labels) = self.train.tensors(&learning);
-        let loss_of = CrossEntropyLossConfig::new().init(&learning);
+    ) -> CohortEnd {
+        let Train { lr, batch, seed, .. } = self.works[job.work].train;
+        let (images, digits) = self.train.tensors(&DispatchDevice::autodiff(device.clone()));
+        let count = self.train.digits.len();
         for epoch in job.first_epoch()..=job.last_epoch {
             let began = Instant::now();
-            let mut losses = Tensor::<Dispatch, 1>::zeros([1], device);
-            for batch in order(self.train.labels.len(), point.seed, epoch).chunks(point.batch) {
+            let mut loss_sum = Tensor::<Dispatch, 1>::zeros([1], device);
+            for batch in modules::shuffled(count, seed, epoch).chunks(batch) {
                 if cancel.is_raised() {
-                    return false;
+                    return CohortEnd::Cancelled;
                 }
-                let rows = Tensor::<Dispatch, 1, Int>::from_data(batch, device);
+                let rows = Tensor::<Dispatch, 1, Int>::from_data(batch, &images.device());
                 let logits = model.forward(images.clone().select(0, rows.clone()));
-                let loss = loss_of.forward(logits, labels.clone().select(0, rows));
-                losses = losses + loss.clone().inner() * batch.len() as f64;
+                let loss = cross_entropy(logits, digits.clone().select(0, rows));
+                loss_sum = loss_sum + loss.clone().inner() * batch.len() as f64;
                 let gradients = GradientsParams::from_grads(loss.backward(), &model);
-                model = optimizer.step(point.lr, model, gradients);
+                model = optimizer.step(lr, model, gradients);
                 cancel.count_steps(batch.len() as u64);
             }
-            let train_loss = f64::from(losses.into_scalar()) / self.train.labels.len() as f64;
-            let mut metrics =
-                EpochMetrics::new(FIGURES, "train", epoch).with("train_loss", Finite::new(train_loss));
-            self.validate(&model, device, &mut metrics);
-            metrics.set("seconds", Some(began.elapsed().into()));
-            let unusable = ["train_loss", "val_loss"].into_iter().find(|name| metrics.get(name).is_none());
-            let end = match unusable {
-                Some(name) => Report::Diverged { id: job.id, epoch, cause: format!("{name} is not finite") },
-                None => {
-                    let snapshot = Box::new(EpochEnd::of(epoch, &model, &optimizer));
-                    Report::Epoch { id: job.id, metrics, stopped: false, snapshot }
-                }
-            };
-            if !report(vec![end]) {
-                return false;
+            let (val_loss, val_accuracy) = self.validate(&model.valid(), device);
+            let metrics = EpochMetrics::new(FIGURES, "train", epoch)
+                .with("train_loss", Finite::new(f64::from(loss_sum.into_scalar()) / count as f64))
+                .with("val_loss", Finite::new(val_loss))
+                .with("val_accuracy", Finite::new(val_accuracy))
+                .with("seconds", Some(began.elapsed().into()));
+            let done = Report::epoch(job.id, metrics, &["train_loss", "val_loss"], || {
+                Box::new(EpochEnd::of(epoch, &model, &optimizer))
+            });
+            let ends = done.ends();
+            if !report(vec![done]) {
+                return CohortEnd::Cancelled;
             }
-            if unusable.is_some() {
+            if ends {
                 break;
             }
         }
-        true
+        CohortEnd::Finished
     }
 
-    fn validate(&self, model: &Net, device: &DispatchDevice, metrics: &mut EpochMetrics) {
-        let model = burn::module::AutodiffModule::valid(model);
-        let found = log_probs(&model, self.validation.tensors(device).0);
-        let pairs = || found.iter().zip(self.validation.labels.iter().map(|&label| label as usize));
-        let loss = pairs().map(|(found, label)| -f64::from(found[label])).sum::<f64>();
-        let right = pairs().filter(|(found, label)| choice(found) == *label).count();
-        metrics.set("val_loss", Finite::new(loss / found.len() as f64));
-        metrics.set("val_accuracy", Finite::new(right as f64 / found.len() as f64));
+    /// Loss and accuracy on the validation images.
+    fn validate(&self, model: &Net, device: &DispatchDevice) -> (f64, f64) {
+        let (images, digits) = self.validation.tensors(device);
+        let logits = model.forward(images);
+        let right = logits.clone().argmax(1).squeeze::<1>().equal(digits.clone()).int().sum();
+        let right: f64 = right.into_data().iter::<i64>().sum::<i64>() as f64;
+        (f64::from(cross_entropy(logits, digits).into_scalar()), right / self.validation.digits.len() as f64)
     }
 
-    /// The nearest training image's digit.
+    /// The digit of the training image that is nearest to `image`.
     fn nearest(&self, image: &[f32]) -> i32 {
         let distance = |other: &[f32]| other.iter().zip(image).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
-        let others = self.train.images.chunks(64).map(distance).zip(&self.train.labels);
-        others.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(0, |(_, label)| *label)
+        let others = self.train.images.chunks(64).map(distance).zip(&self.train.digits);
+        others.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(0, |(_, digit)| *digit)
     }
 
-    /// What a policy scores that answers test image `n` with `answer(n)`.
-    fn scores(&self, answer: impl Fn(usize) -> i32) -> BTreeMap<usize, Vec<Finite>> {
-        let right = |(at, label): (usize, &i32)| Finite::new(f64::from(u8::from(answer(at) == *label)));
-        [(1, self.test.labels.iter().enumerate().filter_map(right).collect())].into()
+    /// What somebody scores who reads the test image `image` as `answer(image)`.
+    fn reference(&self, name: &str, answer: impl Fn(&[f32]) -> i32) -> ReferenceResult {
+        let images = self.test.images.chunks(64).zip(&self.test.digits);
+        let scores = images.map(|(image, digit)| Finite::from(answer(image) == *digit)).collect();
+        ReferenceResult { name: name.to_owned(), scores: [(1, scores)].into() }
     }
+}
+
+fn cross_entropy(logits: Tensor<Dispatch, 2>, digits: Tensor<Dispatch, 1, Int>) -> Tensor<Dispatch, 1> {
+    CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, digits)
 }
 
 // 6. The contract between `sweep` and what it trains.
@@ -412,13 +351,11 @@ impl Experiment for Digits {
     }
 
     fn open(&self, sweep: &SweepSpec) -> Result<Box<dyn Opened>, OpenError> {
-        let images: PathBuf = match sweep.points.first() {
-            Some(point) => point.config.value("data.images")?,
-            None => return Err("the sweep has no points".into()),
-        };
+        let images: PathBuf =
+            sweep.points.first().ok_or("the sweep has no points")?.config.value("data.images")?;
         let mut prepared = Prepared::open(&images)?;
         for point in &sweep.points {
-            let chain = prepared.chain(&Settings::of(&point.config)?);
+            let chain = prepared.chain(&point.config.read()?);
             prepared.chains.push(chain);
         }
         Ok(Box::new(prepared))
@@ -427,50 +364,40 @@ impl Experiment for Digits {
 
 impl Opened for Prepared {
     fn chains(&self) -> Chains {
-        let works = self.works.iter().map(|(work, _)| work.clone()).collect();
-        Chains { works, chains: self.chains.clone(), version: 1 }
-    }
-
-    fn about(&self, work: usize) -> String {
-        let (Work { traits, .. }, Settings { kind, hidden, seed, .. }) = &self.works[work];
-        match traits.trains() {
-            false => format!("{kind} of width {hidden}, seed {seed}"),
-            true if traits.frozen.is_empty() => format!("{kind} of width {hidden}"),
-            true => format!("{kind} of width {hidden}, first layer frozen"),
-        }
-    }
-
-    /// One: every test image counts.
-    fn columns(&self) -> Vec<usize> {
-        vec![1]
+        Chains { works: self.works.all().to_vec(), chains: self.chains.clone(), version: 1 }
     }
 
     fn inputs(&self) -> &BTreeMap<String, String> {
         &self.inputs
     }
 
-    /// An image is a step, so that an epoch has as many whatever the batch is.
-    fn steps(&self) -> u64 {
-        self.train.labels.len() as u64
-    }
-
-    fn parameters(&self, work: usize) -> Parameters {
-        let (Work { traits, .. }, point) = &self.works[work];
-        let sizes = modules::sizes(&point.model(&burn_device(Device::Cpu)));
-        let trained = |name: &str| traits.trains() && !traits.freezes(name);
-        Parameters {
-            trainable: sizes.iter().filter(|(name, _)| trained(name)).map(|(_, size)| size).sum(),
-            total: sizes.values().sum(),
+    fn about(&self, work: usize) -> String {
+        let Point { model: Shape { kind, hidden }, train } = &self.works[work];
+        let traits = self.works.traits(work);
+        match traits.trains() {
+            false => format!("{kind} of width {hidden}, seed {}", train.seed),
+            true if traits.frozen.is_empty() => format!("{kind} of width {hidden}"),
+            true => format!("{kind} of width {hidden}, first layer frozen"),
         }
     }
 
+    /// An image is a step, so that an epoch has as many whatever the batch is.
+    fn steps(&self) -> u64 {
+        self.train.digits.len() as u64
+    }
+
+    fn parameters(&self, work: usize) -> Parameters {
+        let (model, traits) = (self.works[work].model(&burn_device(Device::Cpu)), self.works.traits(work));
+        modules::parameters(&model, |name| traits.trains() && !traits.freezes(name))
+    }
+
     fn initial(&self, work: usize) -> Weights {
-        let point = &self.works[work].1;
-        modules::fresh(point.seed, |device| point.model(device))
+        let point = &self.works[work];
+        modules::fresh(point.train.seed, |device| point.model(device))
     }
 
     fn check(&self, work: usize, mut state: Continuation) -> Result<(), String> {
-        let point = &self.works[work].1;
+        let point = &self.works[work];
         let model = point.model(&DispatchDevice::autodiff(burn_device(Device::Cpu)));
         modules::resume(&model, point.optimizer(), &mut state).map(drop)
     }
@@ -485,79 +412,42 @@ impl Opened for Prepared {
     ) -> Result<CohortEnd, Misfit> {
         let device = burn_device(device);
         let learning = DispatchDevice::autodiff(device.clone());
-        let ready = |job: &Job| begin(&self.works[job.work].1, job, &learning);
-        for job in jobs {
-            ready(job).map_err(|cause| Misfit { id: job.id, cause })?;
-        }
-        for job in jobs {
-            let begun = ready(job).map_err(|cause| Misfit { id: job.id, cause })?;
-            if !self.train_one(job, begun, &device, cancel, report) {
+        let begin = |job: &Job| self.begin(job, &learning).map_err(|cause| job.misfit(cause));
+        for (job, begun) in jobs.iter().zip(jobs.iter().map(begin).collect::<Result<Vec<_>, _>>()?) {
+            if self.train_one(job, begun, &device, cancel, report) == CohortEnd::Cancelled {
                 return Ok(CohortEnd::Cancelled);
             }
         }
         Ok(CohortEnd::Finished)
     }
 
-    fn data_bytes(&self) -> u64 {
-        let parts = [&self.train, &self.validation, &self.test];
-        parts.iter().map(|part| 4 * (part.images.len() + part.labels.len()) as u64).sum()
-    }
-
-    /// The weights that jobs start from, and one job's model with gradients, moments and what is written of it.
-    fn training_bytes(&self, work: usize, _: usize, starts: usize) -> u64 {
-        4 * (self.parameters(work).total * (starts + 8)) as u64
-    }
-
     fn evaluation(&self) -> Option<String> {
-        Some(format!("accuracy on {} rows of {}", self.test.labels.len(), self.inputs["data.images"]))
+        Some(format!("accuracy on {} rows of {}", self.test.digits.len(), self.inputs["data.images"]))
     }
 
     fn inputs_examined(&self) -> usize {
-        self.test.labels.len()
+        self.test.digits.len()
     }
 
     fn examine(&self, work: usize, weights: &Weights, device: Device) -> Result<Examined, Flaw> {
         let device = burn_device(device);
-        let model = self.works[work].1.model(&device);
-        let model = modules::with_weights(model, weights).map_err(Flaw::Misfit)?;
-        let found = log_probs(&model, self.test.tensors(&device).0);
-        let score = |(at, (found, label)): (usize, (&Vec<f32>, &i32))| {
-            let digit = choice(found);
-            let log_prob = Finite::new(f64::from(found[digit]));
-            Ok(QueryScore {
-                query_id: at as u64,
-                shot: 1,
-                selection: vec![digit as u32],
-                trajectory: None,
-                score: Finite::new(f64::from(u8::from(digit as i32 == *label))).unwrap_or_default(),
-                log_prob: log_prob.ok_or_else(|| Flaw::NotFinite(format!("probabilities of row {at}")))?,
-                answer: None,
-            })
+        let model = modules::with_weights(self.works[work].model(&device), weights).map_err(Flaw::Misfit)?;
+        let log_probs = log_softmax(model.forward(self.test.tensors(&device).0), 1);
+        let (best, read) = log_probs.max_dim_with_indices(1);
+        let (best, read) = (best.into_data(), read.into_data());
+        let found = best.iter::<f64>().zip(read.iter::<i64>()).zip(&self.test.digits).enumerate();
+        let score = |(image, ((log_prob, read), digit)): (usize, ((f64, i64), &i32))| {
+            let log_prob = Finite::new(log_prob).ok_or_else(|| Flaw::NotFinite(format!("image {image}")))?;
+            let right = read == i64::from(*digit);
+            Ok(QueryScore::new(image as u64, 1, vec![read as u32], right.into(), log_prob))
         };
-        let scores: Result<_, Flaw> = found.iter().zip(&self.test.labels).enumerate().map(score).collect();
-        Ok(Examined::Scored([(1, scores?)].into()))
+        Ok(Examined::Scored([(1, found.map(score).collect::<Result<_, Flaw>>()?)].into()))
     }
 
     fn references(&self) -> Vec<ReferenceResult> {
-        let often = |digit: &i32| self.train.labels.iter().filter(|label| *label == digit).count();
+        let often = |digit: &i32| self.train.digits.iter().filter(|other| *other == digit).count();
         let majority = (0..10).max_by_key(often).unwrap_or(0);
-        let nearest = |at: usize| self.nearest(&self.test.images[64 * at..64 * (at + 1)]);
-        vec![
-            ReferenceResult { name: "majority".to_owned(), scores: self.scores(|_| majority) },
-            ReferenceResult { name: "nearest".to_owned(), scores: self.scores(nearest) },
-        ]
-    }
-
-    fn facts(&self, chain: &[usize], _: Option<&EpochMetrics>) -> Facts {
-        let Some((work, point)) = chain.first().map(|&work| &self.works[work]) else {
-            return Facts::default();
-        };
-        Facts {
-            config: serde_json::from_str(&work.values).ok(),
-            lr: work.traits.trains().then_some(point.lr),
-            data: Some(self.inputs["data.images"].clone()),
-            ..Facts::default()
-        }
+        vec![self.reference("majority", |_| majority), self.reference("nearest", |image| self.nearest(image))]
     }
 }
 
@@ -573,17 +463,21 @@ mod tests {
 
     use super::*;
 
-    fn point(kind: &str) -> Settings {
-        Settings {
-            kind: kind.to_owned(),
-            hidden: if kind == "cnn" { 16 } else { 32 },
-            lr: 0.005,
-            weight_decay: 0.01,
-            epochs: 3,
-            freeze: Vec::new(),
-            batch: 32,
-            seed: 0,
-        }
+    fn point(kind: &str) -> Point {
+        let hidden = if kind == "cnn" { 16 } else { 32 };
+        let point = json!({
+            "model": { "kind": kind, "hidden": hidden },
+            "train": {
+                "lr": 0.005, "weight_decay": 0.01, "epochs": 3, "freeze": [], "batch": 32, "seed": 0,
+            },
+        });
+        serde_json::from_value(point).unwrap()
+    }
+
+    /// With its training changed.
+    fn but(mut point: Point, change: impl FnOnce(&mut Train)) -> Point {
+        change(&mut point.train);
+        point
     }
 
     fn open() -> Prepared {
@@ -613,17 +507,17 @@ mod tests {
     }
 
     /// The last work of the point as a job, from fresh weights.
-    fn job(digits: &mut Prepared, id: usize, point: &Settings) -> Job {
+    fn job(digits: &mut Prepared, id: usize, point: &Point) -> Job {
         let chain = digits.chain(point);
         let start = Arc::new(digits.initial(chain[0].work));
-        Job { id, work: chain[1].work, start, reference: None, last_epoch: point.epochs, resume: None }
+        Job { id, work: chain[1].work, start, reference: None, last_epoch: point.train.epochs, resume: None }
     }
 
     #[test]
     fn stopped_and_gone_on_is_undisturbed_alone_and_in_company() {
         let mut digits = open();
         for kind in ["mlp", "cnn"] {
-            let frozen = Settings { freeze: vec!["first".to_owned()], ..point(kind) };
+            let frozen = but(point(kind), |train| train.freeze = vec!["first".to_owned()]);
             let jobs = [job(&mut digits, 0, &point(kind)), job(&mut digits, 1, &frozen)];
             let mut together = train(&digits, &jobs);
             for job in &jobs {
@@ -662,7 +556,7 @@ mod tests {
     #[test]
     fn a_learning_rate_that_is_too_large_diverges() {
         let mut digits = open();
-        let job = job(&mut digits, 5, &Settings { lr: 1e30, ..point("mlp") });
+        let job = job(&mut digits, 5, &but(point("mlp"), |train| train.lr = 1e30));
         let mut ends = Vec::new();
         let mut take = |reports: Vec<Report>| {
             ends.extend(reports.into_iter().map(|report| match report {
@@ -678,16 +572,17 @@ mod tests {
     #[test]
     fn points_share_what_they_have_in_common() {
         let mut digits = open();
-        let mut chain = |change: &dyn Fn(&mut Settings)| {
-            let mut point = point("mlp");
-            change(&mut point);
-            digits.chain(&point).iter().map(|link| link.work).collect::<Vec<_>>()
+        let mut chain = |change: &dyn Fn(&mut Train)| {
+            digits.chain(&but(point("mlp"), change)).iter().map(|link| link.work).collect::<Vec<_>>()
         };
         let base = chain(&|_| {});
-        assert_eq!(chain(&|point| point.epochs = 9), base);
-        let other_rate = chain(&|point| point.lr = 0.1);
+        assert_eq!(chain(&|train| train.epochs = 9), base);
+        let other_rate = chain(&|train| train.lr = 0.1);
         assert!(other_rate[0] == base[0] && other_rate[1] != base[1]);
-        let other_seed = chain(&|point| point.seed = 1);
+        let other_seed = chain(&|train| train.seed = 1);
         assert!(other_seed[0] != base[0] && other_seed[1] != base[1]);
+        // The weights that they begin with are the same.
+        let frozen = chain(&|train| train.freeze = vec!["first".to_owned()]);
+        assert!(frozen[0] == base[0] && frozen[1] != base[1]);
     }
 }

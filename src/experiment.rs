@@ -8,7 +8,8 @@
 //! works, the first of which trains nothing: it is the weights that the chain begins with. Chains with the same beginning
 //! share it. Works are numbered in the order of [`Chains::works`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Index;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -18,7 +19,7 @@ use crate::device::Device;
 use crate::figure::EpochMetrics;
 use crate::finite::Finite;
 use crate::judge::{Answer, Judge, Pace, Question};
-use crate::plan::{Link, Work};
+use crate::plan::{Link, Traits, Work};
 use crate::record::{Leaks, QueryScore, ReferenceResult, SignalHealth, Unanswered};
 use crate::spec::{Config, Schema, SweepSpec};
 use crate::{disk, panics, spec};
@@ -76,7 +77,57 @@ pub struct Chains {
     pub version: u32,
 }
 
-/// An experiment whose inputs have been read and checked. Every call may come from any thread, several at a time.
+/// Works as the points of a sweep ask for them, each once, with what its experiment has to know of it.
+#[derive(Clone, Debug)]
+pub struct Works<T> {
+    numbers: HashMap<String, usize>,
+    works: Vec<Work>,
+    known: Vec<T>,
+}
+
+impl<T> Default for Works<T> {
+    fn default() -> Self {
+        Self { numbers: HashMap::new(), works: Vec::new(), known: Vec::new() }
+    }
+}
+
+impl<T: Clone> Works<T> {
+    /// The number of `work`: of the one that has its values already, with what was known of that, or a new one, of which
+    /// `what` is known.
+    pub fn add(&mut self, work: Work, what: &T) -> usize {
+        if let Some(&known) = self.numbers.get(&work.values) {
+            return known;
+        }
+        self.numbers.insert(work.values.clone(), self.works.len());
+        self.works.push(work);
+        self.known.push(what.clone());
+        self.works.len() - 1
+    }
+
+    /// All of them, by their numbers.
+    pub fn all(&self) -> &[Work] {
+        &self.works
+    }
+
+    /// What is done with the results of work number `work`.
+    pub fn traits(&self, work: usize) -> &Traits {
+        &self.works[work].traits
+    }
+}
+
+/// What is known of a work, by its number.
+impl<T> Index<usize> for Works<T> {
+    type Output = T;
+
+    fn index(&self, work: usize) -> &T {
+        &self.known[work]
+    }
+}
+
+/// An experiment whose inputs have been read and checked.
+///
+/// Every call may come from any thread, several at a time: points are examined, and stages are written, beside training.
+/// `initial` and `check` are called before training begins in a process, perhaps while another one trains.
 pub trait Opened: Sync {
     /// What the points train. Works with equal values are the same work and must be there once.
     fn chains(&self) -> Chains;
@@ -84,7 +135,8 @@ pub trait Opened: Sync {
     /// Content hashes of all inputs by key, for identities and provenance.
     fn inputs(&self) -> &BTreeMap<String, String>;
 
-    /// Training steps of one epoch of any work.
+    /// Training steps of one epoch, the same for all works: what [`Cancel::count_steps`] has counted per job when its epoch
+    /// is over. They are for progress and forecasts alone. Where batches differ in size, count examples.
     fn steps(&self) -> u64;
 
     /// The size of the model of `work`.
@@ -102,9 +154,11 @@ pub trait Opened: Sync {
     /// Trains jobs side by side, whose works are of one lane and whose next epochs are the same, to the last epoch of each.
     /// A job's result is the same bits alone and in any company, begun or gone on with.
     ///
-    /// `report` is called after every epoch, from the calling thread, for a part of the members at a time, and returns
-    /// whether to go on. Between steps the trainer looks at `cancel` and counts the steps that were made there. A number that
-    /// is not finite ends its job alone. A panic is caught by the caller, which tries the jobs again one by one.
+    /// `report` is called after every epoch, from the calling thread, for as many jobs at a time as the trainer likes: all
+    /// of one job's epochs may come before another's first, but a job's epochs come in their order. Where it returns false,
+    /// return [`CohortEnd::Cancelled`] at once; what was reported is on disk. Between steps the trainer looks at `cancel`,
+    /// returns the same when it is raised, and counts the steps that were made there. A number that is not finite ends its
+    /// job alone. A panic is caught by the caller, which tries the jobs again one by one.
     ///
     /// # Errors
     /// A start, a reference or a state that does not fit its work; nothing has been trained then.
@@ -157,11 +211,15 @@ pub trait Opened: Sync {
         Leaks::default()
     }
 
-    /// Identity of the evaluation: what decides choices and scores besides the weights. `None` where nothing is evaluated.
+    /// Identity of the evaluation: any text that changes with what decides choices and scores besides the weights, such as a
+    /// hash of the test data; points with another one are examined again. `None` where nothing is evaluated.
     fn evaluation(&self) -> Option<String>;
 
-    /// The score columns of a point, ascending; none where nothing is evaluated.
-    fn columns(&self) -> Vec<usize>;
+    /// The numbers of the score columns of a point, ascending, as [`Examined::Scored`] has them and [`spec::Columns`] names
+    /// them; none where nothing is evaluated.
+    fn columns(&self) -> Vec<usize> {
+        self.evaluation().map_or_else(Vec::new, |_| vec![1])
+    }
 
     /// Who is asked about what examining has found, where a judge is.
     fn asked(&self) -> Option<&dyn Asked> {
@@ -183,7 +241,8 @@ pub trait Opened: Sync {
     }
 
     /// What a checkpoint says about itself: what of it follows from the works of its chain (from the last one back to the
-    /// beginning) and from the figures of its last epoch.
+    /// beginning) and from the figures of its last epoch. Phase, figures, device and the like are added; without a
+    /// configuration of its own it gets the values of its work.
     fn facts(&self, _chain: &[usize], _last: Option<&EpochMetrics>) -> Facts {
         Facts::default()
     }
@@ -262,6 +321,16 @@ impl Job {
     pub fn first_epoch(&self) -> u32 {
         self.resume.as_ref().map_or(1, |(_, state)| state.epoch + 1)
     }
+
+    /// What it has when that epoch begins.
+    pub fn weights(&self) -> &Weights {
+        self.resume.as_ref().map_or(&self.start, |(weights, _)| weights)
+    }
+
+    /// That it cannot be trained, for something that it should begin with.
+    pub fn misfit(&self, cause: String) -> Misfit {
+        Misfit { id: self.id, cause }
+    }
 }
 
 /// What a job has come to.
@@ -277,6 +346,27 @@ pub enum Report {
     },
     /// A number was not finite in this epoch; the job has ended.
     Diverged { id: usize, epoch: u32, cause: String },
+}
+
+impl Report {
+    /// A finished epoch after which the job goes on; or, where one of the figures called `needed` has no finite value, the
+    /// job's end.
+    pub fn epoch(
+        id: usize,
+        metrics: EpochMetrics,
+        needed: &[&str],
+        snapshot: impl FnOnce() -> Box<dyn Snapshot>,
+    ) -> Self {
+        match needed.iter().find(|name| metrics.get(name).is_none()) {
+            Some(name) => Self::Diverged { id, epoch: metrics.epoch, cause: format!("{name} is not finite") },
+            None => Self::Epoch { id, metrics, stopped: false, snapshot: snapshot() },
+        }
+    }
+
+    /// Whether the job makes no further epoch.
+    pub fn ends(&self) -> bool {
+        !matches!(self, Self::Epoch { stopped: false, .. })
+    }
 }
 
 /// Weights and state after an epoch, in the trainer's own form: turned into plain ones where they are written, beside

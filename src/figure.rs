@@ -54,6 +54,22 @@ impl EpochFigure {
         Self { name, unit: "", better, of_machine: false, told: None, charts: &[], doc }
     }
 
+    /// With its place in what `why` says of a point's last epoch, and its charts.
+    #[must_use]
+    pub const fn told(mut self, place: u8, charts: &'static [Chart]) -> Self {
+        self.told = Some(place);
+        self.charts = charts;
+        self
+    }
+
+    /// As one of the machine, in `unit`: equal runs may differ in it.
+    #[must_use]
+    pub const fn of_machine(mut self, unit: &'static str) -> Self {
+        self.unit = unit;
+        self.of_machine = true;
+        self
+    }
+
     /// A row of the table of figures in the documentation: name, unit, what is good, what it is.
     pub fn row(&self) -> String {
         let good = match self.better {

@@ -33,6 +33,13 @@ impl From<Duration> for Finite {
     }
 }
 
+/// 1 where it holds, 0 where it does not.
+impl From<bool> for Finite {
+    fn from(holds: bool) -> Self {
+        Self(f64::from(u8::from(holds)))
+    }
+}
+
 /// It is used like the number it is.
 impl Deref for Finite {
     type Target = f64;

@@ -21,10 +21,12 @@ use burn::optim::{AdamW, AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::backend::{Backend, DeviceOps};
 use burn::tensor::{Bool, Int, Tensor, TensorData};
 use burn::{Dispatch, DispatchDevice};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::checkpoint::{Array, Weights};
 use crate::device::Device;
-use crate::experiment::{Continuation, Snapshot};
+use crate::experiment::{Continuation, Parameters, Snapshot};
 use crate::panics;
 
 /// burn's AdamW for modules of type `M`, as `AdamWConfig::init` makes it.
@@ -66,6 +68,25 @@ pub fn sizes<M: Module<Dispatch>>(module: &M) -> BTreeMap<String, usize> {
     let mut sizes = Sizes::default();
     module.visit(&mut sizes);
     sizes.found
+}
+
+/// The size of a module of which the parameters that `trained` names are trained. Draws nothing and asks no device.
+pub fn parameters<M: Module<Dispatch>>(module: &M, trained: impl Fn(&str) -> bool) -> Parameters {
+    let sizes = sizes(module);
+    let trainable = sizes.iter().filter(|(name, _)| trained(name)).map(|(_, size)| size).sum();
+    Parameters { trainable, total: sizes.values().sum() }
+}
+
+/// The order of `count` examples in `epoch` (1-based): indices from 0, shuffled. It depends on nothing else, so that an
+/// epoch is the same however it was reached.
+pub fn shuffled(count: usize, seed: u64, epoch: u32) -> Vec<i32> {
+    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+    generator.set_stream(u64::from(epoch));
+    let mut order: Vec<i32> = (0..count as i32).collect();
+    for last in (1..count).rev() {
+        order.swap(last, (generator.next_u64() % (last as u64 + 1)) as usize);
+    }
+    order
 }
 
 /// The module with these weights, on the device where it is. What wants a gradient still wants one.

@@ -45,6 +45,13 @@ pub struct QueryScore {
     pub answer: Option<String>,
 }
 
+impl QueryScore {
+    /// Of a score that the experiment itself has computed. `log_prob`: of the choice, as its model sees it.
+    pub fn new(query_id: u64, shot: usize, selection: Vec<u32>, score: Finite, log_prob: Finite) -> Self {
+        Self { query_id, shot, selection, trajectory: None, score, log_prob, answer: None }
+    }
+}
+
 /// What was chosen for one query at one shot count and has no score: the judge did not answer. A line of
 /// `selections.jsonl` whose `score` is `null`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -260,9 +260,9 @@ impl Verdict {
     /// The name `grpo_epoch3` against the facts.
     pub(crate) fn check_name(&mut self, path: &Path, facts: &Facts) {
         let Some((phase, epoch)) = named(path) else { return };
-        if let Some(stated) = facts.phase {
+        if let Some(stated) = &facts.phase {
             self.checked += 1;
-            if stated != phase {
+            if *stated != phase {
                 self.disagree(path, "phase", &format!("{phase} (its name)"), &stated.to_string());
             }
         }

@@ -97,13 +97,23 @@ impl fmt::Display for Format {
 }
 
 /// What the weights were last trained by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Nothing yet.
     Init,
     Rce,
     Grpo,
+    /// What another experiment calls it.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl Phase {
+    /// The phase that this program writes as `text`.
+    pub fn of(text: &str) -> Self {
+        text.parse().unwrap_or_else(|_| Self::Other(text.to_owned()))
+    }
 }
 
 impl fmt::Display for Phase {
@@ -112,6 +122,7 @@ impl fmt::Display for Phase {
             Self::Init => "init",
             Self::Rce => "rce",
             Self::Grpo => "grpo",
+            Self::Other(name) => name,
         })
     }
 }
@@ -137,7 +148,7 @@ impl Facts {
         let format = if self.base.is_some() { HEADER_FORMAT_SHARED } else { HEADER_FORMAT };
         let always = [
             ("format", Some(format.to_string())),
-            ("phase", self.phase.map(|phase| phase.to_string())),
+            ("phase", self.phase.as_ref().map(ToString::to_string)),
             ("epoch", self.epoch.map(|epoch| epoch.to_string())),
             ("kl_beta", number(self.kl_beta)),
             ("kl_beta_end", number(self.kl_beta_end)),
@@ -206,6 +217,8 @@ impl Facts {
             || serde_json::from_str::<Value>(value).map_err(|error| format!("{key} = `{value}`: {error}"));
         let text = || Some(value.to_string());
         match key {
+            // In other programs' files what is no phase of the lab's may be anything.
+            "phase" if self.format == Format::Sweep => self.phase = Some(Phase::of(value)),
             "phase" => self.phase = parse(key, value)?,
             "epoch" => self.epoch = parse(key, value)?,
             "stored_epoch" => self.stored_epoch = parse(key, value)?,

@@ -30,12 +30,12 @@ impl Facts {
         let key = key.to_ascii_lowercase();
         let text = |value: &Option<String>| value.clone().map(Value::String);
         match key.as_str() {
-            "phase" => return self.phase.map(|phase| phase.to_string().into()),
+            "phase" => return self.phase.as_ref().map(|phase| phase.to_string().into()),
             "epoch" => return self.epoch.map(Value::from),
             "global_step" => return self.global_step.map(Value::from),
             "kl_beta" if self.kl_beta.is_some() => return self.kl_beta.map(Value::from),
             "kl_beta_end" => return self.kl_beta_end.map(Value::from),
-            "lr" | "learning_rate" => return self.lr.map(Value::from),
+            "lr" | "learning_rate" if self.lr.is_some() => return self.lr.map(Value::from),
             "freeze" => return self.freeze.as_ref().map(|freeze| freeze.to_string().into()),
             "freeze_backbone_in_grpo" | "freeze_backbone" => {
                 let mut backbone = ParamGroup::ALL.into_iter().filter(|group| group.is_backbone());
@@ -77,7 +77,7 @@ impl Facts {
             let found = config.get(table).and_then(|table| self.configured(table, rest));
             return found.or_else(|| if table == "train" { self.configured(config, rest) } else { None });
         }
-        let phase = self.phase.map(|phase| phase.to_string()).unwrap_or_default();
+        let phase = self.phase.as_ref().map(ToString::to_string).unwrap_or_default();
         let last = config.get(&phase).and_then(|table| table.get(key));
         let named = key.split_once('_').and_then(|(table, rest)| config.get(table)?.get(rest));
         let found = last.or(named).cloned();

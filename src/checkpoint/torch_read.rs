@@ -203,7 +203,7 @@ impl<R: Read + Seek> TorchFile<R> {
             "phase" => {
                 let phase = pickle.text(value).and_then(|text| text.parse::<Phase>().ok());
                 understood = phase.is_some();
-                facts.phase = phase.or(facts.phase);
+                facts.phase = phase.or(facts.phase.take());
             }
             "kl_beta" => {
                 facts.kl_beta = pickle.number(value);

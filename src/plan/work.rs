@@ -30,6 +30,22 @@ pub struct Traits {
     pub frozen: Vec<String>,
 }
 
+impl Work {
+    /// One of `phase` that `values` decide, side by side with others of `lane`. It freezes nothing, and a run of more epochs
+    /// begins with it: where that is otherwise, change its traits.
+    pub fn new(phase: &str, values: &serde_json::Value, lane: String) -> Self {
+        let traits = Traits { phase: phase.to_owned(), lane, whole: None, frozen: Vec::new() };
+        Self { values: values.to_string(), traits }
+    }
+
+    /// The same, which leaves the parameters whose names begin with these as they are.
+    #[must_use]
+    pub fn freezing(mut self, frozen: &[String]) -> Self {
+        self.traits.frozen = frozen.to_vec();
+        self
+    }
+}
+
 impl Traits {
     /// Whether it trains anything.
     pub fn trains(&self) -> bool {
@@ -44,6 +60,13 @@ impl Traits {
     /// Whether the parameter called `name` stays as it is.
     pub fn freezes(&self, name: &str) -> bool {
         name.split('.').next().is_some_and(|first| self.frozen.iter().any(|frozen| frozen == first))
+    }
+}
+
+impl Link {
+    /// `epochs` of `work`, measured against nothing.
+    pub fn to(work: usize, epochs: u32) -> Self {
+        Self { work, epochs, reference: None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a checkpoint says about itself when it is written.
 
 use super::session::Session;
-use crate::checkpoint::{self, Facts};
+use crate::checkpoint::{self, Facts, Phase};
 use crate::store::StageRecord;
 
 /// What the checkpoint of stage `index` after the last epoch of `record` says about itself: only what determined it.
@@ -17,7 +17,11 @@ pub fn facts(
     // A stage begins, and is measured against another, where that one has ended.
     let end_of = |stage: usize| before[stage].content(before[stage].epochs.len() as u32).map(str::to_owned);
     let figures = last.into_iter().flat_map(|metrics| metrics.results(session.figures()));
+    let own = session.experiment().facts(&session.works_of(index), last);
+    let work = session.plan.work(index);
     Facts {
+        phase: Some(Phase::of(&work.traits.phase)),
+        config: own.config.or_else(|| serde_json::from_str(&work.values).ok()),
         epoch: Some(record.epochs.len() as u32),
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         burn: Some(checkpoint::BURN_VERSION.to_owned()),
@@ -25,6 +29,6 @@ pub fn facts(
         parent: stage.parent.and_then(end_of),
         reference: stage.reference.and_then(end_of),
         metrics: figures.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect(),
-        ..session.experiment().facts(&session.works_of(index), last)
+        ..own
     }
 }

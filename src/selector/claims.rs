@@ -35,7 +35,7 @@ fn header(config: &Params, facts: &Facts, done: bool) -> Vec<(&'static str, Valu
     let (lr, epochs) = match facts.phase {
         Some(Phase::Rce) => (train.rce_lr, train.rce_epochs),
         Some(Phase::Grpo) => (train.grpo_lr, train.grpo_epochs),
-        Some(Phase::Init) | None => return Vec::new(),
+        Some(Phase::Init | Phase::Other(_)) | None => return Vec::new(),
     };
     let mut values = vec![("lr", json!(lr))];
     if facts.phase == Some(Phase::Grpo) {

@@ -132,6 +132,15 @@ impl Config {
         T::deserialize(value).map_err(|cause| format!("`{dotted}` = {value}: {cause}"))
     }
 
+    /// All values, as a struct whose fields are tables with keys as fields. A key that came later needs `#[serde(default)]`
+    /// there with the key's default.
+    ///
+    /// # Errors
+    /// A key that is missing or not of the field's type, in words.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
+        T::deserialize(self.json()).map_err(|cause| cause.to_string())
+    }
+
     /// The seed: the value of the key of that name; 0 where there is none.
     pub fn seed(&self) -> u64 {
         let seed = self.entries().find(|(_, name, _)| *name == "seed");

@@ -68,6 +68,18 @@ pub(super) enum Unresolved {
 }
 
 impl Schema {
+    /// One without tables of the program's, in which any values go together.
+    pub const fn new(
+        name: &'static str,
+        tables: &'static [&'static OwnTable],
+        keys: &'static [Key],
+        figures: &'static [EpochFigure],
+        columns: Columns,
+    ) -> Self {
+        let (shares, clashing): (&[Table], &[&str]) = (&[], &[]);
+        Self { name, tables, keys, figures, columns, shares, clash: no_clash, clashing, idle: nothing_idle }
+    }
+
     /// All tables, in the order in which they are documented: the top, the experiment's, the program's.
     pub fn all_tables(&'static self) -> impl Iterator<Item = Table> {
         let core =

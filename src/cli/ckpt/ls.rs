@@ -19,9 +19,9 @@ pub(super) struct LsArgs {
     /// Only those that say so, e.g. kl_beta=0.15, freeze=backbone, seed=0 (repeatable; numbers by value)
     #[arg(long = "where", value_name = "KEY=VALUE")]
     filters: Vec<String>,
-    /// Only this phase: init, rce or grpo
+    /// Only this phase: init, rce, grpo, or another experiment's
     #[arg(long)]
-    phase: Option<Phase>,
+    phase: Option<String>,
     /// Order by a key: path, epoch, kl_beta, lr, val_loss, any metric or configuration key
     #[arg(long, value_name = "KEY")]
     sort: Option<String>,
@@ -55,8 +55,8 @@ pub(super) fn run(args: &LsArgs) -> anyhow::Result<u8> {
             summary.facts.value(key).is_some_and(|stated| checkpoint::agrees(&stated, value))
         });
     }
-    if let Some(phase) = args.phase {
-        list.retain(|(_, summary)| summary.facts.phase == Some(phase));
+    if let Some(phase) = args.phase.as_deref().map(Phase::of) {
+        list.retain(|(_, summary)| summary.facts.phase.as_ref() == Some(&phase));
     }
     if let Some(key) = args.sort.as_deref().filter(|key| *key != "path") {
         known(&list, key)?;
@@ -133,10 +133,10 @@ fn cells(path: &Path, facts: &Facts, brief: bool) -> Vec<String> {
     };
     vec![
         path.display().to_string(),
-        facts.phase.map(|phase| phase.to_string()).unwrap_or_default(),
+        facts.phase.as_ref().map(ToString::to_string).unwrap_or_default(),
         facts.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
         numeric(facts.kl_beta),
-        numeric(facts.lr),
+        numeric(facts.lr.or_else(|| facts.config.as_ref()?.get("lr")?.as_f64())),
         facts.freeze.as_ref().map(ToString::to_string).unwrap_or_default(),
         hash(&facts.data),
         hash(&facts.parent),

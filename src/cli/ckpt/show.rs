@@ -53,6 +53,11 @@ fn trainable(facts: &Facts, name: &str) -> Option<bool> {
     Some(ParamGroup::of_parameter(name).is_none_or(|group| !freeze.contains(group)))
 }
 
+/// Whether its parameters are a selector's; what else this program trains has other facts.
+fn is_selector(checkpoint: &Checkpoint) -> bool {
+    checkpoint.facts.version.is_none() || checkpoint.weights.contains_key("query_proj.weight")
+}
+
 /// Number of values that were trained, if known.
 fn trainable_count(checkpoint: &Checkpoint) -> Option<usize> {
     let counts = checkpoint
@@ -102,7 +107,7 @@ fn as_json(path: &Path, checkpoint: &Checkpoint, file_hash: &str) -> Value {
 fn as_text(path: &Path, checkpoint: &Checkpoint, file_hash: &str) -> String {
     let facts = &checkpoint.facts;
     let mut lines = vec![("file", path.display().to_string()), ("format", facts.format.to_string())];
-    lines.extend(origin(facts));
+    lines.extend(origin(facts, is_selector(checkpoint)));
     for (name, hash) in [("content", facts.content.as_deref()), ("file hash", Some(file_hash))] {
         lines.push((name, hash.unwrap_or("unknown").to_string()));
     }
@@ -124,12 +129,10 @@ fn as_text(path: &Path, checkpoint: &Checkpoint, file_hash: &str) -> String {
 }
 
 /// Where it comes from; what is unknown is left out, except what everyone asks for.
-fn origin(facts: &Facts) -> Vec<(&'static str, String)> {
+fn origin(facts: &Facts, selector: bool) -> Vec<(&'static str, String)> {
     let unknown = || "not stated".to_string();
-    // Of what this program trains besides the selector there is nothing to miss.
-    let other = facts.phase.is_none() && facts.version.is_some();
-    let phase = facts.phase.map_or_else(unknown, |phase| phase.to_string());
-    let mut lines = if other { Vec::new() } else { vec![("phase", phase)] };
+    let phase = facts.phase.as_ref().map_or_else(unknown, ToString::to_string);
+    let mut lines = vec![("phase", phase)];
     let stored = facts.stored_epoch.map(|epoch| format!(" (stored as {epoch}, counted from 0)"));
     let epoch = facts.epoch.map(|epoch| format!("{epoch}{}", stored.unwrap_or_default()));
     lines.push(("epoch", epoch.unwrap_or_else(unknown)));
@@ -139,7 +142,7 @@ fn origin(facts: &Facts) -> Vec<(&'static str, String)> {
         (None, Some(end)) => format!("{} at the end", number(end)),
         (None, None) => unknown(),
     };
-    lines.extend((!other).then_some(("KL_BETA", beta)));
+    lines.extend(selector.then_some(("KL_BETA", beta)));
     let metrics: Vec<String> =
         facts.metrics.iter().map(|(name, value)| format!("{name} {}", brief(*value))).collect();
     let optional = [
@@ -173,7 +176,9 @@ fn written_by(version: &str, facts: &Facts) -> String {
 /// One line per table: `  train    seed = 0, rce_epochs = 5, ...`
 fn sections(config: &Value) -> String {
     let mut text = String::new();
-    for (name, value) in config.as_object().into_iter().flatten() {
+    let entries = || config.as_object().into_iter().flatten();
+    let width = entries().map(|(name, _)| name.len()).max().unwrap_or(0).max(8);
+    for (name, value) in entries() {
         let line = match value {
             Value::Object(entries) => {
                 let pairs =
@@ -182,7 +187,7 @@ fn sections(config: &Value) -> String {
             }
             other => checkpoint::plain(other),
         };
-        let _ = writeln!(text, "  {name:<8} {line}");
+        let _ = writeln!(text, "  {name:<width$} {line}");
     }
     text
 }
@@ -209,7 +214,10 @@ fn parameter_table(checkpoint: &Checkpoint) -> String {
             let percent = 100.0 * count as f64 / all.max(1) as f64;
             format!("{} / {} ({percent:.1}%) trained in this phase", thousands(count), thousands(all))
         }
-        None => format!("{} in all; the file does not say what was frozen", thousands(all)),
+        None if is_selector(checkpoint) => {
+            format!("{} in all; the file does not say what was frozen", thousands(all))
+        }
+        None => format!("{} in all", thousands(all)),
     };
     format!("{}{share}\n", columns(&["parameter", "shape", "count", "mean", "std", ""], &rows))
 }
