@@ -30,7 +30,7 @@ fn three_formats_hold_the_same_weights() {
     assert_eq!(training.facts.format, Format::TorchTraining);
     assert_eq!(lightning.facts.format, Format::LightningV2);
     assert_eq!((training.facts.stored_epoch, training.facts.epoch), (Some(4), Some(5)));
-    assert_eq!((training.facts.phase, training.facts.kl_beta), (Some(Phase::Rce), Some(0.15)));
+    assert_eq!((training.facts.phase.clone(), training.facts.kl_beta), (Some(Phase::Rce), Some(0.15)));
     assert_eq!(training.facts.metrics["rce_loss"], 8.25);
     assert_eq!((lightning.facts.global_step, lightning.facts.lr), (Some(1234), Some(1e-4)));
     assert_eq!(lightning.facts.extra["hyper_parameters"]["hidden_dim"], 256);
