@@ -176,9 +176,7 @@ fn written_by(version: &str, facts: &Facts) -> String {
 /// One line per table: `  train    seed = 0, rce_epochs = 5, ...`
 fn sections(config: &Value) -> String {
     let mut text = String::new();
-    let entries = || config.as_object().into_iter().flatten();
-    let width = entries().map(|(name, _)| name.len()).max().unwrap_or(0).max(8);
-    for (name, value) in entries() {
+    for (name, value) in config.as_object().into_iter().flatten() {
         let line = match value {
             Value::Object(entries) => {
                 let pairs =
@@ -187,7 +185,7 @@ fn sections(config: &Value) -> String {
             }
             other => checkpoint::plain(other),
         };
-        let _ = writeln!(text, "  {name:<width$} {line}");
+        let _ = writeln!(text, "  {name:<8} {line}");
     }
     text
 }
