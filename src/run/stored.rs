@@ -5,14 +5,14 @@ use std::path::Path;
 use super::error::RunError;
 use super::inputs::find_inputs;
 use super::session::Session;
-use crate::spec::{self, SweepSpec};
+use crate::spec::{self, Config, SweepSpec};
 use crate::store::ResolvedRecord;
 
 /// The sweep that `resolved` in `dir` describes.
 ///
 /// # Errors
 /// It is of an experiment that this program does not have.
-pub fn spec_of(resolved: ResolvedRecord, dir: &Path) -> Result<SweepSpec, RunError> {
+pub fn spec_of(mut resolved: ResolvedRecord, dir: &Path) -> Result<SweepSpec, RunError> {
     let schema = spec::schema_of(&resolved.experiment).ok_or_else(|| {
         let name = &resolved.experiment;
         let known: Vec<&str> = spec::known().iter().map(|schema| schema.name).collect();
@@ -23,6 +23,7 @@ pub fn spec_of(resolved: ResolvedRecord, dir: &Path) -> Result<SweepSpec, RunErr
         );
         RunError::Experiment(cause.into())
     })?;
+    Config::complete(resolved.points.iter_mut().map(|point| &mut point.config), schema.keys);
     Ok(SweepSpec {
         build: None,
         name: resolved.name,

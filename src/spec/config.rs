@@ -19,10 +19,13 @@ use super::value::Value;
 /// The values of one point by table and key: what all points of a sweep have in common is there once.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    shared: Arc<Vec<Entry>>,
+    shared: Entries,
     /// Entries of `shared` that may have another value here, ascending. Values are shared with other points that have them.
     own: Vec<(u32, Own)>,
 }
+
+/// What the points of a sweep share.
+type Entries = Arc<Vec<Entry>>;
 
 /// A point's own value of an entry; `None` as in [`Entry::value`].
 pub type Own = Option<Arc<Json>>;
@@ -34,13 +37,24 @@ struct Entry {
     name: String,
     /// `None` where it is left out: it came later and has its default.
     value: Option<Json>,
-    /// What its absence from a record stands for; not known of records.
+    /// What its absence from a record stands for; of records only known once they are complete.
     default: Option<Json>,
     /// Whether it names a file: then it is the contents that count.
     is_path: bool,
 }
 
 impl Entry {
+    /// That of `key`.
+    fn of(key: &Key, value: Option<Json>) -> Self {
+        Self {
+            table: key.table.name().to_owned(),
+            name: key.name.to_owned(),
+            value,
+            default: key.default().map(|default| default.record()),
+            is_path: matches!(key.kind, Kind::Path | Kind::OptionalPath),
+        }
+    }
+
     fn is(&self, table: &str, name: &str) -> bool {
         self.name == name && self.table == table
     }
@@ -48,20 +62,14 @@ impl Entry {
 
 /// The values of a sweep, from which those of its points are made.
 pub(super) struct Composer {
-    shared: Arc<Vec<Entry>>,
+    shared: Entries,
     keys: Vec<&'static Key>,
 }
 
 impl Composer {
     /// From the keys and what all points have that do not say otherwise.
     pub fn new(values: &[(&'static Key, Value)]) -> Self {
-        let entry = |(key, value): &(&'static Key, Value)| Entry {
-            table: key.table.name().to_owned(),
-            name: key.name.to_owned(),
-            value: recorded(key, value),
-            default: key.default().map(|default| default.record()),
-            is_path: matches!(key.kind, Kind::Path | Kind::OptionalPath),
-        };
+        let entry = |(key, value): &(&'static Key, Value)| Entry::of(key, recorded(key, value));
         Self {
             shared: Arc::new(values.iter().map(entry).collect()),
             keys: values.iter().map(|(key, _)| *key).collect(),
@@ -115,12 +123,11 @@ impl Config {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    /// The value of the key `table.name`; `None` where it has its default and came later, or is not known.
+    /// The value of the key `table.name`; `None` where it is not known.
     pub fn get(&self, dotted: &str) -> Option<&Json> {
         let (table, name) = dotted.rsplit_once('.')?;
-        let at = self.shared.iter().position(|entry| entry.is(table, name))?;
-        let own = self.own.iter().find(|(place, _)| *place as usize == at);
-        own.map_or(self.shared[at].value.as_ref(), |(_, value)| value.as_deref())
+        let (entry, value) = self.find(table, name)?;
+        value.or(entry.default.as_ref())
     }
 
     /// The value of the key `table.name`.
@@ -132,13 +139,42 @@ impl Config {
         T::deserialize(value).map_err(|cause| format!("`{dotted}` = {value}: {cause}"))
     }
 
-    /// All values, as a struct whose fields are tables with keys as fields. A key that came later needs `#[serde(default)]`
-    /// there with the key's default.
+    /// All values, as a struct whose fields are tables with keys as fields.
     ///
     /// # Errors
     /// A key that is missing or not of the field's type, in words.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
-        T::deserialize(self.json()).map_err(|cause| cause.to_string())
+        let mut tables = serde_json::Map::new();
+        for (entry, value) in self.all() {
+            let table = tables.entry(&entry.table).or_insert_with(|| Json::Object(serde_json::Map::new()));
+            if let Some(value) = value.or(entry.default.as_ref()) {
+                table[&entry.name] = value.clone();
+            }
+        }
+        T::deserialize(Json::Object(tables)).map_err(|cause| cause.to_string())
+    }
+
+    /// Makes known what `keys` say of `configs`, which were read from a record: what they lack has its default.
+    pub fn complete<'c>(configs: impl IntoIterator<Item = &'c mut Self>, keys: &'static [Key]) {
+        let mut last: Option<(Entries, Entries)> = None;
+        for config in configs {
+            let known = last.as_ref().filter(|(before, _)| Arc::ptr_eq(before, &config.shared));
+            let whole = known.map_or_else(|| config.completed(keys), |(_, whole)| Arc::clone(whole));
+            last = Some((Arc::clone(&config.shared), Arc::clone(&whole)));
+            config.shared = whole;
+        }
+    }
+
+    fn completed(&self, keys: &'static [Key]) -> Entries {
+        let mut entries = Vec::clone(&self.shared);
+        for key in keys {
+            let known = Entry::of(key, None);
+            match entries.iter_mut().find(|entry| entry.is(&known.table, &known.name)) {
+                Some(entry) => (entry.default, entry.is_path) = (known.default, known.is_path),
+                None => entries.push(known),
+            }
+        }
+        Arc::new(entries)
     }
 
     /// The seed: the value of the key of that name; 0 where there is none.
@@ -159,19 +195,24 @@ impl Config {
             return true;
         }
         self.all().filter(|(entry, _)| !entry.is_path).all(|(entry, value)| {
-            let theirs = recorded.find(&entry.table, &entry.name).or(entry.default.as_ref());
-            value.or(entry.default.as_ref()) == theirs
+            let theirs = recorded.find(&entry.table, &entry.name).and_then(|(_, theirs)| theirs);
+            value.or(entry.default.as_ref()) == theirs.or(entry.default.as_ref())
         })
     }
 
     /// Whether `other` has another value of a key that both have.
     pub fn contradicts(&self, other: &Self) -> bool {
-        self.entries()
-            .any(|(table, name, value)| other.find(table, name).is_some_and(|theirs| theirs != value))
+        self.entries().any(|(table, name, value)| {
+            let theirs = other.find(table, name).and_then(|(_, theirs)| theirs);
+            theirs.is_some_and(|theirs| theirs != value)
+        })
     }
 
-    fn find(&self, table: &str, name: &str) -> Option<&Json> {
-        self.all().find(|(entry, _)| entry.is(table, name)).and_then(|(_, value)| value)
+    fn find(&self, table: &str, name: &str) -> Option<(&Entry, Option<&Json>)> {
+        let at = self.shared.iter().position(|entry| entry.is(table, name))?;
+        let own = self.own.iter().find(|(place, _)| *place as usize == at);
+        let entry = &self.shared[at];
+        Some((entry, own.map_or(entry.value.as_ref(), |(_, value)| value.as_deref())))
     }
 
     /// The files that its keys name, by their dotted keys.
@@ -264,5 +305,55 @@ impl<'de> Deserialize<'de> for Config {
             }
         }
         deserializer.deserialize_map(Tables)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::OwnTable;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Tables {
+        train: Train,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Train {
+        lr: f64,
+        patience: u64,
+    }
+
+    static TRAIN: OwnTable = OwnTable { name: "train", doc: "how it learns", axes: true };
+    const COUNT: Kind = Kind::Count { min: 0, max: 9 };
+    static KEYS: &[Key] = &[
+        Key::new(&TRAIN, "lr", Kind::Number(crate::spec::Limits::Positive), || Value::Number(0.5), "Rate."),
+        Key::new(&TRAIN, "patience", COUNT, || Value::Count(3), "Came later.").later(),
+    ];
+
+    /// A key that came later is in no record where it has its default, and everyone who asks for it gets that.
+    #[test]
+    fn what_came_later_is_left_out_and_has_its_default() {
+        let values = KEYS.iter().map(|key| (key, key.raw_default())).collect::<Vec<_>>();
+        let config = Composer::new(&values).point(Vec::new());
+        assert_eq!(config.json().to_string(), r#"{"train":{"lr":0.5}}"#);
+        let mut other = config.clone();
+        other.set("train.patience", Json::from(7));
+        assert_eq!(other.json().to_string(), r#"{"train":{"lr":0.5,"patience":7}}"#);
+
+        let recorded = |config: &Config| serde_json::from_value::<Config>(config.json()).unwrap();
+        let mut read = [recorded(&config), recorded(&other)];
+        assert!(read[0].value::<u64>("train.patience").is_err(), "a record alone does not know");
+        Config::complete(&mut read, KEYS);
+        for (config, patience) in [(&config, 3), (&other, 7), (&read[0], 3), (&read[1], 7)] {
+            assert_eq!(config.value("train.patience"), Ok(patience));
+            assert_eq!(config.read(), Ok(Tables { train: Train { lr: 0.5, patience } }));
+        }
+        assert_eq!(read[0].json(), config.json(), "a record stays as it is");
+        for (one, two, same) in
+            [(&config, &read[0], true), (&config, &other, false), (&read[1], &other, true)]
+        {
+            assert_eq!((one.same_but_paths(two), two.same_but_paths(one)), (same, same));
+        }
     }
 }

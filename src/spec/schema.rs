@@ -14,7 +14,7 @@ use crate::figure::EpochFigure;
 pub struct Schema {
     /// What sweep files call the experiment.
     pub name: &'static str,
-    /// Its tables, in the order in which they are documented. The first one is in every sweep file that needs one.
+    /// Its tables, in the order in which they are documented.
     pub tables: &'static [&'static OwnTable],
     /// Its keys, table after table.
     pub keys: &'static [Key],
@@ -24,8 +24,9 @@ pub struct Schema {
     pub columns: Columns,
     /// The program's own tables that mean something to it besides `[export]`, `[keep]` and `[slurm]`.
     pub shares: &'static [Table],
-    /// What the values of these keys (dotted) say together that cannot be.
+    /// What values say together that cannot be.
     pub clash: fn(&Config) -> Option<Clash>,
+    /// The keys (dotted) that `clash` looks at.
     pub clashing: &'static [&'static str],
     /// What is allowed and probably not meant, a sentence each, of points in which these keys vary.
     pub idle: fn(&[Point], &[&'static Key]) -> Vec<String>,
