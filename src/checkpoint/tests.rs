@@ -107,6 +107,19 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn another_experiment_names_its_own_phases() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("train_epoch1.safetensors");
+    let weights = Weights::from([("first".to_owned(), Array { shape: vec![1], values: vec![0.5] })]);
+    let facts = Facts { phase: Some(Phase::of("train")), epoch: Some(1), ..Facts::default() };
+    assert_eq!((Phase::of("rce"), Phase::of("train").to_string().as_str()), (Phase::Rce, "train"));
+    write(&path, &weights, &facts).unwrap();
+    let back = read(&path).unwrap().facts;
+    assert_eq!((&back.phase, back.value("phase")), (&facts.phase, Some("train".into())));
+    assert_eq!(serde_json::to_value(&back).unwrap()["phase"], "train");
+}
+
+#[test]
 fn a_changed_weight_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("c.safetensors");

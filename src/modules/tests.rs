@@ -193,3 +193,14 @@ fn a_state_that_does_not_fit_is_refused_in_words() {
     let empty = said(&|state| *state = Continuation { epoch: 1, tensors: [].into(), numbers: [].into() });
     assert_eq!(empty, "`adamw.trained` is missing");
 }
+
+#[test]
+fn an_epoch_has_its_own_order() {
+    let order = shuffled(100, 7, 3);
+    let mut sorted = order.clone();
+    sorted.sort_unstable();
+    assert!(sorted.into_iter().eq(0..100));
+    assert_eq!(shuffled(100, 7, 3), order);
+    assert!(shuffled(100, 7, 4) != order && shuffled(100, 8, 3) != order);
+    assert!(shuffled(0, 7, 1).is_empty());
+}
