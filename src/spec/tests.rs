@@ -5,6 +5,7 @@ mod expansion;
 mod files;
 mod messages;
 mod overriding;
+mod places;
 mod ranges;
 mod schema;
 mod table;

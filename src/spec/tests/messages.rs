@@ -6,7 +6,7 @@ use std::path::Path;
 use insta::assert_snapshot;
 
 use super::{with, wrong};
-use crate::spec::{LoadOptions, SpecError, parse};
+use crate::spec::{LoadOptions, parse};
 
 #[test]
 fn unknown_keys_name_the_nearest() {
@@ -668,36 +668,6 @@ fn what_is_missing() {
 }
 
 #[test]
-fn several_mistakes_come_in_the_order_of_the_file() {
-    assert_snapshot!(wrong("[train]\nkl_beta = -1\n[grid]\nseed = []\nfreez = [[]]\n"), @r"
-    `train.kl_beta` must be a number, 0 or more, but is `-1`
-     --> sweeps/t.toml:6:11
-      |
-    6 | kl_beta = -1
-      |           ^^
-    hint: the default is 0.15
-
-    error: axis `train.seed` is empty: it has no values to try
-     --> sweeps/t.toml:8:8
-      |
-    8 | seed = []
-      |        ^^
-    hint: give at least one value, or remove the axis
-
-    error: unknown key `freez` in [grid]
-     --> sweeps/t.toml:9:1
-      |
-    9 | freez = [[]]
-      | ^^^^^
-    hint: did you mean `freeze`?
-    ");
-    let many = (0..20).map(|n| format!("wrong{n} = 1\n")).collect::<String>();
-    let message = wrong(&format!("[slurm]\n{many}"));
-    assert_eq!(message.matches("unknown key").count(), 12);
-    assert!(message.ends_with("... and 8 more"), "{message}");
-}
-
-#[test]
 fn names_of_sweeps() {
     let named = |name: &str| with("", &[&format!("name={name}")], &[]);
     assert_eq!(named("kl_grid-2").unwrap().name, "kl_grid-2");
@@ -719,50 +689,6 @@ fn names_of_sweeps() {
       | ^
     hint: add `name = "..."` as the first line
     "#);
-}
-
-#[test]
-fn long_lines_are_shortened_around_the_mistake() {
-    let values: Vec<String> =
-        (1..200).map(|n| if n == 120 { "-1".to_owned() } else { n.to_string() }).collect();
-    assert_snapshot!(wrong(&format!("[grid]\nkl_beta = [{}]\n", values.join(", "))), @r"
-    `train.kl_beta` must be a number, 0 or more, but is `-1`
-     --> sweeps/t.toml:6:499
-      |
-    6 | ...108, 109, 110, 111, 112, 113, 114, 115, 116, 117, 118, 119, -1, 121, 122, 123, 124, 125, 126, 127, 128, 129, 130, 131, 1...
-      |                                                                ^^
-    hint: the default is 0.15
-    ");
-}
-
-#[test]
-fn tabs_keep_the_caret_in_place() {
-    assert_snapshot!(wrong("[train]\n\tkl_beta\t= -1\n"), @r"
-    `train.kl_beta` must be a number, 0 or more, but is `-1`
-     --> sweeps/t.toml:6:12
-      |
-    6 | 	kl_beta	= -1
-      | 	       	  ^^
-    hint: the default is 0.15
-    ");
-}
-
-#[test]
-fn nothing_is_added_at_the_rim() {
-    let error = parse("x = 1", Path::new("t.toml"), &LoadOptions::default()).unwrap_err();
-    let message = error.to_string();
-    assert_eq!(format!("{:#}", anyhow::Error::from(error)), message);
-}
-
-#[test]
-fn places_are_public() {
-    let SpecError::Invalid(problems) =
-        parse("[data]\nx = 1", Path::new("t.toml"), &LoadOptions::default()).unwrap_err()
-    else {
-        panic!("not a mistake in the file");
-    };
-    let place = problems.0[0].place.as_ref().unwrap();
-    assert_eq!((place.file.as_str(), place.line, place.column), ("t.toml", Some(2), 1));
 }
 
 /// Judges that are asked: what is wrong is said with its line, its key and a way out.
