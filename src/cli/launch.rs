@@ -76,7 +76,7 @@ impl LaunchArgs {
             return Ok(OnCluster::Sent);
         }
         let mut progress = Progress::new(cancel);
-        match run::launch(spec, (options, &cluster), cancel, &mut |event| progress.show(event))? {
+        match run::launch(spec, options, &cluster, cancel, &mut |event| progress.show(event))? {
             Launched::Ended(report) => Ok(OnCluster::Ended(report)),
             Launched::Submitted { number, dir } => {
                 let dir = dir.display().to_string();

@@ -2,6 +2,7 @@
 //! after failures. A run always does what is outstanding; there is no separate way to resume.
 
 mod budget;
+mod clock;
 mod closing;
 mod crew;
 mod error;
@@ -24,6 +25,7 @@ mod questions;
 mod runner;
 mod scored;
 mod session;
+mod site;
 mod slurm;
 mod space;
 mod stages;
