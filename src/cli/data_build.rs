@@ -11,7 +11,7 @@ use super::run::{listen, signal_code};
 use super::supply::{Supply, forecast, make};
 use super::sweep_file::SpecArgs;
 use crate::experiment::Cancel;
-use crate::making::{Making, Recipe};
+use crate::making::{Allowed, Making, Recipe};
 use crate::run::CACHE;
 use crate::spec::{EvalParams, SweepSpec};
 
@@ -90,7 +90,8 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<Ended> {
     let signal = listen(&cancel)?;
     let deadline = args.budget.and_then(|budget| Instant::now().checked_add(budget));
     end_at(deadline, &cancel);
-    match make(&making, &cache, (args.allow_missing, args.force), &cancel)? {
+    let allowed = Allowed { missing: args.allow_missing, replacing: args.force };
+    match make(&making, &cache, allowed, &cancel)? {
         Supply::There | Supply::Made => Ok(ended(0, making.recipe())),
         Supply::Unanswered if args.allow_missing => Ok(ended(1, making.recipe())),
         Supply::Unanswered => Ok(Ended { code: 1, made: None }),

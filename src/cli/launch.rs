@@ -66,7 +66,8 @@ impl LaunchArgs {
     pub fn submit(
         &self,
         spec: SweepSpec,
-        (options, device): (&RunOptions, &str),
+        options: &RunOptions,
+        device: &str,
         cancel: &Cancel,
     ) -> anyhow::Result<OnCluster> {
         let tasks = self.tasks.map(|tasks| tasks as usize);

@@ -88,15 +88,14 @@ impl Making {
         Gathering::new(judge, &questions)
     }
 
-    /// Asks what is to be asked and writes the files, if every answer is there or `missing` ones are allowed. `force`:
-    /// files that differ are replaced.
+    /// Asks what is to be asked and writes the files, if every answer is there or missing ones are allowed.
     ///
     /// # Errors
     /// A cache or a file that cannot be written. That the judge does not answer is none.
     pub fn build(
         &self,
         judge: &Arc<Judge>,
-        (missing, force): (bool, bool),
+        allowed: Allowed,
         stop: &dyn Fn() -> bool,
         sink: &mut dyn FnMut(&Event),
     ) -> Result<Built, MakingError> {
@@ -110,11 +109,11 @@ impl Making {
             queries: 0,
             trajectories: 0,
             evaluated: 0,
-            written: counts.left == 0 && (missing || counts.failed == 0),
+            written: counts.left == 0 && (allowed.missing || counts.failed == 0),
             counts,
         };
         if built.written {
-            self.write(&scorer, judge, force, &mut built)?;
+            self.write(&scorer, judge, allowed.replacing, &mut built)?;
         }
         Ok(built)
     }
@@ -179,6 +178,15 @@ impl Making {
         }
         Ok(disk::write(path, bytes)?)
     }
+}
+
+/// What making may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowed {
+    /// Do without the answers that the judge does not give.
+    pub missing: bool,
+    /// Replace files that differ from what is made.
+    pub replacing: bool,
 }
 
 /// How the asking goes, as an event.

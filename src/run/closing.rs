@@ -45,7 +45,7 @@ pub fn close(
         let results = SweepResults::read(store.dir().path())?;
         let stop = || runner.site.cancel.is_raised() || stopped.is_some();
         let events = read_events(store.dir());
-        store.write_judge(&judging.record(live, (&results, &events), again as usize, &stop))?;
+        store.write_judge(&judging.record(live, &results, &events, again as usize, &stop))?;
     }
     if let (KeepWeights::Best(count), None) = (runner.site.session.spec.keep.weights, stopped) {
         keep_best(&mut runner, count)?;

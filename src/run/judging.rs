@@ -257,7 +257,8 @@ impl Judging {
     pub fn record(
         &self,
         live: &dyn Asked,
-        (results, log): (&SweepResults, &[LoggedEvent]),
+        results: &SweepResults,
+        log: &[LoggedEvent],
         again: usize,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> JudgeRecord {

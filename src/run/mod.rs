@@ -2,7 +2,6 @@
 //! after failures. A run always does what is outstanding; there is no separate way to resume.
 
 mod budget;
-mod clock;
 mod closing;
 mod crew;
 mod error;
@@ -29,6 +28,7 @@ mod site;
 mod slurm;
 mod space;
 mod stages;
+mod stopwatch;
 mod stored;
 mod tail;
 mod verify;

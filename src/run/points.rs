@@ -20,8 +20,8 @@ use crate::finite::Finite;
 use crate::panics;
 use crate::plan::StageProgress;
 use crate::store::{
-    EpochMetrics, FORMAT, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError, SweepDir,
-    check_point,
+    EpochMetrics, Expected, FORMAT, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError,
+    SweepDir, check_point,
 };
 
 /// How each point has ended, in grid order; `None` = not yet.
@@ -54,7 +54,7 @@ impl PointTable {
         let dir = store.dir().path();
         let points = &session.spec.points;
         let evaluation = session.experiment().evaluation();
-        let expected = (queries, evaluation.as_deref());
+        let expected = Expected { queries, evaluation: evaluation.as_deref() };
         let found: Vec<Result<Option<PointRecord>, StoreError>> =
             points.par_iter().map(|point| check_point(dir, &point.name, expected)).collect();
         let mut ended = Vec::with_capacity(points.len());
@@ -111,7 +111,8 @@ impl PointTable {
     /// For a look from outside: what has ended, nothing set aside.
     pub fn glance(session: &Session, dir: &SweepDir) -> Self {
         let evaluation = session.experiment().evaluation();
-        let expected = (session.experiment().inputs_examined(), evaluation.as_deref());
+        let queries = session.experiment().inputs_examined();
+        let expected = Expected { queries, evaluation: evaluation.as_deref() };
         let status = |point: &crate::spec::Point| {
             let record = check_point(dir.path(), &point.name, expected).ok()??;
             let same = record.evaluation == evaluation && point.config.same_but_paths(&record.config);

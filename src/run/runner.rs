@@ -3,7 +3,6 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::clock::Clock;
 use super::error::RunError;
 use super::failures::{Failures, Verdict};
 use super::judging::Judging;
@@ -11,6 +10,7 @@ use super::options::Stop;
 use super::points::PointTable;
 use super::site::{Company, Site};
 use super::stages::{StageTable, corrupt};
+use super::stopwatch::Stopwatch;
 use crate::device::Device;
 use crate::disk::Claim;
 use crate::event::Event;
@@ -33,7 +33,7 @@ pub struct Runner<'a> {
     pub stages: StageTable,
     pub points: PointTable,
     failures: Failures,
-    clock: Clock,
+    stopwatch: Stopwatch,
     company: Company,
     /// The judge, once there is something to ask.
     pub judging: Option<Judging>,
@@ -49,8 +49,8 @@ impl<'a> Runner<'a> {
     /// Over what `stages` and `points` say.
     pub fn new(site: Site<'a>, stages: StageTable, points: PointTable, company: Company) -> Self {
         let failures = Failures::new(site.session.plan.stages.len(), site.options.retries);
-        let clock = Clock::new(site.session, site.options.deadline);
-        Self { site, stages, points, failures, clock, company, judging: None }
+        let stopwatch = Stopwatch::new(site.session, site.options.deadline);
+        Self { site, stages, points, failures, stopwatch, company, judging: None }
     }
 
     /// What is known of the stages, without the rest.
@@ -77,9 +77,9 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// [`Clock::is_too_slow`] for whoever began at `start`.
+    /// [`Stopwatch::is_too_slow`] for whoever began at `start`.
     pub fn is_too_slow(&self, start: Instant) -> bool {
-        self.clock.is_too_slow(start)
+        self.stopwatch.is_too_slow(start)
     }
 
     /// Why to stop, if there is a reason.
@@ -92,7 +92,7 @@ impl<'a> Runner<'a> {
         if self.site.options.max_failures.is_some_and(|most| failures() >= most) {
             return Some(Stop::Failures);
         }
-        if self.clock.is_over() {
+        if self.stopwatch.is_over() {
             return Some(Stop::Budget);
         }
         self.site.cancel.is_raised().then_some(Stop::Interrupted)
@@ -203,7 +203,7 @@ impl<'a> Runner<'a> {
         let mut list = self.outstanding();
         let all_ready = list.iter().filter(|&&stage| ready(stage)).count();
         list.retain(|stage| !taken.contains(stage));
-        let list = self.clock.first(list, ready);
+        let list = self.stopwatch.first(list, ready);
         // Beside other workers everyone takes a share of what is ready, so that nobody is left without.
         let share = match self.company.count() {
             1 => usize::MAX,
@@ -225,7 +225,7 @@ impl<'a> Runner<'a> {
     /// The part of `cohort` of which one epoch fits into the time that is left.
     fn fitting(&self, mut cohort: Cohort) -> Cohort {
         let steps = self.site.session.steps();
-        cohort.stages.truncate(self.clock.members_that_fit(cohort.stages.len(), steps));
+        cohort.stages.truncate(self.stopwatch.members_that_fit(cohort.stages.len(), steps));
         cohort
     }
 
@@ -233,7 +233,7 @@ impl<'a> Runner<'a> {
     /// finished. Three finished epochs at most are not on disk yet: one that is being written, one in the queue, and one
     /// for which there is no room in it.
     fn train(&mut self, cohort: &Cohort, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
-        self.clock.start();
+        self.stopwatch.start();
         let session = self.site.session;
         let plan = &session.plan;
         let jobs = self.stages.jobs(session, cohort)?;
@@ -309,7 +309,7 @@ impl<'a> Runner<'a> {
                     continue;
                 }
             };
-            self.clock.add(events.len(), steps, began.elapsed());
+            self.stopwatch.add(events.len(), steps, began.elapsed());
             began = Instant::now();
             reported += events.len();
             if let Err(error) = self.record(cohort, events, log) {
@@ -402,7 +402,7 @@ impl<'a> Runner<'a> {
     /// Says once, after the first epoch, what fits into the time that is left. Every worker speaks for all.
     fn estimate(&mut self, log: &mut dyn FnMut(&Event)) {
         let workers = self.company.count();
-        if let Some(estimate) = self.clock.estimate(self.site.session, &self.stages, workers) {
+        if let Some(estimate) = self.stopwatch.estimate(self.site.session, &self.stages, workers) {
             log(&estimate);
         }
     }

@@ -31,13 +31,13 @@ pub use events::{LoggedEvent, asked, read_events};
 pub use inventory::{Held, Inventory};
 pub use layout::{SweepDir, export_path};
 pub use lock::holder;
-pub use read::{check_point, read_judge, read_resolved};
+pub use read::{Expected, check_point, read_judge, read_resolved};
 pub use results::{FORMAT, PointRecord, PointResult, ReferencesRecord, ResolvedRecord, SweepResults};
 pub use rows::{
     MeanScore, mean_scores, metrics_csv, read_metrics_csv, scores_csv, selections_jsonl, unanswered_jsonl,
 };
 pub use speed::{SpeedSample, speed_samples};
-pub use stage::{EpochRecord, StageRecord, StageStore};
+pub use stage::{EpochRecord, StageRecord, StageStore, Wanted};
 pub use status::{RunningStage, Status, Training, status};
 pub use usage::{Usage, usage};
 pub use writer::{PointFiles, Store, read_job, write_job};

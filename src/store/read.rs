@@ -98,16 +98,23 @@ fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, 
     })
 }
 
-/// The record of `point` in `dir` if it has ended, after a look at the files that belong to it. `queries` is the
-/// number of evaluation queries, 0 without evaluation, of the evaluation with the identity `evaluation`; of results of
-/// another one it cannot be told whether they are whole.
+/// What the results of a point should be of; of results of another evaluation it cannot be told whether they are whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// Number of evaluation queries; 0 without evaluation.
+    pub queries: usize,
+    /// The evaluation's identity.
+    pub evaluation: Option<&'a str>,
+}
+
+/// The record of `point` in `dir` if it has ended, after a look at the files that belong to it.
 ///
 /// # Errors
 /// A file of the point that is damaged or of a newer format.
 pub fn check_point(
     dir: &Path,
     name: &str,
-    (queries, evaluation): (usize, Option<&str>),
+    Expected { queries, evaluation }: Expected,
 ) -> Result<Option<PointRecord>, StoreError> {
     let place = dir.join("points").join(name);
     let path = place.join("point.json");

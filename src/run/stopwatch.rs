@@ -9,7 +9,7 @@ use crate::event::Event;
 use crate::finite::Finite;
 
 /// Measures how training goes and keeps to a time limit, if there is one.
-pub struct Clock {
+pub struct Stopwatch {
     budget: Option<Budget>,
     pace: Pace,
     /// Whether it has been said what fits.
@@ -20,7 +20,7 @@ pub struct Clock {
     epochs: usize,
 }
 
-impl Clock {
+impl Stopwatch {
     /// With the end at `deadline`.
     pub fn new(session: &Session, deadline: Option<Instant>) -> Self {
         let budget = deadline.map(|deadline| Budget::new(session, deadline));
