@@ -15,7 +15,7 @@ mod results;
 mod rows;
 mod speed;
 mod stage;
-mod status;
+mod standing;
 mod usage;
 mod writer;
 
@@ -27,7 +27,7 @@ pub use audit::audit;
 pub use clean::{CleanOptions, Cleaning, Dispensable, Group, clean, survey};
 pub use current::{InUse, UseError, back, in_use, in_use_ever, use_baseline, use_point};
 pub use error::StoreError;
-pub use events::{LoggedEvent, asked, read_events};
+pub use events::{LoggedCohort, LoggedEvent, asked, cohorts, read_events};
 pub use inventory::{Held, Inventory};
 pub use layout::{SweepDir, export_path};
 pub use lock::holder;
@@ -38,6 +38,6 @@ pub use rows::{
 };
 pub use speed::{SpeedSample, speed_samples};
 pub use stage::{EpochRecord, StageRecord, StageStore, Wanted};
-pub use status::{RunningStage, Status, Training, status};
+pub use standing::{Ended, Standing, StandingPoint, standing};
 pub use usage::{Usage, usage};
 pub use writer::{PointFiles, Store, read_job, write_job};

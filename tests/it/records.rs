@@ -11,14 +11,15 @@ use sweep::disk;
 use sweep::event::Event;
 use sweep::finite::Finite;
 use sweep::plan::{StageKey, Traits, Work};
+use sweep::run::status;
 use sweep::selector::FIGURES;
 use sweep::selector::Params;
 use sweep::selector::{GrpoParams, Origin, RceParams, StageKind};
 use sweep::spec::{Config, Point};
 use sweep::store::{
-    EpochMetrics, EpochRecord, FORMAT, LoggedEvent, PointFiles, PointRecord, PointStatus, QueryScore,
-    ReferenceResult, ReferencesRecord, ResolvedRecord, SignalHealth, StageRecord, Store, SweepDir,
-    SweepResults, check_point, in_use, read_events, read_job, read_resolved, speed_samples, status,
+    EpochMetrics, EpochRecord, Expected, FORMAT, LoggedEvent, PointFiles, PointRecord, PointStatus,
+    QueryScore, ReferenceResult, ReferencesRecord, ResolvedRecord, SignalHealth, StageRecord, Store,
+    SweepDir, SweepResults, check_point, in_use, read_events, read_job, read_resolved, speed_samples,
     use_point, write_job,
 };
 
@@ -224,7 +225,7 @@ proptest! {
         let files = PointFiles { record: &record, figures: FIGURES, metrics: &metrics, scores: &by_shot, unanswered: &[], samples: &[None, Some(1)] };
         store.write_point(files).expect("written");
         let queries = by_shot[&2].len();
-        let back = check_point(store.dir().path(), "p", (queries, record.evaluation.as_deref())).expect("read").expect("there");
+        let back = check_point(store.dir().path(), "p", Expected { queries, evaluation: record.evaluation.as_deref() }).expect("read").expect("there");
         same("point.json", &record, &back)?;
         let results = SweepResults::read(store.dir().path()).expect("read");
         prop_assert_eq!(&results.points[0].scores, &by_shot);
