@@ -122,7 +122,7 @@ impl Progress {
 
     /// How the judge is doing: in the bar, or in a line now and then.
     fn judge(&mut self, event: &Event) {
-        let Event::Judge { faults, asker, .. } = event else { return };
+        let Event::Judge { asking: Asking { faults, .. }, asker } = event else { return };
         self.askers.hear(event);
         let Some(Asking { naive, distinct, cached, asked, failed, left, per_second, .. }) =
             self.askers.together()
@@ -144,7 +144,7 @@ impl Progress {
             ));
         }
         let rate = per_second.filter(|_| left > 0).map_or_else(String::new, |rate| {
-            format!(", {rate:.1} a second, {} left", duration(left as f64 / rate))
+            format!(", {rate:.1} a second, {} left", duration(left as f64 / *rate))
         });
         let errors = if failed > 0 { format!(", {}", plural(failed, "error")) } else { String::new() };
         self.judging =

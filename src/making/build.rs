@@ -6,9 +6,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::disk;
-use crate::event::{AskerNote, Event};
-use crate::finite::Finite;
-use crate::judge::{Counts, Form, Gathering, Items, Judge, Pace, Question};
+use crate::event::{AskerNote, Asking, Event};
+use crate::judge::{Form, Gathering, Items, Judge, Pace, Question};
 use crate::selector::data::{Embeddings, read_embeddings};
 use crate::selector::evaluate::judge_form;
 
@@ -35,7 +34,7 @@ pub struct Making {
 /// What has come of it.
 #[derive(Clone, Debug)]
 pub struct Built {
-    pub counts: Counts,
+    pub counts: Asking,
     pub judge: String,
     pub left: Left,
     /// Queries and trajectories that were written.
@@ -190,20 +189,8 @@ pub struct Allowed {
 }
 
 /// How the asking goes, as an event.
-pub fn judge_event(counts: &Counts) -> Event {
-    let Counts { naive, distinct, cached, asked, failed, left, per_second, faults } = counts.clone();
-    let per_second = per_second.and_then(Finite::new);
-    Event::Judge {
-        naive,
-        distinct,
-        cached,
-        asked,
-        failed,
-        left,
-        per_second,
-        faults,
-        asker: AskerNote::default(),
-    }
+pub fn judge_event(counts: &Asking) -> Event {
+    Event::Judge { asking: counts.clone(), asker: AskerNote::default() }
 }
 
 fn check_rows(recipe: &Recipe, roles: &Roles, embeddings: &Embeddings) -> Result<(), MakingError> {
