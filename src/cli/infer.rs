@@ -14,7 +14,7 @@ use crate::checkpoint;
 use crate::device::{Device, DeviceRequest};
 use crate::experiment::Cancel;
 use crate::run::{CACHE, Inference, Request, infer, request_of_results};
-use crate::selector::{ModelParams, Params};
+use crate::selector::{ModelParams, Params, SCHEMA};
 use crate::spec::{LoadOptions, load};
 use crate::store::{QueryScore, selections_jsonl, unanswered_jsonl};
 use crate::text::{plural, thousands};
@@ -77,8 +77,8 @@ pub fn run(args: &InferArgs) -> anyhow::Result<u8> {
     let mut progress = Progress::new(&cancel);
     let found = infer(&request, &cancel, &mut |event| progress.show(event))?;
     if let Some(target) = &args.output {
-        let mut lines = selections_jsonl(found.scores.values().flatten());
-        lines.extend(unanswered_jsonl(&found.unanswered));
+        let mut lines = selections_jsonl(found.scores.values().flatten(), SCHEMA.columns);
+        lines.extend(unanswered_jsonl(&found.unanswered, SCHEMA.columns));
         deliver(target, &lines)?;
     }
     let text = if args.json { json(&request, &found) } else { table(&request, &found) };
@@ -204,7 +204,7 @@ fn table(request: &Request, found: &Inference) -> String {
     let _ = writeln!(text, "shots  accuracy  95 % interval     queries");
     for shot in &request.eval.shots {
         let lines = found.scores.get(shot).map(Vec::as_slice).unwrap_or_default();
-        let missing = found.unanswered.iter().filter(|line| line.shot == *shot).count();
+        let missing = found.unanswered.iter().filter(|line| line.column == *shot).count();
         let (mean, low, high) = accuracy(lines);
         let of = match missing {
             0 => lines.len().to_string(),
@@ -232,7 +232,7 @@ fn json(request: &Request, found: &Inference) -> String {
         .iter()
         .map(|shot| {
             let lines = found.scores.get(shot).map(Vec::as_slice).unwrap_or_default();
-            let missing = found.unanswered.iter().filter(|line| line.shot == *shot).count();
+            let missing = found.unanswered.iter().filter(|line| line.column == *shot).count();
             let (mean, low, high) = accuracy(lines);
             serde_json::json!({ "shots": shot, "accuracy": mean, "low": low, "high": high,
                 "queries": lines.len(), "unanswered": missing })

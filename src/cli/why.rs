@@ -73,7 +73,7 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
 }
 
 fn text(found: &Why, columns: Columns, dir: &std::path::Path) -> String {
-    let what = match (columns.unit.is_empty(), found.shot) {
+    let what = match (columns.unit.is_empty(), found.at.column) {
         (true, shot) => (columns.title)(shot),
         (false, 1) => "at 1 shot".to_owned(),
         (false, shot) => format!("at {shot} shots"),

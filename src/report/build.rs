@@ -58,7 +58,7 @@ impl<'a> Build<'a> {
             judge: self.results.judge.clone(),
             name: self.results.name.clone(),
             axes: self.labels.names.clone(),
-            shots: self.shot_columns(),
+            score_columns: self.score_columns(),
             configurations,
             references: self.references(),
             points,
@@ -66,7 +66,7 @@ impl<'a> Build<'a> {
     }
 
     /// `shot_1` ..., or one set per sample count where there are several.
-    fn shot_columns(&self) -> Vec<String> {
+    fn score_columns(&self) -> Vec<String> {
         let samples = self.results.samples();
         let columns = self.results.columns();
         let label = |count: Samples| match count {
@@ -79,13 +79,13 @@ impl<'a> Build<'a> {
         samples.iter().flat_map(|samples| per_column(*samples)).collect()
     }
 
-    /// Accuracies in the order of [`Build::shot_columns`].
+    /// Accuracies in the order of [`Build::score_columns`].
     fn accuracies(&self, scores: Option<&Scores>) -> Vec<Option<f64>> {
-        let Some(panel) = &self.panel else { return vec![None; self.shot_columns().len()] };
+        let Some(panel) = &self.panel else { return vec![None; self.score_columns().len()] };
         let mut cells = Vec::new();
         for samples in &panel.samples {
-            for shot in 0..panel.shots.len() {
-                cells.push(scores.and_then(|scores| scores.accuracy(shot, panel.cut(*samples))));
+            for column in 0..panel.columns.len() {
+                cells.push(scores.and_then(|scores| scores.accuracy(column, panel.cut(*samples))));
             }
         }
         cells
@@ -174,7 +174,7 @@ impl<'a> Build<'a> {
         let mut row = Row::named(&point.name, point.status.into());
         row.axes = self.labels.texts(index);
         row.seeds = usize::from(point.status == PointStatus::Done);
-        row.shots = self.accuracies(self.scores[index].as_ref());
+        row.scores = self.accuracies(self.scores[index].as_ref());
         row.average = average;
         row.delta = average.zip(base).map(|(average, base)| average - base);
         let lacks = |at: &usize| !self.results.points[*at].unanswered.is_empty();
@@ -210,7 +210,7 @@ impl<'a> Build<'a> {
             let average = scores.as_ref().and_then(|scores| scores.average(self.queries));
             let mut row = Row::named(&reference.name, RowStatus::Reference);
             row.axes = vec![String::new(); self.labels.names.len()];
-            row.shots = self.accuracies(scores.as_ref());
+            row.scores = self.accuracies(scores.as_ref());
             row.average = average;
             row.delta = average.zip(base_average).map(|(average, base)| average - base);
             row.queries = average.map(|_| self.queries);
@@ -274,7 +274,7 @@ impl<'a> Build<'a> {
         row.axes.clone_from(&first.axes);
         row.axes[seed_axis].clear();
         row.seeds = members.iter().filter(|&&index| points[index].status == RowStatus::Done).count();
-        row.shots = (0..first.shots.len()).map(|shot| of(&|row| row.shots[shot])).collect();
+        row.scores = (0..first.scores.len()).map(|column| of(&|row| row.scores[column])).collect();
         row.average = of(&|row| row.average);
         row.delta = of(&|row| row.delta);
         row.trainable = members.iter().find_map(|&index| points[index].trainable);

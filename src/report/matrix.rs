@@ -26,7 +26,7 @@ pub struct Matrix {
     /// Column names of the axes that vary (`kl_beta`, ...).
     pub axes: Vec<String>,
     /// Column names of the accuracies (`shot_1`, or `shot_1@200`); empty without `[eval]`.
-    pub shots: Vec<String>,
+    pub score_columns: Vec<String>,
     /// Points in grid order.
     pub points: Vec<Row>,
     /// Points that differ only in their seed, averaged, in grid order; empty unless the seed is an axis.
@@ -105,8 +105,8 @@ pub struct Row {
     pub status: RowStatus,
     /// Finished seeds behind the row: 1 for a finished point.
     pub seeds: usize,
-    /// One accuracy per column of [`Matrix::shots`].
-    pub shots: Vec<Option<f64>>,
+    /// One accuracy per column of [`Matrix::score_columns`].
+    pub scores: Vec<Option<f64>>,
     /// Mean over the shot counts, on the most samples.
     pub average: Option<f64>,
     pub average_interval: Option<Interval>,
@@ -170,7 +170,7 @@ impl Row {
             axes: Vec::new(),
             status,
             seeds: 0,
-            shots: Vec::new(),
+            scores: Vec::new(),
             average: None,
             average_interval: None,
             delta: None,

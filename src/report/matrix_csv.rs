@@ -6,11 +6,12 @@ use std::collections::HashMap;
 
 use super::matrix::{Comparisons, Matrix, Row, RowStatus};
 use super::stats::Interval;
+use super::words::names;
 use crate::spec::ParamGroup;
 
-/// Columns between the axes and the shots.
+/// Columns between the axes and the scores.
 const STATUS: &str = "status";
-/// Columns after the shots, in order; later versions add at the end.
+/// Columns after the scores, in order; later versions add at the end.
 const FIGURES: [&str; 16] = [
     "average",
     "delta",
@@ -78,7 +79,8 @@ impl Matrix {
                 serde_json::Value::Object(object)
             })
             .collect();
-        serde_json::json!({ "sweep": self.name, "axes": self.axes, "shots": self.shots, "rows": objects })
+        let scores = format!("{}s", names(&self.score_columns).field);
+        serde_json::json!({ "sweep": self.name, "axes": self.axes, scores: self.score_columns, "rows": objects })
     }
 
     fn rows_csv<'a>(&'a self, first: &str, rows: impl Iterator<Item = &'a Row>) -> Vec<u8> {
@@ -95,7 +97,7 @@ impl Matrix {
         let mut header = vec![first.to_owned()];
         header.extend(self.axes.iter().cloned());
         header.push(STATUS.to_owned());
-        header.extend(self.shots.iter().cloned());
+        header.extend(self.score_columns.iter().cloned());
         header.extend(FIGURES.map(str::to_owned));
         header.extend(ParamGroup::ALL.map(movement_column));
         header.extend(LAST.map(str::to_owned));
@@ -114,7 +116,7 @@ impl Matrix {
         let mut record = vec![row.name.clone()];
         record.extend(row.axes.iter().cloned());
         record.push(row.status.name().to_owned());
-        record.extend(row.shots.iter().map(|score| text(*score)));
+        record.extend(row.scores.iter().map(|score| text(*score)));
         let (delta, average) = (row.delta_interval, row.average_interval);
         record.extend([
             text(row.average),
@@ -158,7 +160,7 @@ impl Matrix {
         points: &[u8],
         configurations: Option<&[u8]>,
     ) -> Result<Self, MatrixFileError> {
-        let (axes, shots, rows) = read_rows(points)?;
+        let (axes, score_columns, rows) = read_rows(points)?;
         let configurations =
             configurations.map_or(Ok(Vec::new()), |bytes| read_rows(bytes).map(|read| read.2));
         let (references, points): (Vec<Row>, Vec<Row>) =
@@ -168,7 +170,7 @@ impl Matrix {
             comparisons: Comparisons::count(&points, &configurations),
             name: name.to_owned(),
             axes,
-            shots,
+            score_columns,
             points,
             configurations,
             references,
@@ -229,8 +231,8 @@ impl Cells<'_> {
         let state = RowStatus::parse(cell(status)).ok_or_else(|| self.wrong(STATUS, cell(status)))?;
         let mut row = Row::named(cell(0), state);
         row.axes = (1..status).map(|index| cell(index).to_owned()).collect();
-        row.shots = (status + 1..average)
-            .map(|index| parse(cell(index)).map_err(|()| self.wrong("shot", cell(index))))
+        row.scores = (status + 1..average)
+            .map(|index| parse(cell(index)).map_err(|()| self.wrong("score", cell(index))))
             .collect::<Result<_, _>>()?;
         row.average = self.get("average")?;
         row.delta = self.get("delta")?;

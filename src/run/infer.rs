@@ -120,7 +120,7 @@ fn ask(
     for unit in units {
         let answer = gathering.answer(&unit.question);
         match live.line(unit, answer) {
-            Ok(line) => scores.entry(unit.shot).or_default().push(line),
+            Ok(line) => scores.entry(unit.column).or_default().push(line),
             Err(line) => unanswered.push(line),
         }
     }

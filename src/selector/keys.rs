@@ -13,6 +13,7 @@ use crate::spec::{
 /// What a sweep file of the selector may say.
 pub static SCHEMA: Schema = Schema {
     name: "selector",
+    nameless: true,
     tables: TABLES,
     keys: KEYS,
     figures: FIGURES,
@@ -20,8 +21,14 @@ pub static SCHEMA: Schema = Schema {
         id: |shots| format!("shot_{shots}"),
         title: |shots| format!("Shot {shots}"),
         unit: "demonstrations",
+        field: "shot",
+        noun: "shot count",
+        chosen: "demonstrations",
+        logged: "trajectory",
     },
     shares: &[Table::Build, Table::Eval, Table::Endpoint, Table::Command, Table::Items],
+    signal: "reward",
+    apart: Some("freeze"),
     clash,
     clashing: &[
         "model.heads",

@@ -21,6 +21,7 @@ mod keys;
 pub mod learn;
 mod model;
 mod notices;
+mod older;
 mod open;
 mod opened;
 mod params;
@@ -38,8 +39,11 @@ pub use params::{DataParams, ModelParams, Params, Reference, RewardForm, TrainPa
 pub use reward::{Normalize, Quality, RewardMode, RewardParams, Score, Term};
 pub use stage::{GrpoParams, Lane, Optimizer, Origin, Phase, RceParams, StageKind};
 
+use serde_json::Value;
+
 use crate::checkpoint::Facts;
 use crate::experiment::{Claims, Experiment, OpenError, Opened};
+use crate::plan::Traits;
 use crate::spec::{Config, Schema, SweepSpec};
 
 /// The pointer selector: what `sweep` trains.
@@ -52,6 +56,14 @@ impl Experiment for Selector {
 
     fn open(&self, sweep: &SweepSpec) -> Result<Box<dyn Opened>, OpenError> {
         Ok(Box::new(open(sweep)?))
+    }
+
+    fn older_traits(&self, work: &Value) -> Traits {
+        older::traits(work)
+    }
+
+    fn older_lane(&self, work: &Value, first: &Value) -> String {
+        older::lane(work, first)
     }
 
     fn claims(&self, config: &Config, facts: &Facts, done: bool) -> Claims {

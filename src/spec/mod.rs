@@ -55,8 +55,8 @@ pub use live::{CommandParams, EndpointParams, JudgeApi};
 pub use names::NAME_LIMIT;
 pub use overrides::{condition, setting, split_conditions};
 pub use schema::{
-    Clash, Columns, Schema, columns_of, figures_of, is_path, key_called, know, known, no_clash, nothing_idle,
-    schema_of,
+    Clash, Columns, Schema, columns_of, columns_with, figures_of, is_apart, is_path, key_called, know, known,
+    nameless, no_clash, nothing_idle, schema_of, signal_of,
 };
 pub use set::{Alias, Chosen, Names};
 pub use table::{OwnTable, Table};

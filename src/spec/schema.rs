@@ -14,6 +14,8 @@ use crate::figure::EpochFigure;
 pub struct Schema {
     /// What sweep files call the experiment.
     pub name: &'static str,
+    /// Whether results that name no experiment are of it: it was there before there were others.
+    pub nameless: bool,
     /// Its tables, in the order in which they are documented.
     pub tables: &'static [&'static OwnTable],
     /// Its keys, table after table.
@@ -24,6 +26,10 @@ pub struct Schema {
     pub columns: Columns,
     /// The program's own tables that mean something to it besides `[export]`, `[keep]` and `[slurm]`.
     pub shares: &'static [Table],
+    /// What its training learns from, one of it: the health of this signal is told in such.
+    pub signal: &'static str,
+    /// The key that a report draws apart, a chart for each value, where more than two vary.
+    pub apart: Option<&'static str>,
     /// What values say together that cannot be.
     pub clash: fn(&Config) -> Option<Clash>,
     /// The keys (dotted) that `clash` looks at.
@@ -41,6 +47,27 @@ pub struct Columns {
     pub title: fn(usize) -> String,
     /// What the numbers count, as a chart over them says it.
     pub unit: &'static str,
+    /// What has the number, in one word: the field of a row, an option of a command.
+    pub field: &'static str,
+    /// The same in a sentence: `at every shot count`.
+    pub noun: &'static str,
+    /// What is chosen: rows that choose the same have the same of these.
+    pub chosen: &'static str,
+    /// The field of a row that says which of the logged choices was made, where choices are logged.
+    pub logged: &'static str,
+}
+
+impl Columns {
+    /// Columns that have nothing but a number.
+    pub const NUMBERED: Columns = Columns {
+        id: |number| format!("score_{number}"),
+        title: |number| format!("Score {number}"),
+        unit: "",
+        field: "column",
+        noun: "score column",
+        chosen: "answers",
+        logged: "logged",
+    };
 }
 
 /// What cannot be within one point: message, way out, and the keys (dotted) it is about.
@@ -78,7 +105,20 @@ impl Schema {
         columns: Columns,
     ) -> Self {
         let (shares, clashing): (&[Table], &[&str]) = (&[], &[]);
-        Self { name, tables, keys, figures, columns, shares, clash: no_clash, clashing, idle: nothing_idle }
+        Self {
+            name,
+            nameless: false,
+            tables,
+            keys,
+            figures,
+            columns,
+            shares,
+            signal: "value",
+            apart: None,
+            clash: no_clash,
+            clashing,
+            idle: nothing_idle,
+        }
     }
 
     /// All tables, in the order in which they are documented: the top, the experiment's, the program's.
@@ -204,12 +244,29 @@ pub fn figures_of(name: &str) -> &'static [EpochFigure] {
 /// How the score columns of the experiment called `name` are called; of one that this program does not have by their
 /// numbers.
 pub fn columns_of(name: &str) -> Columns {
-    let plain = Columns {
-        id: |number| format!("score_{number}"),
-        title: |number| format!("Score {number}"),
-        unit: "",
-    };
-    schema_of(name).map_or(plain, |schema| schema.columns)
+    schema_of(name).map_or(Columns::NUMBERED, |schema| schema.columns)
+}
+
+/// The experiment that results without a name are of; empty where this program does not have it.
+pub fn nameless() -> &'static str {
+    known().iter().find(|schema| schema.nameless).map_or("", |schema| schema.name)
+}
+
+/// What the training of the experiment called `name` learns from, one of it.
+pub fn signal_of(name: &str) -> &'static str {
+    schema_of(name).map_or("value", |schema| schema.signal)
+}
+
+/// Whether reports draw the axis `name` (a key, bare or dotted) apart, a chart for each value.
+pub fn is_apart(name: &str) -> bool {
+    known().iter().any(|schema| schema.apart == Some(name))
+}
+
+/// How the score column called `id` is called by the experiment that has one of this name.
+pub fn columns_with(id: &str) -> Columns {
+    let number = id.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
+    let is_of = |schema: &&&Schema| (schema.columns.id)(number.unwrap_or(0)) == id;
+    known().iter().find(is_of).map_or(Columns::NUMBERED, |schema| schema.columns)
 }
 
 /// The key called `name` (bare, dotted, or as a column of a table has it) of any experiment of this program.
