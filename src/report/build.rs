@@ -8,7 +8,7 @@ use super::hints;
 use super::matrix::{Comparisons, Matrix, MatrixOptions, Row, RowStatus, Verdict};
 use super::panel::{Panel, Samples, Scores, difference, mean_row};
 use super::stats::{Bootstrap, crossed_test, holm, mean, more_units, sign_flip, variance};
-use crate::spec::{ParamGroup, columns_of};
+use crate::spec::{columns_of, groups_of};
 use crate::store::{PointResult, PointStatus, SweepResults};
 
 /// Computes the matrix. Points that have no results yet have rows without figures.
@@ -59,6 +59,7 @@ impl<'a> Build<'a> {
             name: self.results.name.clone(),
             axes: self.labels.names.clone(),
             score_columns: self.score_columns(),
+            groups: groups_of(&self.results.experiment).iter().map(|group| group.name.to_owned()).collect(),
             configurations,
             references: self.references(),
             points,
@@ -191,7 +192,8 @@ impl<'a> Build<'a> {
             .and_then(|&base| groups::changed_share(point, &self.results.points[base]));
         let movement = |name: &str| point.movement.get(name).map(|share| share.get());
         row.movement = movement("all");
-        row.group_movement = ParamGroup::ALL.map(|group| movement(group.name()));
+        row.group_movement =
+            (groups_of(&self.results.experiment).iter()).map(|group| movement(group.name)).collect();
         row.queries = average.map(|_| self.queries);
         row.unanswered = point.unanswered.len();
         row.is_baseline = is_baseline;
@@ -283,7 +285,8 @@ impl<'a> Build<'a> {
         row.kl = of(&|row| row.kl);
         row.changed_share = of(&|row| row.changed_share);
         row.movement = of(&|row| row.movement);
-        row.group_movement = std::array::from_fn(|group| of(&|row: &Row| row.group_movement[group]));
+        row.group_movement =
+            (0..first.group_movement.len()).map(|group| of(&|row: &Row| row.group_movement[group])).collect();
         row.queries = members.iter().find_map(|&index| points[index].queries);
         row.unanswered = members.iter().map(|&index| points[index].unanswered).sum();
         row.is_baseline = members.iter().any(|&index| points[index].is_baseline);

@@ -144,6 +144,7 @@ impl Compared {
                 axes,
                 // Of the columns of accuracies only that there are some matters.
                 score_columns: if is_evaluated { second.matrix.score_columns.clone() } else { Vec::new() },
+                groups: Vec::new(),
                 comparisons: Comparisons::count(&rows, &[]),
                 points: rows,
                 configurations: Vec::new(),

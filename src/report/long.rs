@@ -68,6 +68,7 @@ fn outline(name: &str, results: &SweepResults, conditions: &[Condition]) -> Resu
     let mut outline = Matrix {
         name: name.to_owned(),
         score_columns: Vec::new(),
+        groups: Vec::new(),
         points: rows
             .map(|(index, (point, identical))| Row {
                 axes: labels.texts(index),

@@ -27,6 +27,8 @@ pub struct Matrix {
     pub axes: Vec<String>,
     /// Column names of the accuracies (`shot_1`, or `shot_1@200`); empty without `[eval]`.
     pub score_columns: Vec<String>,
+    /// Groups of parameters whose movement is told.
+    pub groups: Vec<String>,
     /// Points in grid order.
     pub points: Vec<Row>,
     /// Points that differ only in their seed, averaged, in grid order; empty unless the seed is an axis.
@@ -129,8 +131,8 @@ pub struct Row {
     pub changed_share: Option<f64>,
     /// Relative parameter change from the parent, over all parameters.
     pub movement: Option<f64>,
-    /// The same per group, in the order of [`ParamGroup::ALL`].
-    pub group_movement: [Option<f64>; 5],
+    /// The same per group, in the order of [`Matrix::groups`].
+    pub group_movement: Vec<Option<f64>>,
     /// Evaluation queries behind `average`.
     pub queries: Option<usize>,
     /// Scores that are missing because the judge did not answer.
@@ -184,7 +186,7 @@ impl Row {
             identical: None,
             changed_share: None,
             movement: None,
-            group_movement: [None; 5],
+            group_movement: Vec::new(),
             queries: None,
             unanswered: 0,
             more_queries: None,

@@ -9,15 +9,17 @@ use super::notes;
 /// The matrices' names must differ.
 pub fn merge(matrices: &[Matrix], every_point: bool) -> Matrix {
     let mut axes = vec!["sweep".to_owned()];
-    let mut score_columns = Vec::new();
+    let (mut score_columns, mut groups) = (Vec::new(), Vec::new());
     for matrix in matrices {
         add_missing(&mut axes, &matrix.axes);
         add_missing(&mut score_columns, &matrix.score_columns);
+        add_missing(&mut groups, &matrix.groups);
     }
     let mut merged = Matrix {
         name: matrices.iter().map(|matrix| matrix.name.as_str()).collect::<Vec<_>>().join(", "),
         axes,
         score_columns,
+        groups,
         points: Vec::new(),
         configurations: Vec::new(),
         references: Vec::new(),
@@ -72,6 +74,11 @@ fn translate(row: &Row, from: &Matrix, to: &Matrix, number: usize) -> Row {
         .score_columns
         .iter()
         .map(|column| place(&from.score_columns, column).and_then(|index| row.scores[index]))
+        .collect();
+    translated.group_movement = to
+        .groups
+        .iter()
+        .map(|group| place(&from.groups, group).and_then(|index| row.group_movement[index]))
         .collect();
     translated.identical = row.identical.as_ref().map(|letter| format!("{letter}{number}"));
     translated

@@ -17,6 +17,7 @@ mod claims;
 pub mod data;
 pub mod evaluate;
 mod figures;
+mod groups;
 mod keys;
 pub mod learn;
 mod model;
@@ -32,6 +33,7 @@ mod tests;
 
 pub use chains::{Chains, Inputs, TRAINER_VERSION, Works};
 pub use figures::FIGURES;
+pub use groups::{FreezeSet, ParamGroup};
 pub use keys::SCHEMA;
 pub use open::{SelectorError, open};
 pub use opened::Ready;

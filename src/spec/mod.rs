@@ -15,8 +15,8 @@ mod config;
 mod document;
 mod error;
 mod evaluation;
+mod files;
 mod grid;
-mod groups;
 mod json_schema;
 mod keep;
 mod keys;
@@ -45,8 +45,10 @@ pub(crate) use choice::{choice, is_default, named_enum};
 pub use config::Config;
 pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use evaluation::endpoint_mistake;
+pub use files::{
+    Files, Group, files, frozen_groups, frozen_key, group_of, groups, groups_of, is_frozen_key, phase_order,
+};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
-pub use groups::{FreezeSet, ParamGroup};
 pub use json_schema::json_schema;
 pub use keep::{KeepOptimizer, KeepParams, KeepWeights};
 pub use keys::{Key, LabForm, LabName};
@@ -55,8 +57,8 @@ pub use live::{CommandParams, EndpointParams, JudgeApi};
 pub use names::NAME_LIMIT;
 pub use overrides::{condition, setting, split_conditions};
 pub use schema::{
-    Clash, Columns, Schema, columns_of, columns_with, figures_of, is_apart, is_path, key_called, know, known,
-    nameless, no_clash, nothing_idle, schema_of, signal_of,
+    Clash, Columns, Schema, columns_of, columns_with, figures_of, is_path, key_called, know, known, nameless,
+    no_clash, nothing_idle, schema_of, signal_of,
 };
 pub use set::{Alias, Chosen, Names};
 pub use table::{OwnTable, Table};

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use super::Point;
 use super::config::Config;
+use super::files::Files;
 use super::keys::{KEYS, Key, LabForm};
 use super::kind::Kind;
 use super::table::{OwnTable, Table};
@@ -28,8 +29,8 @@ pub struct Schema {
     pub shares: &'static [Table],
     /// What its training learns from, one of it: the health of this signal is told in such.
     pub signal: &'static str,
-    /// The key that a report draws apart, a chart for each value, where more than two vary.
-    pub apart: Option<&'static str>,
+    /// What it calls things in files of weights.
+    pub files: &'static Files,
     /// What values say together that cannot be.
     pub clash: fn(&Config) -> Option<Clash>,
     /// The keys (dotted) that `clash` looks at.
@@ -114,7 +115,7 @@ impl Schema {
             columns,
             shares,
             signal: "value",
-            apart: None,
+            files: &Files::PLAIN,
             clash: no_clash,
             clashing,
             idle: nothing_idle,
@@ -255,11 +256,6 @@ pub fn nameless() -> &'static str {
 /// What the training of the experiment called `name` learns from, one of it.
 pub fn signal_of(name: &str) -> &'static str {
     schema_of(name).map_or("value", |schema| schema.signal)
-}
-
-/// Whether reports draw the axis `name` (a key, bare or dotted) apart, a chart for each value.
-pub fn is_apart(name: &str) -> bool {
-    known().iter().any(|schema| schema.apart == Some(name))
 }
 
 /// How the score column called `id` is called by the experiment that has one of this name.

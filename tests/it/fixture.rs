@@ -9,7 +9,8 @@ use sweep::finite::Finite;
 use sweep::selector::{
     DataParams, FIGURES, ModelParams, Params, RewardParams, SCHEMA, Selector, TrainParams,
 };
-use sweep::spec::{EvalParams, FreezeSet, ParamGroup, Point, ScoreField};
+use sweep::selector::{FreezeSet, ParamGroup};
+use sweep::spec::{EvalParams, Point, ScoreField};
 use sweep::store::{
     EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
     ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults, metrics_csv, selections_jsonl,

@@ -424,7 +424,7 @@ proptest! {
         let path = directory.path().join("x.safetensors");
         let weights = [("w".to_owned(), Array { shape: vec![4], values: vec![-0.0, f32::MIN_POSITIVE / 2.0, f32::MAX, f32::NAN] })];
         let facts = Facts {
-            phase: Some(Phase::Grpo),
+            phase: Some(Phase::called("grpo")),
             epoch: Some(u32::MAX),
             kl_beta: Some(beta),
             lr: Some(rate),

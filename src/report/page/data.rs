@@ -14,7 +14,7 @@ use crate::report::forest::{self, over_queries};
 use crate::report::matrix::{Matrix, Row};
 use crate::report::svg::{LineChart, rounded};
 use crate::report::why::{baseline_of, epoch_text};
-use crate::spec::{ParamGroup, columns_of, figures_of};
+use crate::spec::{columns_of, figures_of};
 use crate::store::{PointResult, SweepResults};
 use crate::text::quoted;
 
@@ -79,7 +79,7 @@ pub fn of_sweep(
         "against": results.points.iter().map(|point| against(point).map_or(-1, |index| index as i64)).collect::<Vec<_>>(),
         "facts": results.points.iter().map(|point| facts(known, point)).collect::<Vec<_>>(),
         "first": first,
-        "groups": ParamGroup::ALL.iter().map(|group| group.name()).chain(["all"]).collect::<Vec<_>>(),
+        "groups": matrix.groups.iter().map(String::as_str).chain(["all"]).collect::<Vec<_>>(),
         "movement": matrix.points.iter().map(movement).collect::<Vec<_>>(),
         "charts": charts.iter().map(|(_, chart)| (chart.id.clone(), chart_data(chart, results.points.len()))).collect::<serde_json::Map<_, _>>(),
         "tables": tables.iter().map(|table| (table.id.to_owned(), table_data(matrix, table))).collect::<serde_json::Map<_, _>>(),
@@ -113,7 +113,7 @@ fn table_data(matrix: &Matrix, table: &Grid) -> Value {
 
 /// Relative change per parameter group and of all, percent.
 fn movement(row: &Row) -> Value {
-    let shares = row.group_movement.into_iter().chain([row.movement]);
+    let shares = row.group_movement.iter().copied().chain([row.movement]);
     let percent = |share: Option<f64>| share.map(|share| rounded(100.0 * share));
     row.movement.map_or(Value::Null, |_| shares.map(percent).collect())
 }
