@@ -73,7 +73,7 @@ pub fn know(experiments: &'static [&'static dyn Experiment]) {
 /// This program does not have it.
 pub fn named(name: &str) -> Result<&'static dyn Experiment, OpenError> {
     #[cfg(test)]
-    know(&[&crate::selector::Selector]);
+    tests::know_one();
     let known = KNOWN.get().copied().unwrap_or_default();
     let found = known.iter().find(|experiment| experiment.schema().name == name);
     found.copied().ok_or_else(|| format!("this program has no experiment `{name}`").into())
@@ -512,5 +512,13 @@ impl Cancel {
     /// Member-steps made so far.
     pub fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Unit tests run in a program that has the first experiment.
+    pub fn know_one() {
+        super::know(&[&crate::selector::Selector]);
     }
 }

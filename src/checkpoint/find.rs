@@ -81,6 +81,12 @@ pub fn named(path: &Path) -> Option<(Phase, u32)> {
     Some((phase, digits.parse().ok()?))
 }
 
+/// What the files of an epoch are called: `rce_epochN or grpo_epochN`.
+pub fn epoch_files() -> String {
+    let names = files().flat_map(|files| files.phases).map(|phase| format!("{phase}_epochN"));
+    names.collect::<Vec<_>>().join(" or ")
+}
+
 /// What [`latest`] found.
 #[derive(Debug, Default)]
 pub struct Latest {

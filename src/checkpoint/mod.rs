@@ -35,7 +35,7 @@ pub use compare::{Change, Comparison, compare};
 pub use distances::{Distances, NEAR, distances};
 pub use error::CheckpointError;
 pub use facts::{BURN_VERSION, Facts, Format, Frozen, HEADER_FORMAT, Phase};
-pub use find::{Found, Latest, find, latest, named};
+pub use find::{Found, Latest, epoch_files, find, latest, named};
 pub use lookup::{agrees, stated};
 pub use model::hidden_and_layers;
 pub use safetensors_file::{read_tensors, write_tensors};

@@ -18,6 +18,7 @@ pub static SCHEMA: Schema = Schema {
     nameless: true,
     tables: TABLES,
     keys: KEYS,
+    axes: &["kl_beta", "grpo_lr", "freeze", "seed"],
     figures: FIGURES,
     columns: Columns {
         id: |shots| format!("shot_{shots}"),

@@ -26,6 +26,7 @@ mod names;
 mod overrides;
 mod range;
 mod read;
+mod registry;
 mod schema;
 mod set;
 mod settings;
@@ -45,9 +46,7 @@ pub(crate) use choice::{choice, is_default, named_enum};
 pub use config::Config;
 pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use evaluation::endpoint_mistake;
-pub use files::{
-    Files, Group, files, frozen_groups, frozen_key, group_of, groups, groups_of, is_frozen_key, phase_order,
-};
+pub use files::{Files, Group};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
 pub use json_schema::json_schema;
 pub use keep::{KeepOptimizer, KeepParams, KeepWeights};
@@ -56,10 +55,11 @@ pub use kind::{Kind, Limits};
 pub use live::{CommandParams, EndpointParams, JudgeApi};
 pub use names::NAME_LIMIT;
 pub use overrides::{condition, setting, split_conditions};
-pub use schema::{
-    Clash, Columns, Schema, columns_of, columns_with, figures_of, is_path, key_called, know, known, nameless,
-    no_clash, nothing_idle, schema_of, signal_of,
+pub use registry::{
+    columns_of, columns_with, figures_of, files, frozen_groups, frozen_key, group_of, groups, groups_of,
+    is_frozen_key, is_path, key_called, know, known, nameless, phase_order, schema_of, signal_of,
 };
+pub use schema::{Clash, Columns, Schema, no_clash, nothing_idle};
 pub use set::{Alias, Chosen, Names};
 pub use table::{OwnTable, Table};
 pub use value::{Field, Value, number_text};

@@ -1,12 +1,9 @@
 //! What a sweep file may say: the program's own tables and keys, and those of the experiment that it names.
 
-use std::sync::OnceLock;
-
 use super::Point;
 use super::config::Config;
 use super::files::Files;
 use super::keys::{KEYS, Key, LabForm};
-use super::kind::Kind;
 use super::table::{OwnTable, Table};
 use crate::figure::EpochFigure;
 
@@ -21,6 +18,8 @@ pub struct Schema {
     pub tables: &'static [&'static OwnTable],
     /// Its keys, table after table.
     pub keys: &'static [Key],
+    /// Keys that are named as examples of axes.
+    pub axes: &'static [&'static str],
     /// What its epochs report, in the order of `metrics.csv`: a new figure comes last.
     pub figures: &'static [EpochFigure],
     /// How its score columns are called.
@@ -111,6 +110,7 @@ impl Schema {
             nameless: false,
             tables,
             keys,
+            axes: &["lr", "seed"],
             figures,
             columns,
             shares,
@@ -215,64 +215,4 @@ impl Schema {
 /// another table.
 fn is_bare(key: &Key, name: &str) -> bool {
     key.name == name && key.table != Table::Build
-}
-
-static KNOWN: OnceLock<Vec<&'static Schema>> = OnceLock::new();
-
-/// Says once, as the program begins, which experiments it has; what came first stays. Of sweep files that name none the
-/// first is meant.
-pub fn know(schemas: Vec<&'static Schema>) {
-    KNOWN.get_or_init(|| schemas);
-}
-
-/// The experiments that this program has.
-pub fn known() -> &'static [&'static Schema] {
-    #[cfg(test)]
-    know(vec![&crate::selector::SCHEMA]);
-    KNOWN.get().map_or(&[], Vec::as_slice)
-}
-
-/// The experiment called `name`.
-pub fn schema_of(name: &str) -> Option<&'static Schema> {
-    known().iter().find(|schema| schema.name == name).copied()
-}
-
-/// The figures of the experiment called `name`; none where this program does not have it.
-pub fn figures_of(name: &str) -> &'static [EpochFigure] {
-    schema_of(name).map_or(&[], |schema| schema.figures)
-}
-
-/// How the score columns of the experiment called `name` are called; of one that this program does not have by their
-/// numbers.
-pub fn columns_of(name: &str) -> Columns {
-    schema_of(name).map_or(Columns::NUMBERED, |schema| schema.columns)
-}
-
-/// The experiment that results without a name are of; empty where this program does not have it.
-pub fn nameless() -> &'static str {
-    known().iter().find(|schema| schema.nameless).map_or("", |schema| schema.name)
-}
-
-/// What the training of the experiment called `name` learns from, one of it.
-pub fn signal_of(name: &str) -> &'static str {
-    schema_of(name).map_or("value", |schema| schema.signal)
-}
-
-/// How the score column called `id` is called by the experiment that has one of this name.
-pub fn columns_with(id: &str) -> Columns {
-    let number = id.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
-    let is_of = |schema: &&&Schema| (schema.columns.id)(number.unwrap_or(0)) == id;
-    known().iter().find(is_of).map_or(Columns::NUMBERED, |schema| schema.columns)
-}
-
-/// The key called `name` (bare, dotted, or as a column of a table has it) of any experiment of this program.
-pub fn key_called(name: &str) -> Option<&'static Key> {
-    let bare = name.rsplit('.').next().unwrap_or(name);
-    let keys = || known().iter().flat_map(|schema| schema.keys);
-    keys().find(|key| key.is_called(name)).or_else(|| keys().find(|key| key.name == bare))
-}
-
-/// Whether the key called `dotted` of any experiment of this program names a file.
-pub fn is_path(dotted: &str) -> bool {
-    key_called(dotted).is_some_and(|key| matches!(key.kind, Kind::Path | Kind::OptionalPath))
 }
