@@ -176,8 +176,12 @@ static FIGURES: &[EpochFigure] = &[
 ];
 
 static SCHEMA: Schema = Schema::new("digits", &[&DATA, &MODEL, &TRAIN], KEYS, FIGURES, ACCURACY);
-const ACCURACY: Columns =
-    Columns { id: |_| "accuracy".to_owned(), title: |_| "Accuracy".to_owned(), unit: "" };
+const ACCURACY: Columns = Columns {
+    id: |_| "accuracy".to_owned(),
+    title: |_| "Accuracy".to_owned(),
+    unit: "",
+    ..Columns::NUMBERED
+};
 
 /// What a point says.
 #[derive(Clone, Deserialize)]

@@ -5,17 +5,10 @@ mod ckpt;
 mod clean;
 mod compare;
 mod completions;
-mod data;
-mod data_build;
-mod data_embed;
-mod data_report;
 mod deliver;
-mod endpoint_flags;
 mod follow;
-mod import_scripts;
-mod infer;
-mod init;
 mod judge;
+mod lab;
 mod launch;
 mod limits;
 mod output;
@@ -26,7 +19,6 @@ mod report;
 mod run;
 mod schema;
 mod status;
-mod supply;
 mod sweep_file;
 mod table;
 mod use_point;
@@ -40,6 +32,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::lab::{data, import_scripts, infer, init};
 use crate::experiment::{self, Experiment};
 use crate::panics;
 

@@ -26,7 +26,9 @@ pub struct Matrix {
     /// Column names of the axes that vary (`kl_beta`, ...).
     pub axes: Vec<String>,
     /// Column names of the accuracies (`shot_1`, or `shot_1@200`); empty without `[eval]`.
-    pub shots: Vec<String>,
+    pub score_columns: Vec<String>,
+    /// Groups of parameters whose movement is told.
+    pub groups: Vec<String>,
     /// Points in grid order.
     pub points: Vec<Row>,
     /// Points that differ only in their seed, averaged, in grid order; empty unless the seed is an axis.
@@ -105,8 +107,8 @@ pub struct Row {
     pub status: RowStatus,
     /// Finished seeds behind the row: 1 for a finished point.
     pub seeds: usize,
-    /// One accuracy per column of [`Matrix::shots`].
-    pub shots: Vec<Option<f64>>,
+    /// One accuracy per column of [`Matrix::score_columns`].
+    pub scores: Vec<Option<f64>>,
     /// Mean over the shot counts, on the most samples.
     pub average: Option<f64>,
     pub average_interval: Option<Interval>,
@@ -129,8 +131,8 @@ pub struct Row {
     pub changed_share: Option<f64>,
     /// Relative parameter change from the parent, over all parameters.
     pub movement: Option<f64>,
-    /// The same per group, in the order of [`ParamGroup::ALL`].
-    pub group_movement: [Option<f64>; 5],
+    /// The same per group, in the order of [`Matrix::groups`].
+    pub group_movement: Vec<Option<f64>>,
     /// Evaluation queries behind `average`.
     pub queries: Option<usize>,
     /// Scores that are missing because the judge did not answer.
@@ -170,7 +172,7 @@ impl Row {
             axes: Vec::new(),
             status,
             seeds: 0,
-            shots: Vec::new(),
+            scores: Vec::new(),
             average: None,
             average_interval: None,
             delta: None,
@@ -184,7 +186,7 @@ impl Row {
             identical: None,
             changed_share: None,
             movement: None,
-            group_movement: [None; 5],
+            group_movement: Vec::new(),
             queries: None,
             unanswered: 0,
             more_queries: None,

@@ -9,7 +9,8 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Diagnostic, Origin, Source};
 use super::keys::{Key, closest};
 use super::read::{Given, Reader, shown};
-use super::schema::{Schema, Unresolved, known};
+use super::registry::known;
+use super::schema::{Schema, Unresolved};
 use super::table::Table;
 use super::values::Values;
 
@@ -462,11 +463,9 @@ pub(super) fn way_out_of_axes(schema: &'static Schema, name: &str) -> String {
     if !containing.is_empty() {
         return format!("did you mean {}?", listed(&containing, "or"));
     }
-    let some = ["kl_beta", "grpo_lr", "lr", "freeze", "seed"];
     let axes = || schema.all_keys().filter(|key| key.is_axis());
-    let some: Vec<String> = some
-        .into_iter()
-        .filter(|name| axes().any(|key| key.name == *name))
+    let some: Vec<String> = (schema.axes.iter())
+        .filter(|name| axes().any(|key| key.name == **name))
         .map(|name| format!("`{name}`"))
         .collect();
     format!("any key of {} can be used, such as {}", schema.axis_tables(), some.join(", "))

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use crate::report::groups::questions;
+use crate::spec::columns_of;
 use crate::store::{JudgeRecord, ResolvedRecord, SweepResults};
 use crate::text::{date_and_minute, thousands};
 
@@ -30,11 +31,12 @@ pub fn cost(results: &SweepResults, cost: Cost) -> Markup {
         ));
     }
     let judge = questions(&results.points);
+    let field = columns_of(&results.experiment).field;
     if judge.asked > 0 {
         let saved = 100.0 * (1.0 - judge.distinct as f64 / judge.asked as f64);
         facts.push((
             "Judge's answers, every point evaluated on its own".to_owned(),
-            format!("{} (points × queries × shots)", thousands(judge.asked)),
+            format!("{} (points × queries × {field}s)", thousands(judge.asked)),
         ));
         facts.push((
             "Judge's answers needed".to_owned(),

@@ -4,6 +4,7 @@ mod answers;
 mod compare;
 mod data;
 mod facts;
+mod meanings;
 mod picture;
 mod table;
 
@@ -15,8 +16,9 @@ use super::matrix::{Matrix, RowStatus};
 use super::notes;
 use super::observations::{Observation, best_row, failures, observations};
 use super::svg::{Figure, page_style};
+use crate::spec::{columns_of, signal_of};
 use crate::store::{ResolvedRecord, SweepResults};
-use crate::text::thousands;
+use crate::text::{capitalized, thousands};
 
 pub use answers::Asked;
 pub use compare::Comparison;
@@ -57,19 +59,20 @@ impl Page<'_> {
         findings.retain(|found| Some(found) != headline.as_ref());
         let findings = list("findings", "Findings", &findings);
         let warnings = self.warnings();
-        let sections = || SECTIONS.into_iter().filter(|(section, ..)| self.has(*section));
+        let sections: Vec<ChartSection> =
+            chart_sections(&self.results.experiment).filter(|one| self.has(one.section)).collect();
         let main = html! {
             (picture::section(self.matrix, self.figures, &charts, warnings.len(), &findings))
             (table::section(self.matrix, &tables))
             (list("warnings", "Warnings", &warnings))
-            @for (section, id, title) in sections() { (self.section(section, id, title)) }
+            @for one in &sections { (self.section(one)) }
             (facts::cost(self.results, self.cost))
             (facts::provenance(self.resolved))
         };
         let mut known = data::of_sweep(self.results, self.matrix, &tables, &charts, self.asked);
         data::merge(&mut known, serde_json::json!({ "follow": self.follow }));
         let first = [("picture", "Picture"), ("findings", "Findings"), ("matrix", "Matrix")];
-        let links = first.into_iter().chain(sections().map(|(_, id, title)| (id, title)));
+        let links = first.into_iter().chain(sections.iter().map(|one| (one.id.as_str(), one.title.as_str())));
         let frame = Frame {
             title: &self.matrix.name,
             follow: self.follow,
@@ -126,12 +129,12 @@ impl Page<'_> {
         self.figures.iter().any(|(other, _)| *other == section)
     }
 
-    fn section(&self, section: Section, id: &str, title: &str) -> Markup {
-        let figures = || self.figures.iter().filter(|(other, _)| *other == section);
+    fn section(&self, ChartSection { section, id, title }: &ChartSection) -> Markup {
+        let figures = || self.figures.iter().filter(|(other, _)| other == section);
         html! {
             section id=(id) { h2 { (title) } "\n"
                 @match section {
-                    Section::Learning | Section::Shots => (self.curves_choice()),
+                    Section::Learning | Section::Columns => (self.curves_choice()),
                     Section::HeatMaps => (self.axes_choice()),
                     Section::Picture | Section::Movement | Section::Overlap | Section::Signal => {}
                 }
@@ -161,7 +164,7 @@ impl Page<'_> {
 
     /// What the maps show, and the choice of their axes. Without scripts, and on paper, all maps are there.
     fn axes_choice(&self) -> Markup {
-        let scale = |(low, high): (f64, f64)| match self.matrix.shots.is_empty() {
+        let scale = |(low, high): (f64, f64)| match self.matrix.score_columns.is_empty() {
             true => format!("{low:.4} (faint) to {high:.4} (strong)"),
             false => format!("{:.2} % (faint) to {:.2} % (strong)", 100.0 * low, 100.0 * high),
         };
@@ -205,7 +208,7 @@ struct Frame<'a> {
     /// What stands below the title.
     headline: Markup,
     /// Sections that can be jumped to: id and title.
-    links: Vec<(&'static str, &'static str)>,
+    links: Vec<(&'a str, &'a str)>,
 }
 
 impl Frame<'_> {
@@ -259,14 +262,27 @@ impl Frame<'_> {
     }
 }
 
-const SECTIONS: [(Section, &str, &str); 6] = [
-    (Section::HeatMaps, "heat", "Heat maps"),
-    (Section::Shots, "shots", "Accuracy by shots"),
-    (Section::Learning, "learning", "Learning curves"),
-    (Section::Movement, "movement", "Parameter movement"),
-    (Section::Overlap, "overlap", "Selection overlap"),
-    (Section::Signal, "signal", "Reward signal"),
-];
+/// A section with charts.
+struct ChartSection {
+    section: Section,
+    /// Of its element.
+    id: String,
+    title: String,
+}
+
+/// All sections with charts, in the order of the page.
+fn chart_sections(experiment: &str) -> impl Iterator<Item = ChartSection> {
+    let (field, signal) = (columns_of(experiment).field, signal_of(experiment));
+    let all = [
+        (Section::HeatMaps, "heat".to_owned(), "Heat maps".to_owned()),
+        (Section::Columns, format!("{field}s"), format!("Accuracy by {field}s")),
+        (Section::Learning, "learning".to_owned(), "Learning curves".to_owned()),
+        (Section::Movement, "movement".to_owned(), "Parameter movement".to_owned()),
+        (Section::Overlap, "overlap".to_owned(), "Selection overlap".to_owned()),
+        (Section::Signal, "signal".to_owned(), format!("{} signal", capitalized(signal))),
+    ];
+    all.into_iter().map(|(section, id, title)| ChartSection { section, id, title })
+}
 
 fn list(id: &str, title: &str, observations: &[Observation]) -> Markup {
     html! {

@@ -73,7 +73,7 @@ fn forest_caption(matrix: &Matrix) -> Markup {
 
 fn axes_caption(matrix: &Matrix) -> Markup {
     html! {
-        @if !matrix.shots.is_empty() {
+        @if !matrix.score_columns.is_empty() {
             p class="soft" {
                 "Lines are 95 % intervals over the queries. In colour: best and worst value, where the two can be told apart over all points."
             }

@@ -4,8 +4,9 @@
 use maud::{Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
+use super::meanings::meanings;
 use crate::report::alike::{Group, groups, what};
-use crate::report::columns::{Detail, percent, shot_title, signed, verdict_text};
+use crate::report::columns::{Detail, column_title, percent, signed, verdict_text};
 use crate::report::curves::{Curve, curves};
 use crate::report::matrix::{Matrix, Row};
 use crate::report::notes;
@@ -48,7 +49,7 @@ pub fn section(matrix: &Matrix, tables: &[Grid]) -> Markup {
                     li { (note) } "\n"
                 }
             } "\n"
-            (meanings())
+            (meanings(matrix))
         } "\n"
     }
 }
@@ -374,20 +375,21 @@ fn together(matrix: &Matrix, rows: &[Row], group: &Group, cells: &[Cells]) -> Ce
     (0..first.len()).map(column).collect()
 }
 
-/// Ranges of the columns whose cells are shaded: the shots and the average, which come first.
+/// Ranges of the columns whose cells are shaded: the score columns and the average, which come first.
 fn shaded_ranges(matrix: &Matrix, rows: &[Row]) -> Vec<(f64, f64)> {
     let range = |figure: &dyn Fn(&Row) -> Option<f64>| {
         let ends = (f64::INFINITY, f64::NEG_INFINITY);
         rows.iter().filter_map(figure).fold(ends, |(low, high), value| (low.min(value), high.max(value)))
     };
-    let shots = (0..matrix.shots.len()).map(|shot| range(&|row: &Row| row.shots[shot]));
-    shots.chain([range(&|row: &Row| row.average)]).collect()
+    let scores = (0..matrix.score_columns.len()).map(|column| range(&|row: &Row| row.scores[column]));
+    scores.chain([range(&|row: &Row| row.average)]).collect()
 }
 
 /// The columns of [`cells_of`]. What is compared comes first, so that narrow screens show it.
 fn columns(matrix: &Matrix, points: bool) -> Vec<Column> {
     let column = |(title, kind): (&str, Kind)| Column { title: title.to_owned(), kind };
-    let shots = matrix.shots.iter().map(|shot| Column { title: shot_title(shot), kind: Kind::Number });
+    let scores =
+        matrix.score_columns.iter().map(|column| Column { title: column_title(column), kind: Kind::Number });
     let figures = [
         ("average", Kind::Number),
         ("95 % interval", Kind::Width),
@@ -406,7 +408,7 @@ fn columns(matrix: &Matrix, points: bool) -> Vec<Column> {
         "seed" if !points => ("seeds", Kind::Number),
         axis => (axis, Kind::Words),
     });
-    shots.chain(figures.map(column)).chain(axes.map(column)).collect()
+    scores.chain(figures.map(column)).chain(axes.map(column)).collect()
 }
 
 /// A row's cells in the order of [`columns`].
@@ -419,7 +421,7 @@ fn cells_of(matrix: &Matrix, row: &Row) -> Cells {
     let share = |value: Option<f64>, digits: usize| Cell::figure(value, &percent(value, digits).text);
     let delta = row.delta.map(|delta| signed(delta, 2)).unwrap_or_default();
     let average = row.average_interval;
-    let mut cells: Cells = row.shots.iter().map(|score| share(*score, 1)).collect();
+    let mut cells: Cells = row.scores.iter().map(|score| share(*score, 1)).collect();
     cells.extend([
         share(row.average, 2),
         Cell::figure(average.map(|of| of.high - of.low), &average.map(between).unwrap_or_default()),
@@ -450,38 +452,5 @@ fn tick(index: usize, row: &Row, look: Curve) -> Markup {
         td {
             input type="checkbox" data-point=(index) checked[look.shown] aria-label={ "curves of " (row.name) };
         }
-    }
-}
-
-/// What the columns mean, for those who see such a table for the first time.
-const MEANINGS: [(&str, &str); 9] = [
-    ("Shot n, average", "accuracy in percent with n demonstrations, and the mean of these"),
-    ("95 % interval", "of the average, by bootstrap over the queries (and seeds)"),
-    (
-        "vs baseline, its interval",
-        "difference to the baseline in points, query by query; an interval that holds 0 means that it may be noise",
-    ),
-    (
-        "p (Holm)",
-        "probability of a difference at least as large without any true one, corrected for the number of rows",
-    ),
-    (
-        "same",
-        "rows of a table with the same letter choose exactly the same demonstrations: they are one result, and one row that opens",
-    ),
-    ("changed %", "share of queries and shot counts whose selection differs from the baseline's"),
-    ("moved %", "relative change of all parameters in the last phase of training"),
-    ("val_loss, KL", "of the last epoch; of a row that opens, from the lowest to the highest"),
-    ("trainable", "parameters that were not frozen in the last phase"),
-];
-
-fn meanings() -> Markup {
-    html! {
-        details {
-            summary { "What the columns mean" }
-            dl { "\n"
-                @for (name, meaning) in MEANINGS { dt { (name) } dd { (meaning) } "\n" }
-            }
-        } "\n"
     }
 }
