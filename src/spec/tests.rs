@@ -3,6 +3,8 @@
 mod build;
 mod expansion;
 mod files;
+mod grids;
+mod judges;
 mod messages;
 mod overriding;
 mod places;
