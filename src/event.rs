@@ -176,6 +176,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_line_of_a_judge_is_flat_and_old_ones_name_nobody() {
+        let old = r#"{"event":"judge","naive":9,"distinct":4,"cached":1,"asked":2,"failed":0,"left":1,"per_second":2.5,"faults":["slow"]"#;
+        let event: Event = serde_json::from_str(&format!("{old}}}")).unwrap();
+        let line = serde_json::to_string(&event).unwrap();
+        assert_eq!(line, format!(r#"{old},"process":"","judge":"","seconds":0.0}}"#));
+    }
+
+    #[test]
     fn processes_that_ask_are_counted_together_by_their_last_words() {
         let word = |process: &str, asked, left, per_second: f64, fault: &str| Event::Judge {
             asking: Asking {

@@ -40,7 +40,7 @@ pub struct Runner<'a> {
 }
 
 /// A cohort and, beside other workers, the claims on its stages.
-struct Work {
+struct Claimed {
     cohort: Cohort,
     claims: Vec<Claim>,
 }
@@ -67,7 +67,7 @@ impl<'a> Runner<'a> {
             if let Some(stop) = self.stop() {
                 return Ok(Some(stop));
             }
-            let Some(Work { cohort, claims }) = self.next(log)? else { return self.await_answers(log) };
+            let Some(Claimed { cohort, claims }) = self.next(log)? else { return self.await_answers(log) };
             let cohort = self.fitting(cohort);
             if cohort.stages.is_empty() {
                 return Ok(Some(Stop::Budget));
@@ -114,9 +114,9 @@ impl<'a> Runner<'a> {
     }
 
     /// The next cohort; waits for other workers where only they can make something ready.
-    fn next(&mut self, log: &mut dyn FnMut(&Event)) -> Result<Option<Work>, RunError> {
+    fn next(&mut self, log: &mut dyn FnMut(&Event)) -> Result<Option<Claimed>, RunError> {
         if self.company.is_alone() {
-            return Ok(self.choose(&[]).map(|cohort| Work { cohort, claims: Vec::new() }));
+            return Ok(self.choose(&[]).map(|cohort| Claimed { cohort, claims: Vec::new() }));
         }
         loop {
             self.site.store.check_in_place()?;
@@ -133,7 +133,7 @@ impl<'a> Runner<'a> {
     }
 
     /// Claims a cohort of stages that no other worker has.
-    fn claim_next(&mut self, log: &mut dyn FnMut(&Event)) -> Result<Option<Work>, RunError> {
+    fn claim_next(&mut self, log: &mut dyn FnMut(&Event)) -> Result<Option<Claimed>, RunError> {
         let mut taken = Vec::new();
         while let Some(cohort) = self.choose(&taken) {
             let before = self.stages.progress();
@@ -158,7 +158,7 @@ impl<'a> Runner<'a> {
                 return Ok(None);
             }
             if !stages.is_empty() {
-                return Ok(Some(Work { cohort: Cohort { stages }, claims }));
+                return Ok(Some(Claimed { cohort: Cohort { stages }, claims }));
             }
         }
         Ok(None)
