@@ -23,16 +23,12 @@ pub fn event_files(results: &SweepResults, matrix: &Matrix) -> Vec<(PathBuf, Vec
         .map(|(point, row)| {
             // Viewers order the files of a directory by this number, a time stamp elsewhere.
             let place = PathBuf::from(&point.name).join("events.out.tfevents.0000000000.sweep");
-            (place, event_file(figures, (point, row), matrix))
+            (place, event_file(figures, point, row, matrix))
         })
         .collect()
 }
 
-fn event_file(
-    figures: &'static [EpochFigure],
-    (point, row): (&PointResult, &Row),
-    matrix: &Matrix,
-) -> Vec<u8> {
+fn event_file(figures: &'static [EpochFigure], point: &PointResult, row: &Row, matrix: &Matrix) -> Vec<u8> {
     let mut file = Vec::new();
     let mut version = Message::default();
     version.text(3, "brain.Event:2");

@@ -1,22 +1,19 @@
 //! The matrix on the page: configurations where several seeds were run, and every point with every figure; sortable
 //! and filterable. Rows that choose alike are one row that opens, without a script and by keyboard.
 
-use std::fmt::Write;
-
+use maud::{Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
+use super::meanings::meanings;
 use crate::report::alike::{Group, groups, what};
 use crate::report::columns::{Detail, column_title, percent, signed, verdict_text};
 use crate::report::curves::{Curve, curves};
 use crate::report::matrix::{Matrix, Row};
 use crate::report::notes;
-use crate::report::render::html_escape as escape;
 use crate::report::select::Metric;
 use crate::report::stats::Interval;
 use crate::report::svg::{rounded, shade};
-use crate::report::words::names;
-use crate::spec::Columns;
-use crate::text::{capitalized, plural, thousands};
+use crate::text::{plural, thousands};
 
 /// Rows of a table that are all on the page as it is written. Of a larger one only the best are, without the members of
 /// groups: a browser takes long to lay out thousands of rows that nobody looks at, and makes them when it is asked to.
@@ -24,24 +21,37 @@ const WHOLE: usize = 400;
 /// Rows of a larger table that are there without a script.
 const FIRST: usize = 150;
 
+/// The field that filters rows, and how many are left.
+pub const FILTER: PreEscaped<&str> = PreEscaped(
+    "<label>Filter <input type=\"search\" id=\"filter\" placeholder=\"parts of names, values\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span>",
+);
+
 /// The section of the matrix.
-pub fn section(matrix: &Matrix, tables: &[Grid]) -> String {
-    let mut text = String::from(
-        "<section id=\"matrix\"><h2>Matrix</h2>\n<p class=\"control\"><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"parts of names, values\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span> <span class=\"soft hint\">A click on a row shows its answers; so does Enter, and arrows go from cell to cell.</span></p>\n",
-    );
-    for table in tables {
-        if tables.len() > 1 {
-            let title =
-                if table.looks.is_some() { "Every point" } else { "Configurations, averaged over seeds" };
-            let _ = writeln!(text, "<h3>{title}</h3>");
-        }
-        text += &table.html();
+pub fn section(matrix: &Matrix, tables: &[Grid]) -> Markup {
+    let title = |table: &Grid| match table.looks {
+        Some(_) => "Every point",
+        None => "Configurations, averaged over seeds",
+    };
+    html! {
+        section id="matrix" { h2 { "Matrix" } "\n"
+            p class="control" {
+                (FILTER) " "
+                span class="soft hint" {
+                    "A click on a row shows its answers; so does Enter, and arrows go from cell to cell."
+                }
+            } "\n"
+            @for table in tables {
+                @if tables.len() > 1 { h3 { (title(table)) } "\n" }
+                (table.html())
+            }
+            ul class="soft" { "\n"
+                @for note in notes::notes_without_groups(matrix, matrix.main_rows(), Detail::Full) {
+                    li { (note) } "\n"
+                }
+            } "\n"
+            (meanings(matrix))
+        } "\n"
     }
-    text += "<ul class=\"soft\">\n";
-    for note in notes::notes_without_groups(matrix, matrix.main_rows(), Detail::Full) {
-        let _ = writeln!(text, "<li>{}</li>", escape(&note));
-    }
-    text + "</ul>\n" + &legend(matrix) + "</section>\n"
 }
 
 /// The tables of the page: configurations where several seeds were run, and every point.
@@ -77,12 +87,15 @@ impl Cell {
         Self { shade: self.value.map(|value| shade(value, range)), ..self }
     }
 
-    fn html(&self) -> String {
-        let text = escape(&self.text);
-        match (self.value, self.shade) {
-            (Some(_), Some(shade)) => format!("<td class=\"n v\" style=\"--v:{shade:.2}\">{text}</td>"),
-            (Some(_), None) => format!("<td class=\"n\">{text}</td>"),
-            (None, _) => format!("<td>{text}</td>"),
+    fn html(&self) -> Markup {
+        html! {
+            @match (self.value, self.shade) {
+                (Some(_), Some(shade)) => {
+                    td class="n v" style={ "--v:" (format_args!("{shade:.2}")) } { (self.text) }
+                }
+                (Some(_), None) => td class="n" { (self.text) },
+                (None, _) => td { (self.text) },
+            }
         }
     }
 }
@@ -172,63 +185,110 @@ impl<'a> Grid<'a> {
     }
 
     /// The table as it is written.
-    pub fn html(&self) -> String {
-        let called = what(self.matrix, self.rows);
-        let no_tick = if self.looks.is_some() { "<td></td>" } else { "" };
+    pub fn html(&self) -> Markup {
         let first = self.first();
-        let mut text =
-            head(self.id, self.looks.is_some(), self.used.iter().map(|&column| &self.columns[column]));
-        for &place in &first {
-            let group = &self.groups[place];
-            let class = if group.is_several() { " class=\"group\"" } else { "" };
-            let _ = writeln!(text, "<tbody{class} data-group=\"{place}\">");
-            if group.is_several() {
-                let class = if self.rows[group.first].is_baseline { "group baseline" } else { "group" };
-                let name = format!(
-                    "<label><input type=\"checkbox\" class=\"open\"> {}</label>",
-                    escape(&group.place.sentence(called))
-                );
-                let cells = together(self.matrix, self.rows, group, &self.cells);
-                text += &self.line(no_tick, class, None, &name, &cells);
+        let region = html! {
+            table id=(self.id) class="results" {
+                (self.head()) "\n"
+                @for &place in &first { (self.group(place)) }
+                tbody class="references" { "\n"
+                    @for (row, cells) in self.matrix.references.iter().zip(&self.frame) {
+                        (self.line(&self.no_tick(), Some("reference"), None, &html! { (row.name) }, cells))
+                    }
+                }
             }
-            if self.is_whole() || !group.is_several() {
-                text.extend(group.members.iter().map(|&row| self.row(row, group.is_several())));
+        };
+        html! {
+            div class="scroll" tabindex="0" role="region" aria-label=(self.id) { (region) } "\n"
+            @if !self.is_whole() {
+                noscript {
+                    p class="soft" {
+                        (first.len()) " of " (plural(self.rows.len(), "row"))
+                        " are shown, the best first. With scripts the page has all of them; so have `matrix.csv` and `matrix.md` in the results directory."
+                    }
+                } "\n"
+                p class="control" { button type="button" id={ "more-" (self.id) } hidden {} } "\n"
             }
-            text += "</tbody>\n";
         }
-        text += "<tbody class=\"references\">\n";
-        for (row, cells) in self.matrix.references.iter().zip(&self.frame) {
-            text += &self.line(no_tick, "reference", None, &escape(&row.name), cells);
-        }
-        text += "</tbody></table></div>\n";
-        if !self.is_whole() {
-            let _ = writeln!(
-                text,
-                "<noscript><p class=\"soft\">{} of {} are shown, the best first. With scripts the page has all of them; so have `matrix.csv` and `matrix.md` in the results directory.</p></noscript>\n<p class=\"control\"><button type=\"button\" id=\"more-{}\" hidden></button></p>",
-                first.len(),
-                plural(self.rows.len(), "row"),
-                self.id
-            );
-        }
-        text
     }
 
-    fn row(&self, index: usize, is_member: bool) -> String {
-        let classes = [("member", is_member), ("baseline", self.rows[index].is_baseline)];
-        let classes: Vec<&str> = classes.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
-        let look = self.looks.as_ref().map(|looks| looks[index]);
-        let tick = look.map_or_else(String::new, |look| tick(index, &self.rows[index], look));
-        self.line(&tick, &classes.join(" "), Some(index), &escape(&self.rows[index].name), &self.cells[index])
+    fn head(&self) -> Markup {
+        let title = if self.id == "points" { "point" } else { "configuration" };
+        html! {
+            thead {
+                tr {
+                    @if self.looks.is_some() { th scope="col" { "curve" } }
+                    th scope="col" { button type="button" { (title) } }
+                    @for Column { title, kind } in self.used.iter().map(|&column| &self.columns[column]) {
+                        th scope="col" class=[(*kind != Kind::Words).then_some("n")] {
+                            button type="button" { (title) }
+                        }
+                    }
+                }
+            }
+        }
     }
 
-    fn line(&self, tick: &str, class: &str, row: Option<usize>, name: &str, cells: &Cells) -> String {
-        let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
-        let row = row.map_or_else(String::new, |row| format!(" data-row=\"{row}\""));
-        let mut text = format!("<tr{class}{row}>{tick}<th scope=\"row\">{name}</th>");
-        for &column in &self.used {
-            text += &cells[column].as_ref().map_or_else(|| "<td></td>".to_owned(), Cell::html);
+    /// A group's own row, where it has several, and those of its members.
+    fn group(&self, place: usize) -> Markup {
+        let group = &self.groups[place];
+        let called = what(self.matrix, self.rows);
+        let name = || {
+            html! {
+                label { input type="checkbox" class="open"; " " (group.place.sentence(called)) }
+            }
+        };
+        let class = if self.rows[group.first].is_baseline { "group baseline" } else { "group" };
+        html! {
+            tbody class=[group.is_several().then_some("group")] data-group=(place) { "\n"
+                @if group.is_several() {
+                    @let cells = together(self.matrix, self.rows, group, &self.cells);
+                    (self.line(&self.no_tick(), Some(class), None, &name(), &cells))
+                }
+                @if self.is_whole() || !group.is_several() {
+                    @for &row in &group.members { (self.row(row, group.is_several())) }
+                }
+            } "\n"
         }
-        text + "</tr>\n"
+    }
+
+    fn row(&self, index: usize, is_member: bool) -> Markup {
+        let row = &self.rows[index];
+        let class = match (is_member, row.is_baseline) {
+            (true, true) => Some("member baseline"),
+            (true, false) => Some("member"),
+            (false, true) => Some("baseline"),
+            (false, false) => None,
+        };
+        let tick = self.looks.as_ref().map(|looks| tick(index, row, looks[index])).unwrap_or_default();
+        self.line(&tick, class, Some(index), &html! { (row.name) }, &self.cells[index])
+    }
+
+    /// Stands below the ticks in rows that have none.
+    fn no_tick(&self) -> Markup {
+        html! { @if self.looks.is_some() { td {} } }
+    }
+
+    fn line(
+        &self,
+        tick: &Markup,
+        class: Option<&str>,
+        row: Option<usize>,
+        name: &Markup,
+        cells: &Cells,
+    ) -> Markup {
+        html! {
+            tr class=[class] data-row=[row] {
+                (tick)
+                th scope="row" { (name) }
+                @for &column in &self.used {
+                    @match &cells[column] {
+                        Some(cell) => (cell.html()),
+                        None => td {},
+                    }
+                }
+            } "\n"
+        }
     }
 
     /// What the page's script needs to draw the table: columns, every row and group as texts, ranges of colours in the
@@ -284,20 +344,6 @@ pub enum Kind {
 pub struct Column {
     pub title: String,
     pub kind: Kind,
-}
-
-fn head<'a>(id: &str, curves: bool, columns: impl Iterator<Item = &'a Column>) -> String {
-    let mut text = format!(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{id}\"><table id=\"{id}\" class=\"results\"><thead><tr>{}<th scope=\"col\"><button type=\"button\">{}</button></th>",
-        if curves { "<th scope=\"col\">curve</th>" } else { "" },
-        if id == "points" { "point" } else { "configuration" }
-    );
-    for Column { title, kind } in columns {
-        let class = if *kind == Kind::Words { "" } else { " class=\"n\"" };
-        let _ =
-            write!(text, "<th scope=\"col\"{class}><button type=\"button\">{}</button></th>", escape(title));
-    }
-    text + "</tr></thead>\n"
 }
 
 /// The cells of the row that stands for `group`: its values on the axes, and figures that differ as their range.
@@ -401,30 +447,10 @@ fn cells_of(matrix: &Matrix, row: &Row) -> Cells {
 }
 
 /// The cell of a table that switches a point's curves.
-fn tick(index: usize, row: &Row, look: Curve) -> String {
-    format!(
-        "<td><input type=\"checkbox\" data-point=\"{index}\"{} aria-label=\"curves of {}\"></td>",
-        if look.shown { " checked" } else { "" },
-        escape(&row.name)
-    )
-}
-
-/// Explains the columns to those who see such a table for the first time.
-fn legend(matrix: &Matrix) -> String {
-    let Columns { unit, noun, chosen, field, .. } = names(&matrix.score_columns);
-    let title = capitalized(field);
-    format!(
-        "<details><summary>What the columns mean</summary><dl>
-<dt>{title} n, average</dt><dd>accuracy in percent with n {unit}, and the mean of these</dd>
-<dt>95 % interval</dt><dd>of the average, by bootstrap over the queries (and seeds)</dd>
-<dt>vs baseline, its interval</dt><dd>difference to the baseline in points, query by query; an interval that holds 0 means that it may be noise</dd>
-<dt>p (Holm)</dt><dd>probability of a difference at least as large without any true one, corrected for the number of rows</dd>
-<dt>same</dt><dd>rows of a table with the same letter choose exactly the same {chosen}: they are one result, and one row that opens</dd>
-<dt>changed %</dt><dd>share of queries and {noun}s whose selection differs from the baseline's</dd>
-<dt>moved %</dt><dd>relative change of all parameters in the last phase of training</dd>
-<dt>val_loss, KL</dt><dd>of the last epoch; of a row that opens, from the lowest to the highest</dd>
-<dt>trainable</dt><dd>parameters that were not frozen in the last phase</dd>
-</dl></details>
-"
-    )
+fn tick(index: usize, row: &Row, look: Curve) -> Markup {
+    html! {
+        td {
+            input type="checkbox" data-point=(index) checked[look.shown] aria-label={ "curves of " (row.name) };
+        }
+    }
 }
