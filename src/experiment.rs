@@ -8,10 +8,11 @@
 //! works, the first of which trains nothing: it is the weights that the chain begins with. Chains with the same beginning
 //! share it. Works are numbered in the order of [`Chains::works`].
 
+mod cancel;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Index;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
@@ -23,8 +24,9 @@ use crate::finite::Finite;
 use crate::judge::{Answer, Judge, Pace, Question};
 use crate::plan::{Link, Traits, Work};
 use crate::record::{Leaks, QueryScore, ReferenceResult, SignalHealth, Unanswered};
-use crate::spec::{Config, Schema, SweepSpec};
-use crate::{disk, panics, spec};
+use crate::spec::{self, Config, Schema, SweepSpec};
+
+pub use cancel::{Cancel, Steps};
 
 /// A kind of training that a sweep can run.
 pub trait Experiment: Sync {
@@ -469,50 +471,6 @@ pub struct Misfit {
     /// Of the job.
     pub id: usize,
     pub cause: String,
-}
-
-/// What the trainer and the world around it share while training runs: a request to end at the next step, and
-/// how many member-steps have been made.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel {
-    raised: Arc<AtomicBool>,
-    /// Of the whole of which this is a part.
-    whole: Option<Arc<AtomicBool>>,
-    steps: Arc<AtomicU64>,
-}
-
-impl Cancel {
-    /// For a part of the work: it ends with the whole and can be ended alone; steps are counted together.
-    pub fn part(&self) -> Self {
-        let whole = Some(Arc::clone(&self.raised));
-        Self { raised: Arc::default(), whole, steps: Arc::clone(&self.steps) }
-    }
-
-    /// Asks for the end.
-    pub fn raise(&self) {
-        self.raised.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether somebody asked.
-    pub fn is_raised(&self) -> bool {
-        let raised = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
-        raised(&self.raised) || self.whole.as_ref().is_some_and(raised)
-    }
-
-    /// Counts `members` that made a step.
-    ///
-    /// # Panics
-    /// As [`panics::pass_on`].
-    pub fn count_steps(&self, members: u64) {
-        disk::fault::step(members);
-        panics::pass_on();
-        self.steps.fetch_add(members, Ordering::Relaxed);
-    }
-
-    /// Member-steps made so far.
-    pub fn steps(&self) -> u64 {
-        self.steps.load(Ordering::Relaxed)
-    }
 }
 
 #[cfg(test)]

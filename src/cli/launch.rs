@@ -76,7 +76,7 @@ impl LaunchArgs {
             output::result(&run::preview(spec, options, &cluster)?);
             return Ok(OnCluster::Sent);
         }
-        let mut progress = Progress::new(cancel);
+        let mut progress = Progress::new(cancel.steps());
         match run::launch(spec, options, &cluster, cancel, &mut |event| progress.show(event))? {
             Launched::Ended(report) => Ok(OnCluster::Ended(report)),
             Launched::Submitted { number, dir } => {

@@ -8,14 +8,15 @@ use indicatif::{ProgressBar, ProgressStyle as BarStyle};
 
 use super::output::{self, ProgressStyle};
 use crate::event::{Askers, Asking, Event};
-use crate::experiment::Cancel;
+use crate::experiment::Steps;
 use crate::text::{duration, plural, thousands};
 
 /// Turns events into progress.
 pub struct Progress {
     style: ProgressStyle,
     bar: ProgressBar,
-    cancel: Cancel,
+    /// What the trainer has made.
+    made: Steps,
     began: Instant,
     points: usize,
     ended: usize,
@@ -38,12 +39,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// For one sweep; `cancel` counts its steps.
-    pub fn new(cancel: &Cancel) -> Self {
+    /// For one sweep, whose steps are counted by `made`.
+    pub fn new(made: &Steps) -> Self {
         Self {
             style: output::progress_style(),
             bar: ProgressBar::hidden(),
-            cancel: cancel.clone(),
+            made: made.clone(),
             began: Instant::now(),
             points: 0,
             ended: 0,
@@ -221,11 +222,11 @@ impl Progress {
     fn tick(&self) {
         use std::sync::atomic::Ordering::Relaxed;
         self.ticking.store(true, Relaxed);
-        let (bar, cancel, ticking) = (self.bar.clone(), self.cancel.clone(), self.ticking.clone());
-        let before = cancel.steps();
+        let (bar, made, ticking) = (self.bar.clone(), self.made.clone(), self.ticking.clone());
+        let before = made.count();
         std::thread::spawn(move || {
             while ticking.load(Relaxed) {
-                bar.set_position(cancel.steps() - before);
+                bar.set_position(made.count() - before);
                 std::thread::sleep(Duration::from_millis(250));
             }
         });
@@ -239,7 +240,7 @@ impl Progress {
     /// One finished item: a line where there is no bar.
     fn item(&self, text: &str) {
         if self.style == ProgressStyle::Lines {
-            let made = self.cancel.steps();
+            let made = self.made.count();
             let left = match made {
                 0 => String::new(),
                 _ if made >= self.steps => String::new(),

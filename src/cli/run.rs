@@ -296,7 +296,7 @@ fn start(
 }
 
 fn run_here(spec: SweepSpec, options: &RunOptions, cancel: &Cancel, json: bool) -> anyhow::Result<RunReport> {
-    let mut progress = Progress::new(cancel);
+    let mut progress = Progress::new(cancel.steps());
     output::note(&format!("{}: results go to `{}`", spec.name, options.root.join(&spec.name).display()));
     let began = std::time::Instant::now();
     let report = run::run(spec, options, cancel, &mut |event| progress.show(event))?;

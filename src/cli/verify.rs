@@ -39,7 +39,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<u8> {
     let device = args.device.parse::<DeviceRequest>()?.resolve()?;
     let cancel = Cancel::default();
     let signal = listen(&cancel)?;
-    let mut progress = Progress::new(&cancel);
+    let mut progress = Progress::new(cancel.steps());
     let began = std::time::Instant::now();
     let found = run::verify(&args.dir, args.points, device, &cancel, &mut |event| progress.show(event))?;
     if cancel.is_raised() {

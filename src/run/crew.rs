@@ -58,7 +58,7 @@ pub fn supervise(runner: &mut Runner, sink: &mut dyn FnMut(&Event)) -> Result<Op
     let mut stopped = None;
     let steps = runner.site.session.steps();
     loop {
-        if tail.relay(runner.site.cancel, steps, sink) {
+        if tail.relay(runner.site.cancel.steps(), steps, sink) {
             runner.refresh()?;
         }
         if stopped.is_none() {
@@ -73,7 +73,7 @@ pub fn supervise(runner: &mut Runner, sink: &mut dyn FnMut(&Event)) -> Result<Op
         }
         std::thread::sleep(POLL);
     }
-    tail.relay(runner.site.cancel, steps, sink);
+    tail.relay(runner.site.cancel.steps(), steps, sink);
     runner.refresh()?;
     // Workers know the limits too and may have ended before it was their time.
     let in_order = places.iter().all(|place| place.deaths <= RESTARTS);

@@ -120,10 +120,10 @@ pub fn launch(
         if options.deadline.map_or_else(|| cancel.is_raised(), late) {
             return Ok(Launched::Submitted { number, dir: dir.path().to_owned() });
         }
-        tail.relay(cancel, steps, sink);
+        tail.relay(cancel.steps(), steps, sink);
         std::thread::sleep(POLL);
     }
-    tail.relay(cancel, steps, sink);
+    tail.relay(cancel.steps(), steps, sink);
     let (store, launch) = open_store(&session, options)?;
     let site = Site { session: &session, store: &store, options, cancel };
     let (stages, points) = open_tables(site, launch, Failed::Stay, &mut |_| {})?;

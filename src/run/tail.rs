@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::log::Stamped;
 use crate::event::Event;
-use crate::experiment::Cancel;
+use crate::experiment::Steps;
 
 /// A place in the log.
 pub struct Tail {
@@ -20,13 +20,13 @@ impl Tail {
         Self { path, offset }
     }
 
-    /// Shows `sink` what other processes have logged since the last call and counts their steps (`steps` per epoch);
+    /// Shows `sink` what other processes have logged since the last call and adds their steps (`per_epoch`) to `steps`;
     /// returns whether a stage or a point of them failed.
-    pub fn relay(&mut self, cancel: &Cancel, steps: u64, sink: &mut dyn FnMut(&Event)) -> bool {
+    pub fn relay(&mut self, steps: &Steps, per_epoch: u64, sink: &mut dyn FnMut(&Event)) -> bool {
         let mut failed = false;
         for event in self.events() {
             match &event {
-                Event::EpochDone { .. } => cancel.count_steps(steps),
+                Event::EpochDone { .. } => steps.add(per_epoch),
                 Event::PointFailed { .. } | Event::StageFailed { .. } | Event::StageDiverged { .. } => {
                     failed = true;
                 }

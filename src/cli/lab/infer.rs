@@ -74,7 +74,7 @@ pub fn run(args: &InferArgs) -> anyhow::Result<u8> {
     let request = request(args)?;
     let cancel = Cancel::default();
     let signal = listen(&cancel)?;
-    let mut progress = Progress::new(&cancel);
+    let mut progress = Progress::new(cancel.steps());
     let found = infer(&request, &cancel, &mut |event| progress.show(event))?;
     if let Some(target) = &args.output {
         let mut lines = selections_jsonl(found.scores.values().flatten(), SCHEMA.columns);

@@ -64,7 +64,7 @@ pub fn missing(spec: &SweepSpec) -> anyhow::Result<Option<Recipe>> {
 /// A cache or a file that cannot be used.
 pub fn make(making: &Making, cache: &Path, allowed: Allowed, cancel: &Cancel) -> anyhow::Result<Supply> {
     let judge = making.judge(cache)?;
-    let mut progress = Progress::new(cancel);
+    let mut progress = Progress::new(cancel.steps());
     output::note(&sizes(making));
     let built = making.build(&judge, allowed, &|| cancel.is_raised(), &mut |event| progress.show(event))?;
     if built.counts.left > 0 {
