@@ -8,7 +8,6 @@ use super::groups;
 use super::matrix::{Matrix, Row};
 use super::stats::mean;
 use super::svg::{Figure, HeatMap, bars};
-use crate::spec::ParamGroup;
 use crate::store::SweepResults;
 use crate::text::plural;
 
@@ -136,8 +135,9 @@ fn movement(matrix: &Matrix) -> Option<Figure> {
     rows.truncate(LISTED);
     let which =
         if rows.len() < all { format!(" (the best {LISTED} of {all} points)") } else { String::new() };
-    let mut columns: Vec<String> = ParamGroup::ALL.iter().map(|group| group.name().to_owned()).collect();
-    columns.push("all".to_owned());
+    let groups = matrix.moved_groups();
+    let names = groups.iter().map(|group| group.name().to_owned());
+    let columns: Vec<String> = names.chain(["all".to_owned()]).collect();
     let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
     HeatMap {
         id: "movement".to_owned(),
@@ -145,10 +145,7 @@ fn movement(matrix: &Matrix) -> Option<Figure> {
         axes: None,
         rows: rows.iter().map(|row| row.name.clone()).collect(),
         columns,
-        values: rows
-            .iter()
-            .map(|row| row.group_movement.into_iter().chain([row.movement]).collect())
-            .collect(),
+        values: rows.iter().map(|row| row.movements(groups).collect()).collect(),
         format: |value| format!("{:.3}", 100.0 * value),
         range: None,
         cell: 84.0,

@@ -1,6 +1,7 @@
 //! A results matrix: every figure of a table.
 
 use super::stats::Interval;
+use crate::spec::ParamGroup;
 use crate::store::{JudgeRecord, PointStatus};
 
 /// How intervals are drawn. The defaults are part of the results: change them and `matrix.csv` changes.
@@ -163,6 +164,11 @@ pub enum Verdict {
 pub const LEVEL: f64 = 0.05;
 
 impl Row {
+    /// How far these `groups` moved ([`Matrix::moved_groups`]), and at the end all parameters.
+    pub fn movements(&self, groups: &[ParamGroup]) -> impl Iterator<Item = Option<f64>> {
+        self.group_movement.into_iter().take(groups.len()).chain([self.movement])
+    }
+
     /// A row of which nothing but its name is known.
     pub fn named(name: &str, status: RowStatus) -> Row {
         Row {
@@ -217,6 +223,12 @@ impl Row {
 }
 
 impl Matrix {
+    /// The groups of parameters of which it is known how far they moved: all or, of models without them, none.
+    pub fn moved_groups(&self) -> &'static [ParamGroup] {
+        let known = self.points.iter().any(|row| row.group_movement.iter().any(Option::is_some));
+        if known { &ParamGroup::ALL } else { &[] }
+    }
+
     /// The rows that people compare: configurations where several seeds were run, else points.
     pub fn main_rows(&self) -> &[Row] {
         if self.configurations.is_empty() { &self.points } else { &self.configurations }

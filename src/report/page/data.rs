@@ -78,8 +78,8 @@ pub fn of_sweep(
         "against": results.points.iter().map(|point| against(point).map_or(-1, |index| index as i64)).collect::<Vec<_>>(),
         "facts": results.points.iter().map(|point| facts(known, point)).collect::<Vec<_>>(),
         "first": first,
-        "groups": ParamGroup::ALL.iter().map(|group| group.name()).chain(["all"]).collect::<Vec<_>>(),
-        "movement": matrix.points.iter().map(movement).collect::<Vec<_>>(),
+        "groups": matrix.moved_groups().iter().map(|group| group.name()).chain(["all"]).collect::<Vec<_>>(),
+        "movement": matrix.points.iter().map(|row| movement(row, matrix.moved_groups())).collect::<Vec<_>>(),
         "charts": charts.iter().map(|(_, chart)| (chart.id.clone(), chart_data(chart, results.points.len()))).collect::<serde_json::Map<_, _>>(),
         "tables": tables.iter().map(|table| (table.id.to_owned(), table_data(matrix, table))).collect::<serde_json::Map<_, _>>(),
         "answers": Answers::of(results, matrix).map(|answers| answers.data(asked)),
@@ -111,8 +111,8 @@ fn table_data(matrix: &Matrix, table: &Grid) -> Value {
 }
 
 /// Relative change per parameter group and of all, percent.
-fn movement(row: &Row) -> Value {
-    let shares = row.group_movement.into_iter().chain([row.movement]);
+fn movement(row: &Row, groups: &[ParamGroup]) -> Value {
+    let shares = row.movements(groups);
     let percent = |share: Option<f64>| share.map(|share| rounded(100.0 * share));
     row.movement.map_or(Value::Null, |_| shares.map(percent).collect())
 }

@@ -14,6 +14,7 @@ use crate::report::render::html_escape as escape;
 use crate::report::select::Metric;
 use crate::report::stats::Interval;
 use crate::report::svg::{rounded, shade};
+use crate::report::words::what_is_chosen;
 use crate::text::{plural, thousands};
 
 /// Rows of a table that are all on the page as it is written. Of a larger one only the best are, without the members of
@@ -39,7 +40,7 @@ pub fn section(matrix: &Matrix, tables: &[Grid]) -> String {
     for note in notes::notes_without_groups(matrix, matrix.main_rows(), Detail::Full) {
         let _ = writeln!(text, "<li>{}</li>", escape(&note));
     }
-    text + "</ul>\n" + COLUMNS + "</section>\n"
+    text + "</ul>\n" + &what_columns_mean(matrix) + "</section>\n"
 }
 
 /// The tables of the page: configurations where several seeds were run, and every point.
@@ -407,6 +408,20 @@ fn tick(index: usize, row: &Row, look: Curve) -> String {
 }
 
 /// Explains the columns to those who see such a table for the first time.
+fn what_columns_mean(matrix: &Matrix) -> String {
+    match what_is_chosen(&matrix.shots) {
+        "demonstrations" => COLUMNS.to_owned(),
+        chosen => {
+            let titles: Vec<String> = matrix.shots.iter().map(|id| shot_title(id)).collect();
+            COLUMNS
+                .replace("Shot n", &escape(&titles.join(", ")))
+                .replace(" with n demonstrations", "")
+                .replace("demonstrations", chosen)
+                .replace("queries and shot counts whose selection differs", "answers that differ")
+        }
+    }
+}
+
 const COLUMNS: &str = "<details><summary>What the columns mean</summary><dl>
 <dt>Shot n, average</dt><dd>accuracy in percent with n demonstrations, and the mean of these</dd>
 <dt>95 % interval</dt><dd>of the average, by bootstrap over the queries (and seeds)</dd>
