@@ -416,3 +416,6 @@ impl ModuleMapper<Dispatch> for Freezer<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

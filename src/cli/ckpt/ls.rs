@@ -1,6 +1,7 @@
 //! `sweep ckpt ls`: one row per checkpoint below some directories, from headers alone.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
@@ -45,6 +46,10 @@ pub(super) fn run(args: &LsArgs) -> anyhow::Result<u8> {
         output::note(&format!("warning: {error}"));
     }
     let mut list = found.checkpoints;
+    let phase = args.phase.as_deref().map(Phase::of);
+    if let Some(phase) = &phase {
+        known_phase(&list, phase)?;
+    }
     for filter in &args.filters {
         let Some((key, value)) = filter.split_once('=') else {
             bail!("`--where {filter}` has no value\nhint: write it as KEY=VALUE, e.g. --where kl_beta=0.15");
@@ -55,7 +60,7 @@ pub(super) fn run(args: &LsArgs) -> anyhow::Result<u8> {
             summary.facts.value(key).is_some_and(|stated| checkpoint::agrees(&stated, value))
         });
     }
-    if let Some(phase) = args.phase.as_deref().map(Phase::of) {
+    if let Some(phase) = phase {
         list.retain(|(_, summary)| summary.facts.phase.as_ref() == Some(&phase));
     }
     if let Some(key) = args.sort.as_deref().filter(|key| *key != "path") {
@@ -99,6 +104,21 @@ fn known(list: &[(PathBuf, Summary)], key: &str) -> anyhow::Result<()> {
             FACTS.join(", ")
         ),
     }
+}
+
+/// A phase that no checkpoint is of and that is none of the selector's is a slip of the pen.
+fn known_phase(list: &[(PathBuf, Summary)], phase: &Phase) -> anyhow::Result<()> {
+    let phases: BTreeSet<String> =
+        list.iter().filter_map(|(_, summary)| Some(format!("`{}`", summary.facts.phase.as_ref()?))).collect();
+    if phases.is_empty() || phases.contains(&format!("`{phase}`")) {
+        return Ok(());
+    }
+    let there = phases.into_iter().collect::<Vec<_>>().join(", ");
+    match phase {
+        Phase::Other(_) => bail!("no checkpoint is of phase `{phase}`\nhint: there are {there}"),
+        _ => output::note(&format!("no checkpoint is of phase `{phase}`: there are {there}")),
+    }
+    Ok(())
 }
 
 /// Numbers by value, texts by letter; what is not stated comes last.
@@ -163,5 +183,10 @@ fn as_text(list: &[(PathBuf, Summary)]) -> String {
     }
     let rows: Vec<Vec<String>> =
         list.iter().map(|(path, summary)| cells(path, &summary.facts, true)).collect();
-    columns(&COLUMNS, &rows)
+    // What no header says needs no column here; programs that read `--csv` find all of them.
+    let said: Vec<usize> =
+        (0..COLUMNS.len()).filter(|&at| rows.iter().any(|row| !row[at].is_empty())).collect();
+    let only = |row: &[String]| -> Vec<String> { said.iter().map(|&at| row[at].clone()).collect() };
+    let titles: Vec<&str> = said.iter().map(|&at| COLUMNS[at]).collect();
+    columns(&titles, &rows.iter().map(|row| only(row)).collect::<Vec<_>>())
 }
