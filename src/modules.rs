@@ -7,9 +7,19 @@
 //! All of it is for [`Dispatch`], burn's backend whose device is chosen when the program runs. With
 //! [`DispatchDevice::autodiff`] around a device it differentiates, without it computes only.
 //!
+//! A [`Task`] says what is your own (data, model, loss), and a [`Trainer`] makes an experiment of it. The parts that it is
+//! made of are here for those who write a training loop of their own.
+//!
+//! # Precision
+//! On CUDA burn's matrix products and convolutions of f32 tensors take tensor cores where they are faster, and round the
+//! operands to TF32 for them (11 significant bits, sums in f32). burn has no switch for it: `--precision` is about the
+//! selector's own kernels. Checkpoints and records say f32 all the same, which is how values are stored. The CPU and wgpu
+//! compute in f32.
+//!
+//! # Randomness
 //! burn draws the values of a new module when they are first looked at, from one generator for the whole process.
 //! [`fresh`] keeps that in hand; everywhere else a new module gets its weights by [`with_weights`] before anything looks
-//! at it, and nothing is drawn. Dropout draws from the same generator.
+//! at it, and nothing is drawn. Dropout draws from the same generator: [`generator`] seeds it for an epoch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -38,10 +38,11 @@ mod worker;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::experiment::{self, Experiment};
-use crate::panics;
+use crate::selector::SCHEMA;
+use crate::{panics, spec};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -110,12 +111,36 @@ fn run_command() -> u8 {
 /// The exit code of a panic.
 const DEFECT: u8 = 4;
 
+/// Commands that know the selector's data and ask its judge.
+const OF_THE_SELECTOR: [&str; 5] = ["data", "import-scripts", "infer", "init", "judge"];
+
+fn is_offered(name: &str) -> bool {
+    !OF_THE_SELECTOR.contains(&name) || spec::schema_of(SCHEMA.name).is_some()
+}
+
+/// The command line, whose help has the commands that this program can do something with.
+pub(crate) fn offered() -> clap::Command {
+    let left_out = OF_THE_SELECTOR.iter().filter(|name| !is_offered(name));
+    left_out.fold(Cli::command(), |cli, name| cli.mut_subcommand(name, |command| command.hide(true)))
+}
+
 fn command() -> u8 {
-    let cli = match Cli::try_parse() {
+    let matches = match offered().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return output::usage(&error),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => return output::usage(&error),
     };
     output::configure(&cli.output);
+    if let Some(name) = matches.subcommand_name().filter(|name| !is_offered(name)) {
+        output::note(&format!(
+            "error: `{name}` works for the experiment `{}`, which this program does not have\nhint: `sweep` has it",
+            SCHEMA.name
+        ));
+        return 2;
+    }
     let outcome: anyhow::Result<u8> = match cli.command {
         Command::Ckpt(args) => ckpt::run(&args),
         Command::Clean(args) => clean::run(&args),
@@ -186,7 +211,7 @@ fn store_error(error: &anyhow::Error) -> Option<&crate::store::StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

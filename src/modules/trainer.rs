@@ -198,15 +198,13 @@ impl<T: Task> Trainer<T> {
     pub fn add(&mut self, recipe: &RecipeOf<T>) -> Result<&[Link], String> {
         // All that decides the result: a field that were forgotten here would be trained once for all its values.
         let Recipe { shape, seed, epochs, batch, lr, optimizer, frozen, rule } = recipe;
-        let json =
-            |part: Result<serde_json::Value, serde_json::Error>| part.map_err(|cause| cause.to_string());
-        let fresh = json!({ "shape": json(serde_json::to_value(shape))?, "seed": seed });
+        let (shape_json, rule) = (json_of(shape)?, json_of(rule)?);
+        let fresh = json!({ "model": shape_json, "seed": seed });
         let trained = json!({
-            "model": fresh, "inputs": self.inputs, "batch": batch, "lr": lr,
-            "optimizer": json(serde_json::to_value(optimizer))?, "frozen": frozen,
-            "rule": json(serde_json::to_value(rule))?,
+            "model": shape_json, "seed": seed, "inputs": self.inputs, "batch": batch, "lr": lr,
+            "optimizer": json_of(optimizer)?, "frozen": frozen, "rule": rule,
         });
-        let lane = format!("{} {batch} {frozen:?}", fresh["shape"]);
+        let lane = format!("{shape_json} {batch} {frozen:?}");
         let fresh = Work::new(INIT, &fresh, lane.clone());
         let trained = Work::new(PHASE, &trained, lane).freezing(frozen);
         self.has_fields(shape, &trained.traits)?;
@@ -398,6 +396,12 @@ impl<T: Task> Opened for Trainer<T> {
         };
         self.task.references().into_iter().map(of).collect()
     }
+}
+
+/// As people would write it: of an f32 the shortest decimals that mean it.
+fn json_of(part: &impl Serialize) -> Result<serde_json::Value, String> {
+    let text = serde_json::to_string(part).map_err(|cause| cause.to_string())?;
+    serde_json::from_str(&text).map_err(|cause| cause.to_string())
 }
 
 /// Parameters that their work freezes want no gradient.
