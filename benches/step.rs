@@ -25,8 +25,8 @@ use sweep::selector::learn::{
     EngineParams, Layout, MemberEvent, MemberJob, MemberParams, RewardTable, Shape, fresh_weights,
     train_cohort,
 };
+use sweep::selector::{FreezeSet, ParamGroup};
 use sweep::selector::{ModelParams, Params};
-use sweep::spec::{FreezeSet, ParamGroup};
 
 const WIDTHS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 256];
 const ROWS: usize = 3000;

@@ -191,8 +191,12 @@ static FIGURES: &[EpochFigure] = &[
 ];
 
 static SCHEMA: Schema = Schema::new("digits", &[&DATA, &MODEL, &TRAINING], KEYS, FIGURES, ACCURACY);
-const ACCURACY: Columns =
-    Columns { id: |_| "accuracy".to_owned(), title: |_| "Accuracy".to_owned(), unit: "" };
+const ACCURACY: Columns = Columns {
+    id: |_| "accuracy".to_owned(),
+    title: |_| "Accuracy".to_owned(),
+    unit: "",
+    ..Columns::NUMBERED
+};
 
 // 4. What is trained, and how it is scored.
 

@@ -14,6 +14,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
+
 use crate::checkpoint::{Facts, Weights};
 use crate::device::Device;
 use crate::figure::EpochMetrics;
@@ -35,6 +37,17 @@ pub trait Experiment: Sync {
     /// # Errors
     /// Whatever is wrong with an input, in words for the user: what, where, what to do. Nothing has been written then.
     fn open(&self, sweep: &SweepSpec) -> Result<Box<dyn Opened>, OpenError>;
+
+    /// How a stage of the kind `work` trains, whose record is of a version that did not say it. Only the experiment that
+    /// was there before there were others has such records.
+    fn older_traits(&self, _work: &Value) -> Traits {
+        Traits::default()
+    }
+
+    /// The lane of such a stage, in a chain that begins with a stage of the kind `first`.
+    fn older_lane(&self, _work: &Value, _first: &Value) -> String {
+        String::new()
+    }
 
     /// What the configuration of a point says of the checkpoint with `facts` that it ends with; `done`: it has results.
     fn claims(&self, _config: &Config, _facts: &Facts, _done: bool) -> Claims {
@@ -60,10 +73,15 @@ pub fn know(experiments: &'static [&'static dyn Experiment]) {
 /// This program does not have it.
 pub fn named(name: &str) -> Result<&'static dyn Experiment, OpenError> {
     #[cfg(test)]
-    know(&[&crate::selector::Selector]);
+    tests::know_one();
     let known = KNOWN.get().copied().unwrap_or_default();
     let found = known.iter().find(|experiment| experiment.schema().name == name);
     found.copied().ok_or_else(|| format!("this program has no experiment `{name}`").into())
+}
+
+/// The one of this program that results of versions with a single experiment are of.
+pub fn nameless() -> Option<&'static dyn Experiment> {
+    named(spec::nameless()).ok()
 }
 
 /// The works of a sweep, and the chain of each of its points.
@@ -280,14 +298,14 @@ pub trait Asked: Sync {
 
     /// The line of `selections.jsonl` for `unit`, with the judge's answer or without.
     fn line(&self, unit: &Unit, answer: Option<&Answer>) -> Result<QueryScore, Unanswered> {
-        let Unit { query_id, shot, selection, log_prob, question: _ } = unit.clone();
+        let Unit { query_id, column, selection, log_prob, question: _ } = unit.clone();
         let scored = answer.and_then(|answer| Some((self.score(query_id, answer)?, answer.text.clone())));
         match scored {
             Some((score, text)) => {
-                let (trajectory, answer) = (None, Some(text));
-                Ok(QueryScore { query_id, shot, selection, trajectory, score, log_prob, answer })
+                let (logged, answer) = (None, Some(text));
+                Ok(QueryScore { query_id, column, selection, logged, score, log_prob, answer })
             }
-            None => Err(Unanswered { query_id, shot, selection, score: (), log_prob }),
+            None => Err(Unanswered { query_id, column, selection, log_prob }),
         }
     }
 }
@@ -418,17 +436,18 @@ pub enum CohortEnd {
 
 /// What examining weights has found.
 pub enum Examined {
-    /// What was chosen and what it scored, by shot count.
+    /// What was chosen and what it scored, by score column.
     Scored(BTreeMap<usize, Vec<QueryScore>>),
     /// What a judge has to be asked first.
     ToAsk(Vec<Unit>),
 }
 
-/// What was chosen for one query at one shot count: a question to the judge.
+/// What was chosen for one query, to be scored in one column: a question to the judge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
     pub query_id: u64,
-    pub shot: usize,
+    /// The number of the score column.
+    pub column: usize,
     /// Local ids, best first.
     pub selection: Vec<u32>,
     pub log_prob: Finite,
@@ -493,5 +512,13 @@ impl Cancel {
     /// Member-steps made so far.
     pub fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Unit tests run in a program that has the first experiment.
+    pub fn know_one() {
+        super::know(&[&crate::selector::Selector]);
     }
 }

@@ -11,7 +11,6 @@
 //! ```text
 //! cli
 //! run
-//! making    scripts
 //! report    selector
 //! store     modules
 //! experiment
@@ -32,14 +31,12 @@ pub mod experiment;
 pub mod figure;
 pub mod finite;
 pub mod judge;
-pub mod making;
 pub mod modules;
 pub mod panics;
 pub mod plan;
 pub mod record;
 pub mod report;
 pub mod run;
-pub mod scripts;
 pub mod selector;
 pub mod spec;
 pub mod store;

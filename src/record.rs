@@ -23,43 +23,41 @@ pub enum PointStatus {
 pub struct ReferenceResult {
     /// `random`, `nearest` or `oracle`
     pub name: String,
-    /// Per shot count, the score per evaluation query.
+    /// Per score column, the score per evaluation query.
     pub scores: BTreeMap<usize, Vec<Finite>>,
 }
 
-/// What was chosen for one query at one shot count, and what it scored. One line of `selections.jsonl`
-/// together with its shot.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What was chosen for one query, and what it scored in one column: a line of `selections.jsonl`.
+#[derive(Clone, Debug, PartialEq)]
 pub struct QueryScore {
     pub query_id: u64,
-    pub shot: usize,
-    /// Local ids of the chosen demonstrations.
+    /// The number of the score column.
+    pub column: usize,
+    /// What was chosen: local ids, a class.
     pub selection: Vec<u32>,
-    /// Index of the chosen logged trajectory; `None` where a judge was asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trajectory: Option<usize>,
+    /// Which of the logged choices this is; `None` where a judge was asked or nothing is logged.
+    pub logged: Option<usize>,
     pub score: Finite,
     pub log_prob: Finite,
     /// What the judge answered, where one was asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
 }
 
 impl QueryScore {
     /// Of a score that the experiment itself has computed. `log_prob`: of the choice, as its model sees it.
-    pub fn new(query_id: u64, shot: usize, selection: Vec<u32>, score: Finite, log_prob: Finite) -> Self {
-        Self { query_id, shot, selection, trajectory: None, score, log_prob, answer: None }
+    pub fn new(query_id: u64, column: usize, selection: Vec<u32>, score: Finite, log_prob: Finite) -> Self {
+        Self { query_id, column, selection, logged: None, score, log_prob, answer: None }
     }
 }
 
-/// What was chosen for one query at one shot count and has no score: the judge did not answer. A line of
+/// What was chosen for one query and has no score in one column: the judge did not answer. A line of
 /// `selections.jsonl` whose `score` is `null`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Unanswered {
     pub query_id: u64,
-    pub shot: usize,
+    /// The number of the score column.
+    pub column: usize,
     pub selection: Vec<u32>,
-    pub score: (),
     pub log_prob: Finite,
 }
 

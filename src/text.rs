@@ -24,6 +24,15 @@ pub fn quoted(word: &str) -> String {
     }
 }
 
+/// The word with a capital first letter.
+pub fn capitalized(word: &str) -> String {
+    let mut text = word.to_owned();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
+}
+
 /// `1 point`, `72 points`.
 pub fn plural(count: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })

@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use sweep::device::Device;
+use sweep::selector::FreezeSet;
 use sweep::selector::learn::Layout;
-use sweep::spec::FreezeSet;
 
 use crate::{DIM, World, backbone, common, number, operations, optimizer_bytes};
 

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::facts::Facts;
 use super::find::named;
-use super::lookup::{FACTS, agrees};
+use super::lookup::{agrees, stated};
 use super::read;
+use crate::spec::files;
 use crate::spec::key_called;
 
 /// Claims about one checkpoint.
@@ -61,7 +62,7 @@ pub enum ClaimsError {
     Shape { path: PathBuf, what: String, hint: &'static str },
 }
 
-const EXAMPLE: &str = "claims are rows with a column `path` and columns like kl_beta, epoch, phase, lr; in TOML: [[claim]] path = \"rce_epoch5.pt\", kl_beta = 0.15";
+const EXAMPLE: &str = "claims are rows with a column `path` and columns like kl_beta, epoch, phase, lr; in TOML: [[claim]] path = \"epoch5.pt\", kl_beta = 0.15";
 
 /// Reads a claims file; its extension (`.toml`, `.md`, `.csv`) says how.
 ///
@@ -98,7 +99,7 @@ fn from_toml(path: &Path, text: &str) -> Result<Vec<Claim>, ClaimsError> {
             let claim = claim(index + 1, cells.collect())
                 .ok_or_else(|| shape(format!("claim {} of `{name}` has no `path`", index + 1)))?;
             if let Some((key, _)) = claim.values.iter().find(|(key, _)| !plausible(key)) {
-                let near = FACTS.iter().find(|known| strsim::damerau_levenshtein(known, key) <= 2);
+                let near = stated().into_iter().find(|known| strsim::damerau_levenshtein(known, key) <= 2);
                 let near = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
                 return Err(shape(format!(
                     "claim {} of `{name}` has the unknown key `{key}`{near}",
@@ -186,21 +187,11 @@ fn claim(line: usize, cells: Vec<(String, String)>) -> Option<Claim> {
 /// Whether some checkpoint could say something about `key`: in a TOML file, anything else is a slip of the pen.
 fn plausible(key: &str) -> bool {
     let configured = || key_called(key).is_some_and(|key| key.is_axis());
-    let others = [
-        "global_step",
-        "freeze_backbone_in_grpo",
-        "freeze_backbone",
-        "reward_mode",
-        "num_layers",
-        "train_loss",
-        "rce_loss",
-        "grpo_loss",
-        "ppo_loss",
-        "kl",
-        "mean_ratio",
-        "beta",
-    ];
-    FACTS.contains(&key) || others.contains(&key) || configured()
+    let others = files().any(|files| {
+        let named = |list: &[(&str, &str)]| list.iter().any(|(name, _)| *name == key);
+        named(files.switches) || named(files.renamed) || files.stated.contains(&key)
+    });
+    stated().contains(&key) || key == "global_step" || others || configured()
 }
 
 /// Holds every claim against its file. Relative paths count from `base` (the claims file's directory), else from

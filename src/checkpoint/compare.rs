@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{CheckpointError, Weights};
-use crate::spec::ParamGroup;
+use crate::spec::{self, Group, group_of};
 
 /// The difference of one parameter, of a group, or of all.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -27,7 +27,8 @@ pub struct Change {
 pub struct Comparison {
     pub parameters: BTreeMap<String, Change>,
     /// Groups that the checkpoints have parameters of.
-    pub groups: BTreeMap<ParamGroup, Change>,
+    #[serde(serialize_with = "by_name")]
+    pub groups: Vec<(&'static Group, Change)>,
     /// The three projections together.
     pub backbone: Option<Change>,
     /// Attention and norms together.
@@ -35,10 +36,15 @@ pub struct Comparison {
     pub all: Change,
 }
 
+/// As an object, in the order of the model.
+fn by_name<S: Serializer>(groups: &[(&Group, Change)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(groups.iter().map(|(group, change)| (group.name, change)))
+}
+
 impl Comparison {
     /// Relative change by group name, and under `backbone`, `head` and `all`.
     pub fn movement(&self) -> BTreeMap<String, f64> {
-        let groups = self.groups.iter().map(|(group, change)| (group.name(), Some(change)));
+        let groups = self.groups.iter().map(|(group, change)| (group.name, Some(change)));
         groups
             .chain([
                 ("backbone", self.backbone.as_ref()),
@@ -50,8 +56,8 @@ impl Comparison {
     }
 
     /// Relative change of one group; `None` if the model has no such parameter.
-    pub fn relative(&self, group: ParamGroup) -> Option<f64> {
-        self.groups.get(&group).map(|change| change.relative)
+    pub fn relative(&self, group: &str) -> Option<f64> {
+        self.groups.iter().find(|(own, _)| own.name == group).map(|(_, change)| change.relative)
     }
 
     /// Relative change over all parameters.
@@ -68,20 +74,24 @@ pub fn compare(before: &Weights, after: &Weights) -> Result<Comparison, Checkpoi
     same_model(before, after)?;
     let mut all = Sums::default();
     let (mut backbone, mut head) = (Sums::default(), Sums::default());
-    let mut groups: BTreeMap<ParamGroup, Sums> = BTreeMap::new();
+    let mut groups: Vec<(&'static Group, Sums)> =
+        spec::groups().map(|group| (group, Sums::default())).collect();
     let mut parameters = BTreeMap::new();
     for ((name, old), new) in before.iter().zip(after.values()) {
         let sums = Sums::of(&old.values, &new.values);
         parameters.insert(name.clone(), sums.change());
         all.add(&sums);
-        if let Some(group) = ParamGroup::of_parameter(name) {
-            groups.entry(group).or_default().add(&sums);
-            if group.is_backbone() { backbone.add(&sums) } else { head.add(&sums) }
+        if let Some(group) = group_of(name) {
+            let own = groups.iter_mut().find(|(own, _)| *own == group);
+            own.into_iter().for_each(|(_, own)| own.add(&sums));
+            if group.is_backbone { backbone.add(&sums) } else { head.add(&sums) }
         }
     }
     Ok(Comparison {
         parameters,
-        groups: groups.into_iter().map(|(group, sums)| (group, sums.change())).collect(),
+        groups: (groups.into_iter().filter(|(_, sums)| sums.count > 0))
+            .map(|(group, sums)| (group, sums.change()))
+            .collect(),
         backbone: (backbone.count > 0).then(|| backbone.change()),
         head: (head.count > 0).then(|| head.change()),
         all: all.change(),

@@ -1,15 +1,19 @@
 //! What a checkpoint says about itself, and how that is written in a safetensors header.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::error::Flaw;
-use crate::spec::FreezeSet;
+use crate::spec::{files, frozen_groups, frozen_key, phase_order};
+use crate::text::quoted;
 
 /// `format` in the header of our files; the number grows when older programs could misread a newer file.
 pub const HEADER_FORMAT: &str = "sweep-checkpoint-1";
@@ -35,8 +39,9 @@ pub struct Facts {
     pub kl_beta_end: Option<f64>,
     /// Learning rate of the phase.
     pub lr: Option<f64>,
-    /// Groups frozen in the phase.
-    pub freeze: Option<FreezeSet>,
+    /// Groups of parameters that the phase left as they were.
+    #[serde(flatten)]
+    pub frozen: Option<Frozen>,
     /// The configuration that led here.
     pub config: Option<Value>,
     /// [`Facts::content`] of the checkpoint that training went on from.
@@ -96,47 +101,106 @@ impl fmt::Display for Format {
     }
 }
 
-/// What the weights were last trained by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Nothing yet.
-    Init,
-    Rce,
-    Grpo,
-    /// What another experiment calls it.
-    #[serde(untagged)]
-    Other(String),
+/// Names of groups of parameters that were left as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frozen(pub Vec<String>);
+
+impl Frozen {
+    /// Whether all the groups that `name` (a group or an alias) stands for are among them; `None` where it is neither.
+    pub fn holds(&self, name: &str) -> Option<bool> {
+        let wanted = frozen_groups([name])?;
+        Some(wanted.members().iter().all(|group| self.0.iter().any(|own| own == group)))
+    }
 }
 
+/// Under the name of the key: `"freeze": [...]`.
+impl Serialize for Frozen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(frozen_key(), &self.0)?;
+        map.end()
+    }
+}
+
+/// As sweep files have it: `none`, `backbone`, or names joined by `+`.
+impl fmt::Display for Frozen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match frozen_groups(self.0.iter().map(String::as_str)) {
+            Some(chosen) => chosen.fmt(f),
+            None if self.0.is_empty() => f.write_str("none"),
+            None => f.write_str(&self.0.join("+")),
+        }
+    }
+}
+
+/// What the weights were last trained by, as its experiment calls it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Phase(Cow<'static, str>);
+
 impl Phase {
-    /// The phase that this program writes as `text`.
+    /// Nothing yet.
+    pub const INIT: Self = Self::called("init");
+
+    /// The phase called `name`.
+    pub const fn called(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+
+    /// The phase that this program writes as `text`; of those that are known, in whatever case.
     pub fn of(text: &str) -> Self {
-        text.parse().unwrap_or_else(|_| Self::Other(text.to_owned()))
+        text.parse().unwrap_or_else(|_| Self(Cow::Owned(text.to_owned())))
+    }
+
+    /// As the experiment calls it.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether its experiment trains nothing after it.
+    pub fn is_last(&self) -> bool {
+        files().any(|files| files.phases.last().is_some_and(|last| *last == self.0))
+    }
+
+    /// Initial weights first, then in the order of training, then what no experiment of this program has.
+    fn order(&self) -> (bool, Option<usize>) {
+        let place = phase_order(&self.0);
+        (*self != Self::INIT && place.is_none(), place)
+    }
+}
+
+impl Ord for Phase {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Phase {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Init => "init",
-            Self::Rce => "rce",
-            Self::Grpo => "grpo",
-            Self::Other(name) => name,
-        })
+        f.write_str(&self.0)
     }
 }
 
+/// Only those that are known.
 impl FromStr for Phase {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.to_ascii_lowercase().as_str() {
-            "init" => Ok(Self::Init),
-            "rce" => Ok(Self::Rce),
-            "grpo" => Ok(Self::Grpo),
-            _ => Err(format!("unknown phase `{text}`; phases are `init`, `rce` and `grpo`")),
-        }
+        let lower = text.to_ascii_lowercase();
+        let known = || std::iter::once("init").chain(files().flat_map(|files| files.phases.iter().copied()));
+        let found = known().find(|name| *name == lower);
+        found.map(Self::called).ok_or_else(|| {
+            format!(
+                "unknown phase `{text}`; phases are {}",
+                known().map(quoted).collect::<Vec<_>>().join(", ")
+            )
+        })
     }
 }
 
@@ -161,7 +225,7 @@ impl Facts {
             ("stored_epoch", self.stored_epoch.map(|epoch| epoch.to_string())),
             ("global_step", self.global_step.map(|step| step.to_string())),
             ("lr", number(self.lr)),
-            ("freeze", self.freeze.as_ref().map(|freeze| serde_json::json!(freeze).to_string())),
+            (frozen_key(), self.frozen.as_ref().map(|frozen| serde_json::json!(frozen.0).to_string())),
             ("reference", self.reference.clone()),
             ("base", self.base.as_ref().map(|base| base.display().to_string())),
             ("burn", self.burn.clone()),
@@ -226,9 +290,9 @@ impl Facts {
             "kl_beta" => self.kl_beta = parse(key, value)?,
             "kl_beta_end" => self.kl_beta_end = parse(key, value)?,
             "lr" => self.lr = parse(key, value)?,
-            "freeze" => {
-                let freeze = serde_json::from_str(value);
-                self.freeze = Some(freeze.map_err(|error| format!("{key} = `{value}`: {error}"))?);
+            _ if key == frozen_key() => {
+                let groups = serde_json::from_str(value);
+                self.frozen = Some(Frozen(groups.map_err(|error| format!("{key} = `{value}`: {error}"))?));
             }
             "config" => self.config = Some(json()?),
             "parent" => self.parent = text(),
@@ -275,19 +339,18 @@ fn metrics_from(json: &Value) -> Option<BTreeMap<String, f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::ParamGroup;
 
     fn full() -> Facts {
         Facts {
             format: Format::Sweep,
-            phase: Some(Phase::Grpo),
+            phase: Some(Phase::of("grpo")),
             epoch: Some(3),
             stored_epoch: Some(2),
             global_step: Some(57),
             kl_beta: Some(0.15),
             kl_beta_end: Some(0.1 + 0.2),
             lr: Some(5e-6),
-            freeze: Some(FreezeSet([ParamGroup::InputProj, ParamGroup::QueryProj].into())),
+            frozen: Some(Frozen(vec!["input_proj".into(), "query_proj".into()])),
             config: Some(serde_json::json!({ "train": { "kl_beta": 0.15 } })),
             parent: Some("ab".into()),
             reference: Some("cd".into()),

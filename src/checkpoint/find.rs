@@ -7,6 +7,7 @@ use walkdir::WalkDir;
 use super::error::CheckpointError;
 use super::facts::Phase;
 use super::{Summary, read, read_summary};
+use crate::spec::{Files, files};
 
 /// What [`find`] came across.
 #[derive(Debug, Default)]
@@ -41,9 +42,7 @@ pub fn find(roots: &[PathBuf]) -> Result<Found, CheckpointError> {
 impl Found {
     fn look_at(&mut self, path: PathBuf) {
         match read_summary(&path) {
-            Ok(summary) if is_selector(&summary) || is_ours(&summary) => {
-                self.checkpoints.push((path, summary))
-            }
+            Ok(summary) if is_known(&summary) || is_ours(&summary) => self.checkpoints.push((path, summary)),
             Ok(_) | Err(CheckpointError::Foreign { .. }) => self.others += 1,
             Err(error) => self.broken.push(error),
         }
@@ -55,9 +54,10 @@ fn is_ours(summary: &Summary) -> bool {
     summary.facts.version.is_some() && summary.facts.content.is_some()
 }
 
-/// A selector always has these two projections.
-fn is_selector(summary: &Summary) -> bool {
-    ["query_proj.weight", "cand_proj.weight"].iter().all(|name| summary.shapes.contains_key(*name))
+/// It has what all models of an experiment have.
+fn is_known(summary: &Summary) -> bool {
+    let has = |files: &Files| files.always.iter().all(|name| summary.shapes.contains_key(*name));
+    files().any(|files| !files.always.is_empty() && has(files))
 }
 
 fn has_extension(path: &Path) -> bool {
@@ -69,16 +69,22 @@ fn has_extension(path: &Path) -> bool {
 /// (1-based).
 pub fn named(path: &Path) -> Option<(Phase, u32)> {
     let stem = path.file_stem()?.to_str()?;
-    let (phase, rest) = match (stem.strip_prefix("grpo_epoch"), stem.strip_prefix("rce_epoch")) {
-        (Some(rest), _) => (Phase::Grpo, rest),
-        (None, Some(rest)) => (Phase::Rce, rest),
-        (None, None) => return None,
-    };
+    let mut phases = files().flat_map(|files| files.phases);
+    let (phase, rest) = phases.find_map(|phase| {
+        let rest = stem.strip_prefix(phase)?.strip_prefix("_epoch")?;
+        Some((Phase::called(phase), rest))
+    })?;
     let digits = rest.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(rest.len());
     let (digits, suffix) = rest.split_at(digits);
     // `grpo_epoch3.optimizer.safetensors` is something else.
     (suffix.is_empty() || suffix.starts_with(['_', '-'])).then_some(())?;
     Some((phase, digits.parse().ok()?))
+}
+
+/// What the files of an epoch are called: `rce_epochN or grpo_epochN`.
+pub fn epoch_files() -> String {
+    let names = files().flat_map(|files| files.phases).map(|phase| format!("{phase}_epochN"));
+    names.collect::<Vec<_>>().join(" or ")
 }
 
 /// What [`latest`] found.
@@ -89,7 +95,7 @@ pub struct Latest {
     pub passed_over: Vec<CheckpointError>,
 }
 
-/// The lab's rule for a directory: the highest `grpo_epoch*`, else the highest `rce_epoch*`. Among formats of the
+/// The lab's rule for a directory: the highest epoch of the last phase, else of the one before it. Among formats of the
 /// same epoch safetensors comes first, then `.pt`, then `.ckpt`. Files that cannot be read are passed over.
 ///
 /// # Errors
@@ -130,9 +136,9 @@ mod tests {
     #[test]
     fn names_promise_phase_and_epoch() {
         for (name, expected) in [
-            ("grpo_epoch3.safetensors", Some((Phase::Grpo, 3))),
-            ("a/rce_epoch12.pt", Some((Phase::Rce, 12))),
-            ("rce_epoch5_v2format.ckpt", Some((Phase::Rce, 5))),
+            ("grpo_epoch3.safetensors", Some((Phase::called("grpo"), 3))),
+            ("a/rce_epoch12.pt", Some((Phase::called("rce"), 12))),
+            ("rce_epoch5_v2format.ckpt", Some((Phase::called("rce"), 5))),
             ("grpo_epoch3.optimizer.safetensors", None),
             ("grpo_epoch.pt", None),
             ("grpo_epoch99999999999.pt", None),

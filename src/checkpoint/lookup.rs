@@ -2,27 +2,29 @@
 
 use serde_json::Value;
 
-use super::facts::{Facts, Phase};
-use crate::spec::{FreezeSet, ParamGroup};
+use super::facts::Facts;
+use crate::spec::{files, frozen_key};
 
 /// Keys that every checkpoint may state; beside them any metric, and any key of its configuration with or without
 /// the table's name (`train.seed`, `seed`).
-pub const FACTS: [&str; 14] = [
-    "phase",
-    "epoch",
-    "kl_beta",
-    "kl_beta_end",
-    "lr",
-    "freeze",
-    "data",
-    "parent",
-    "reference",
-    "content",
-    "version",
-    "device",
-    "format",
-    "val_loss",
-];
+pub fn stated() -> [&'static str; 14] {
+    [
+        "phase",
+        "epoch",
+        "kl_beta",
+        "kl_beta_end",
+        "lr",
+        frozen_key(),
+        "data",
+        "parent",
+        "reference",
+        "content",
+        "version",
+        "device",
+        "format",
+        "val_loss",
+    ]
+}
 
 impl Facts {
     /// What the checkpoint says about `key`; the lab's upper-case names (`KL_BETA`) are accepted.
@@ -36,14 +38,6 @@ impl Facts {
             "kl_beta" if self.kl_beta.is_some() => return self.kl_beta.map(Value::from),
             "kl_beta_end" => return self.kl_beta_end.map(Value::from),
             "lr" | "learning_rate" if self.lr.is_some() => return self.lr.map(Value::from),
-            "freeze" => return self.freeze.as_ref().map(|freeze| freeze.to_string().into()),
-            "freeze_backbone_in_grpo" | "freeze_backbone" => {
-                let mut backbone = ParamGroup::ALL.into_iter().filter(|group| group.is_backbone());
-                let frozen = |freeze: &FreezeSet| backbone.all(|group| freeze.contains(group));
-                return self.freeze.as_ref().map(frozen).map(Value::Bool);
-            }
-            "reward_mode" => return self.value("reward.mode"),
-            "num_layers" => return self.value("model.layers"),
             "data" => return text(&self.data),
             "parent" => return text(&self.parent),
             "reference" => return text(&self.reference),
@@ -51,13 +45,19 @@ impl Facts {
             "version" => return text(&self.version),
             "device" => return text(&self.device),
             "format" => return serde_json::to_value(self.format).ok(),
-            "grpo_lr" if self.phase == Some(Phase::Grpo) && self.lr.is_some() => {
-                return self.lr.map(Value::from);
-            }
-            "rce_lr" if self.phase == Some(Phase::Rce) && self.lr.is_some() => {
-                return self.lr.map(Value::from);
-            }
+            _ if key == frozen_key() => return self.frozen.as_ref().map(|frozen| frozen.to_string().into()),
             _ => {}
+        }
+        if let Some((_, set)) = files().flat_map(|files| files.switches).find(|(name, _)| *name == key) {
+            return self.frozen.as_ref().and_then(|frozen| frozen.holds(set)).map(Value::Bool);
+        }
+        if let Some((_, now)) = files().flat_map(|files| files.renamed).find(|(name, _)| *name == key) {
+            return self.value(now);
+        }
+        // The rate of the last phase is stated itself.
+        let last = self.phase.as_ref().zip(key.strip_suffix("_lr"));
+        if last.is_some_and(|(phase, named)| phase.name() == named) && self.lr.is_some() {
+            return self.lr.map(Value::from);
         }
         let metric = self.metrics.get(&key).map(|value| Value::from(*value));
         metric
@@ -119,12 +119,13 @@ pub(super) fn same_number(one: f64, other: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::{Frozen, Phase};
     use serde_json::json;
 
     #[test]
     fn keys_are_found_where_people_look_for_them() {
         let facts = Facts {
-            phase: Some(Phase::Grpo),
+            phase: Some(Phase::of("grpo")),
             kl_beta: Some(0.15),
             lr: Some(5e-6),
             metrics: [("val_loss".to_string(), 8.5)].into(),
@@ -133,7 +134,7 @@ mod tests {
                 "rce": { "seed": 3, "lr": 1e-4, "epochs": 5, "weight_decay": 0.01 },
                 "grpo": { "seed": 3, "lr": 5e-6, "clip_epsilon": 0.2, "weight_decay": 0.02 },
             })),
-            freeze: Some(FreezeSet([ParamGroup::QueryProj].into())),
+            frozen: Some(Frozen(vec!["query_proj".into()])),
             ..Facts::default()
         };
         for (key, value) in [

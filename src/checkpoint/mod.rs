@@ -34,9 +34,9 @@ pub use claims::{Claim, ClaimsError, Disagreement, Verdict, check, plain, read_c
 pub use compare::{Change, Comparison, compare};
 pub use distances::{Distances, NEAR, distances};
 pub use error::CheckpointError;
-pub use facts::{BURN_VERSION, Facts, Format, HEADER_FORMAT, Phase};
-pub use find::{Found, Latest, find, latest, named};
-pub use lookup::{FACTS, agrees};
+pub use facts::{BURN_VERSION, Facts, Format, Frozen, HEADER_FORMAT, Phase};
+pub use find::{Found, Latest, epoch_files, find, latest, named};
+pub use lookup::{agrees, stated};
 pub use model::hidden_and_layers;
 pub use safetensors_file::{read_tensors, write_tensors};
 pub use torch_write::export;

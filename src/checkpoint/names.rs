@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Flaw;
-use crate::spec::ParamGroup;
+use crate::spec::{files, group_of};
 
 /// Names of layer 0 in the v2 format and here.
 pub(super) const V2_LAYER: [(&str, &str); 2] =
@@ -25,11 +25,11 @@ pub(super) struct Names {
     pub(super) taken_off: Option<String>,
 }
 
-/// Finds the selector among the names of a file: what follows the longest prefix that all its parameters share.
-/// Names stay as they are where none of them is a selector's.
+/// Finds an experiment's model among the names of a file: what follows the longest prefix that all its parameters share.
+/// Names stay as they are where none of them is such a model's.
 ///
 /// # Errors
-/// Several selectors in one file, and two names that become one.
+/// Several such models in one file, and two names that become one.
 pub(super) fn ours<'a>(theirs: impl Iterator<Item = &'a str> + Clone) -> Result<Names, Flaw> {
     let plain: Vec<(&str, String)> = theirs.map(|name| (name, without_inserted(name))).collect();
     let prefix = prefix_of(&plain)?;
@@ -53,33 +53,36 @@ pub(super) fn ours<'a>(theirs: impl Iterator<Item = &'a str> + Clone) -> Result<
     Ok(names)
 }
 
-/// What precedes the selector's names.
+/// What precedes the model's names.
 fn prefix_of(plain: &[(&str, String)]) -> Result<String, Flaw> {
-    // Per prefix, whether the two projections that every selector has follow it.
-    let mut found: BTreeMap<&str, [bool; 2]> = BTreeMap::new();
+    // Per prefix, which of the parameters that every such model has follow it.
+    let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (_, name) in plain {
         let Some(at) = start_of_ours(name) else { continue };
-        let has = found.entry(&name[..at]).or_default();
-        has[0] |= &name[at..] == "query_proj.weight";
-        has[1] |= &name[at..] == "cand_proj.weight";
+        found.entry(&name[..at]).or_default().insert(&name[at..]);
     }
-    let whole: Vec<&str> = found.iter().filter(|(_, has)| **has == [true; 2]).map(|(at, _)| *at).collect();
+    let whole: Vec<&str> = found.iter().filter(|(_, has)| is_whole(has)).map(|(at, _)| *at).collect();
     match (whole.as_slice(), found.len()) {
         ([one], _) => Ok((*one).to_string()),
         ([], 1) => Ok(found.keys().copied().collect()),
         // Sorted: names without a prefix come first, and are what is meant.
         ([first, second, ..], _) if !first.is_empty() => Err(Flaw::foreign(
-            format!("it holds several selectors, under `{first}` and `{second}`"),
+            format!("it holds several models, under `{first}` and `{second}`"),
             "save the state dict of the one that is meant",
         )),
         _ => Ok(String::new()),
     }
 }
 
+/// Whether `names` are all that every model of some experiment has.
+fn is_whole(names: &BTreeSet<&str>) -> bool {
+    files().any(|files| !files.always.is_empty() && files.always.iter().all(|name| names.contains(name)))
+}
+
 /// Where the part of `name` begins that is one of our names.
 fn start_of_ours(name: &str) -> Option<usize> {
     let starts = std::iter::once(0).chain(name.match_indices('.').map(|(at, _)| at + 1));
-    starts.into_iter().find(|at| ParamGroup::of_parameter(&our_name(&name[*at..])).is_some())
+    starts.into_iter().find(|at| group_of(&our_name(&name[*at..])).is_some())
 }
 
 fn without_inserted(name: &str) -> String {
@@ -160,7 +163,7 @@ mod tests {
     fn two_selectors_and_two_equal_names_are_refused() {
         let two = ["a.query_proj.weight", "a.cand_proj.weight", "b.query_proj.weight", "b.cand_proj.weight"];
         let flaw = format!("{:?}", ours(two.into_iter()).unwrap_err());
-        assert!(flaw.contains("several selectors, under `a.` and `b.`"), "{flaw}");
+        assert!(flaw.contains("several models, under `a.` and `b.`"), "{flaw}");
         let same = ["cross_attn.in_proj_bias", "cross_attn_layers.0.in_proj_bias"];
         assert!(format!("{:?}", ours(same.into_iter()).unwrap_err()).contains("twice"));
     }

@@ -17,10 +17,8 @@ use super::pickle::{Id, MAX_PICKLE, Node, Pickle, Storage, TensorRef};
 use super::torch::legacy;
 use super::unpickle::unpickle;
 use super::{Array, Checkpoint, Summary};
-use crate::spec::ParamGroup;
+use crate::spec::group_of;
 
-/// Where Lightning keeps the selector, and what precedes its names there.
-pub(super) const V2_PREFIX: &str = "lever_lm.pointer_selector.";
 /// Key of exported checkpoints under which our own facts travel.
 pub(super) const FACTS_KEY: &str = "sweep";
 
@@ -175,8 +173,7 @@ impl<R: Read + Seek> TorchFile<R> {
                 Node::Tensor(_) | Node::Foreign(_) => continue,
                 _ => self.pickle.json(value, 8, &mut 1000),
             };
-            if matches!(self.pickle.node(value), Node::Opaque(_) | Node::Numpy(_))
-                && ParamGroup::of_parameter(name).is_some()
+            if matches!(self.pickle.node(value), Node::Opaque(_) | Node::Numpy(_)) && group_of(name).is_some()
             {
                 return Err(not_a_tensor(name, &super::plain(&words)));
             }

@@ -17,10 +17,11 @@ use super::facts::{Facts, Phase};
 use super::model::sizes;
 use super::names::V2_LAYER;
 use super::safetensors_file::encode_plain;
-use super::torch_read::{FACTS_KEY, V2_PREFIX};
+use super::torch_read::FACTS_KEY;
 use super::{Array, Checkpoint, Weights};
 use crate::disk;
 use crate::spec::ExportFormat;
+use crate::spec::files;
 
 /// Writes `checkpoint` in a format of other programs: [`ExportFormat::V2`] `{epoch, global_step, state_dict,
 /// hyper_parameters}` with Lightning's names, [`ExportFormat::Pt`] `{epoch, phase, model_state_dict, kl_beta,
@@ -96,7 +97,7 @@ fn hyper_parameters(weights: &Weights, facts: &Facts) -> Value {
     if let Some(lr) = facts.lr {
         values["lr"] = json!(lr);
     }
-    if facts.phase == Some(Phase::Grpo)
+    if facts.phase.as_ref().is_some_and(Phase::is_last)
         && let Some(kl_beta) = facts.kl_beta
     {
         values["kl_beta"] = json!(kl_beta);
@@ -109,12 +110,13 @@ fn hyper_parameters(weights: &Weights, facts: &Facts) -> Value {
 
 /// Our name of a parameter -> the v2 format's.
 fn their_name(name: &str) -> String {
+    let nested = files().next().map_or("", |files| files.nested);
     for (theirs, ours) in V2_LAYER {
         if let Some(rest) = name.strip_prefix(ours) {
-            return format!("{V2_PREFIX}{theirs}{rest}");
+            return format!("{nested}{theirs}{rest}");
         }
     }
-    format!("{V2_PREFIX}{name}")
+    format!("{nested}{name}")
 }
 
 /// The zip: storages are numbered in the order of the names and begin at multiples of 64 bytes, as torch's do.

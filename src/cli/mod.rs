@@ -5,17 +5,10 @@ mod ckpt;
 mod clean;
 mod compare;
 mod completions;
-mod data;
-mod data_build;
-mod data_embed;
-mod data_report;
 mod deliver;
-mod endpoint_flags;
 mod follow;
-mod import_scripts;
-mod infer;
-mod init;
 mod judge;
+mod lab;
 mod launch;
 mod limits;
 mod output;
@@ -26,7 +19,6 @@ mod report;
 mod run;
 mod schema;
 mod status;
-mod supply;
 mod sweep_file;
 mod table;
 mod use_point;
@@ -40,9 +32,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::lab::{data, import_scripts, infer, init};
 use crate::experiment::{self, Experiment};
-use crate::selector::SCHEMA;
-use crate::{panics, spec};
+use crate::panics;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -111,16 +103,13 @@ fn run_command() -> u8 {
 /// The exit code of a panic.
 const DEFECT: u8 = 4;
 
-/// Commands that know the selector's data and ask its judge.
-const OF_THE_SELECTOR: [&str; 5] = ["data", "import-scripts", "infer", "init", "judge"];
-
 fn is_offered(name: &str) -> bool {
-    !OF_THE_SELECTOR.contains(&name) || spec::schema_of(SCHEMA.name).is_some()
+    !lab::COMMANDS.contains(&name) || lab::is_here()
 }
 
 /// The command line, whose help has the commands that this program can do something with.
 pub(crate) fn offered() -> clap::Command {
-    let left_out = OF_THE_SELECTOR.iter().filter(|name| !is_offered(name));
+    let left_out = lab::COMMANDS.iter().filter(|name| !is_offered(name));
     left_out.fold(Cli::command(), |cli, name| cli.mut_subcommand(name, |command| command.hide(true)))
 }
 
@@ -137,7 +126,7 @@ fn command() -> u8 {
     if let Some(name) = matches.subcommand_name().filter(|name| !is_offered(name)) {
         output::note(&format!(
             "error: `{name}` works for the experiment `{}`, which this program does not have\nhint: `sweep` has it",
-            SCHEMA.name
+            lab::EXPERIMENT
         ));
         return 2;
     }

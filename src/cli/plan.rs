@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::lab::FROZEN;
+use super::lab::supply::{Making, forecast as forecast_data, missing};
 use super::output;
 use super::plan_text::{self, Planned};
 use super::run::HowArgs;
-use super::supply::{forecast as forecast_data, missing};
 use super::sweep_file::{SpecArgs, expand};
-use crate::making::Making;
 use crate::run::{Session, Speed, forecast, questions};
 use crate::store::{Inventory, SweepDir, speed_samples};
 
@@ -129,7 +129,7 @@ fn to_json(planned: &Planned) -> Value {
         .map(|cohort| {
             json!({
                 "phase": cohort.traits.phase,
-                "freeze": cohort.traits.frozen,
+                FROZEN: cohort.traits.frozen,
                 "members": cohort.stages.len(),
                 "steps": cohort.steps,
                 "seconds": cohort.seconds,

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use super::lab::supply::{Supply, supply};
 use super::launch::{LaunchArgs, OnCluster};
 use super::limits::{LimitArgs, end_at};
 use super::output;
 use super::progress::Progress;
 use super::report::write_event_files;
-use super::supply::{Supply, supply};
 use super::sweep_file::{SpecArgs, expand};
 use crate::device::{Device, DeviceRequest, Precision};
 use crate::experiment::Cancel;

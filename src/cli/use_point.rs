@@ -1,11 +1,9 @@
 //! `sweep use`: which checkpoint of a sweep is in use, by the lab's scripts too.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::output;
+use super::{lab, output};
 use crate::report::point_named;
-use crate::selector::SCHEMA;
-use crate::spec::ExportFormat;
 use crate::store::{self, SweepResults};
 use crate::text::quoted;
 
@@ -58,22 +56,8 @@ pub fn run(args: &UseArgs) -> anyhow::Result<u8> {
     let path = fs_err::canonicalize(directory)?.join(&in_use.checkpoint);
     output::note(&format!("in use: {}", in_use.point));
     output::result(&format!("{}\n", path.display()));
-    if store::read_resolved(directory)?.experiment == SCHEMA.name {
-        tell_scripts(&path);
+    if store::read_resolved(directory)?.experiment == lab::EXPERIMENT {
+        lab::tell_scripts(&path);
     }
     Ok(0)
-}
-
-/// How the lab's inference script takes the checkpoint `path`: in the v2 format, where `run` ([export]) or `ckpt export`
-/// has made it.
-fn tell_scripts(path: &Path) {
-    let exported = store::export_path(path, ExportFormat::V2);
-    let script = if exported.is_file() { exported.as_path() } else { path };
-    if script == path {
-        output::note(&format!(
-            "hint: scripts that want the v2 format: sweep ckpt export {} --to v2, then this again (for every point: `[export] formats = [\"v2\"]` in the sweep file)",
-            quoted(&path.display().to_string())
-        ));
-    }
-    output::result(&format!("export LEVER_LM_CHECKPOINT_PATH={}\n", quoted(&script.display().to_string())));
 }

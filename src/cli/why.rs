@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use super::lab::COLUMN;
 use super::output;
 use crate::judge::{Judge, Question};
-use crate::report::{Answer, Why, points_named, why};
+use crate::report::{Answer, At, Why, points_named, why};
 use crate::run::Session;
-use crate::spec::{Columns, columns_of};
+use crate::spec::columns_of;
 use crate::store::SweepResults;
+use crate::text::plural;
 
 /// Show where one cell of a table comes from
 ///
@@ -21,9 +23,9 @@ pub struct WhyArgs {
     /// Name of the point or configuration, as tables print it, or key=value,...; of a configuration, each seed is shown
     #[arg(long)]
     point: String,
-    /// Number of demonstrations; needed where points have several scores
-    #[arg(long)]
-    shot: Option<usize>,
+    /// Which score column, by its number (of demonstrations); needed where points have several
+    #[arg(long, visible_alias = COLUMN, value_name = "N")]
+    column: Option<usize>,
     /// Only this query; where a judge was asked, with the whole prompt
     #[arg(long, value_name = "ID")]
     query: Option<u64>,
@@ -38,21 +40,21 @@ pub struct WhyArgs {
 /// Runs `sweep why`.
 ///
 /// # Errors
-/// No results, an unknown point or shot count, a point that has not been evaluated.
+/// No results, an unknown point or score column, a point that has not been evaluated.
 pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
     let results = SweepResults::read(&args.dir)?;
     let points = points_named(&results, &args.point)?;
     let columns = results.columns();
-    let shot = match (args.shot, &columns[..]) {
-        (Some(shot), _) => shot,
+    let names = columns_of(&results.experiment);
+    let column = match (args.column, &columns[..]) {
+        (Some(column), _) => column,
         (None, [only]) => *only,
         (None, _) => {
             let columns: Vec<String> = columns.iter().map(usize::to_string).collect();
-            anyhow::bail!("which score?\nhint: add `--shot N`, one of {}", columns.join(", "))
+            anyhow::bail!("which score?\nhint: add `--{} N`, one of {}", names.field, columns.join(", "))
         }
     };
-    let title = columns_of(&results.experiment);
-    let one = |at: &usize| why(&results, &results.points[*at], shot);
+    let one = |at: &usize| why(&results, &results.points[*at], column);
     let mut found = points.iter().map(one).collect::<Result<Vec<Why>, _>>()?;
     if let Some(query) = args.query {
         for one in &mut found {
@@ -65,9 +67,8 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
         [only] if args.json => serde_json::to_string_pretty(only)? + "\n",
         all if args.json => serde_json::to_string_pretty(all)? + "\n",
         all => {
-            let one = |one: &Why| {
-                text(one, title, args) + &asked.iter().map(|asked| asked.text(one)).collect::<String>()
-            };
+            let one =
+                |one: &Why| text(one, args) + &asked.iter().map(|asked| asked.text(one)).collect::<String>();
             all.iter().map(one).collect::<Vec<_>>().join("\n")
         }
     };
@@ -75,11 +76,11 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn text(found: &Why, columns: Columns, args: &WhyArgs) -> String {
-    let what = match (columns.unit.is_empty(), found.shot) {
-        (true, shot) => (columns.title)(shot),
-        (false, 1) => "at 1 shot".to_owned(),
-        (false, shot) => format!("at {shot} shots"),
+fn text(found: &Why, args: &WhyArgs) -> String {
+    let At { column, names } = found.at;
+    let what = match names.unit.is_empty() {
+        true => (names.title)(column),
+        false => format!("at {}", plural(column, names.field)),
     };
     let mut text = format!("{} {what}: {:.2} %\n\n", found.point, 100.0 * found.accuracy);
     for (key, value) in &found.axes {

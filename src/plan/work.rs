@@ -16,7 +16,7 @@ pub struct Work {
 }
 
 /// What is done with a work's results, whatever it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traits {
     /// Names its files and its rows; [`INIT`] where nothing is trained.
     pub phase: String,

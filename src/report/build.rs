@@ -8,7 +8,7 @@ use super::hints;
 use super::matrix::{Comparisons, Matrix, MatrixOptions, Row, RowStatus, Verdict};
 use super::panel::{Panel, Samples, Scores, difference, mean_row};
 use super::stats::{Bootstrap, crossed_test, holm, mean, more_units, sign_flip, variance};
-use crate::spec::{ParamGroup, columns_of};
+use crate::spec::{columns_of, groups_of};
 use crate::store::{PointResult, PointStatus, SweepResults};
 
 /// Computes the matrix. Points that have no results yet have rows without figures.
@@ -58,7 +58,8 @@ impl<'a> Build<'a> {
             judge: self.results.judge.clone(),
             name: self.results.name.clone(),
             axes: self.labels.names.clone(),
-            shots: self.shot_columns(),
+            score_columns: self.score_columns(),
+            groups: groups_of(&self.results.experiment).iter().map(|group| group.name.to_owned()).collect(),
             configurations,
             references: self.references(),
             points,
@@ -66,7 +67,7 @@ impl<'a> Build<'a> {
     }
 
     /// `shot_1` ..., or one set per sample count where there are several.
-    fn shot_columns(&self) -> Vec<String> {
+    fn score_columns(&self) -> Vec<String> {
         let samples = self.results.samples();
         let columns = self.results.columns();
         let label = |count: Samples| match count {
@@ -79,13 +80,13 @@ impl<'a> Build<'a> {
         samples.iter().flat_map(|samples| per_column(*samples)).collect()
     }
 
-    /// Accuracies in the order of [`Build::shot_columns`].
+    /// Accuracies in the order of [`Build::score_columns`].
     fn accuracies(&self, scores: Option<&Scores>) -> Vec<Option<f64>> {
-        let Some(panel) = &self.panel else { return vec![None; self.shot_columns().len()] };
+        let Some(panel) = &self.panel else { return vec![None; self.score_columns().len()] };
         let mut cells = Vec::new();
         for samples in &panel.samples {
-            for shot in 0..panel.shots.len() {
-                cells.push(scores.and_then(|scores| scores.accuracy(shot, panel.cut(*samples))));
+            for column in 0..panel.columns.len() {
+                cells.push(scores.and_then(|scores| scores.accuracy(column, panel.cut(*samples))));
             }
         }
         cells
@@ -174,7 +175,7 @@ impl<'a> Build<'a> {
         let mut row = Row::named(&point.name, point.status.into());
         row.axes = self.labels.texts(index);
         row.seeds = usize::from(point.status == PointStatus::Done);
-        row.shots = self.accuracies(self.scores[index].as_ref());
+        row.scores = self.accuracies(self.scores[index].as_ref());
         row.average = average;
         row.delta = average.zip(base).map(|(average, base)| average - base);
         let lacks = |at: &usize| !self.results.points[*at].unanswered.is_empty();
@@ -191,7 +192,8 @@ impl<'a> Build<'a> {
             .and_then(|&base| groups::changed_share(point, &self.results.points[base]));
         let movement = |name: &str| point.movement.get(name).map(|share| share.get());
         row.movement = movement("all");
-        row.group_movement = ParamGroup::ALL.map(|group| movement(group.name()));
+        row.group_movement =
+            (groups_of(&self.results.experiment).iter()).map(|group| movement(group.name)).collect();
         row.queries = average.map(|_| self.queries);
         row.unanswered = point.unanswered.len();
         row.is_baseline = is_baseline;
@@ -210,7 +212,7 @@ impl<'a> Build<'a> {
             let average = scores.as_ref().and_then(|scores| scores.average(self.queries));
             let mut row = Row::named(&reference.name, RowStatus::Reference);
             row.axes = vec![String::new(); self.labels.names.len()];
-            row.shots = self.accuracies(scores.as_ref());
+            row.scores = self.accuracies(scores.as_ref());
             row.average = average;
             row.delta = average.zip(base_average).map(|(average, base)| average - base);
             row.queries = average.map(|_| self.queries);
@@ -274,7 +276,7 @@ impl<'a> Build<'a> {
         row.axes.clone_from(&first.axes);
         row.axes[seed_axis].clear();
         row.seeds = members.iter().filter(|&&index| points[index].status == RowStatus::Done).count();
-        row.shots = (0..first.shots.len()).map(|shot| of(&|row| row.shots[shot])).collect();
+        row.scores = (0..first.scores.len()).map(|column| of(&|row| row.scores[column])).collect();
         row.average = of(&|row| row.average);
         row.delta = of(&|row| row.delta);
         row.trainable = members.iter().find_map(|&index| points[index].trainable);
@@ -283,7 +285,8 @@ impl<'a> Build<'a> {
         row.kl = of(&|row| row.kl);
         row.changed_share = of(&|row| row.changed_share);
         row.movement = of(&|row| row.movement);
-        row.group_movement = std::array::from_fn(|group| of(&|row: &Row| row.group_movement[group]));
+        row.group_movement =
+            (0..first.group_movement.len()).map(|group| of(&|row: &Row| row.group_movement[group])).collect();
         row.queries = members.iter().find_map(|&index| points[index].queries);
         row.unanswered = members.iter().map(|&index| points[index].unanswered).sum();
         row.is_baseline = members.iter().any(|&index| points[index].is_baseline);

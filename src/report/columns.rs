@@ -4,7 +4,7 @@ use super::matrix::{Matrix, Row, RowStatus, Verdict};
 use super::notes;
 use super::words::unsigned_zero;
 pub use super::words::{Detail, signed};
-use crate::text::thousands;
+use crate::text::{capitalized, thousands};
 
 /// A table as people read it, before it becomes Markdown, LaTeX, HTML or a terminal's boxes.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +83,7 @@ impl Detail {
     pub const ALL: [Detail; 4] = [Self::Full, Self::Signs, Self::Short, Self::Narrow];
 }
 
-/// Lays out the lab's table: configuration, accuracy per shot, average, difference to the baseline.
+/// Lays out the lab's table: configuration, accuracy per score, average, difference to the baseline.
 pub fn layout(matrix: &Matrix, options: &LayoutOptions) -> Table {
     let rows = if options.every_point { &matrix.points } else { matrix.main_rows() };
     layout_rows(matrix, rows, options)
@@ -137,7 +137,7 @@ enum Kind {
     Name,
     Axis(usize),
     Seeds,
-    Shot(usize),
+    Score(usize),
     Average,
     Delta,
     Verdict,
@@ -165,14 +165,14 @@ fn visible_columns(matrix: &Matrix, rows: &[Row], options: &LayoutOptions) -> Ve
     if options.detail < Detail::Narrow && rows.iter().any(|row| row.seeds > 1) {
         columns.push(Kind::Seeds);
     }
-    columns.extend((0..matrix.shots.len()).map(Kind::Shot));
-    if !matrix.shots.is_empty() {
+    columns.extend((0..matrix.score_columns.len()).map(Kind::Score));
+    if !matrix.score_columns.is_empty() {
         columns.push(Kind::Average);
     }
     if rows.iter().any(|row| row.delta.is_some()) {
         columns.extend([Kind::Delta, Kind::Verdict]);
     }
-    if matrix.shots.is_empty() {
+    if matrix.score_columns.is_empty() {
         // Without evaluation, what the points can be compared by is the validation loss.
         columns.extend([Kind::ValLoss, Kind::Trainable]);
         if rows.iter().any(|row| row.movement.is_some()) {
@@ -191,10 +191,10 @@ impl Kind {
             Self::Name => "configuration".to_owned(),
             Self::Axis(axis) => matrix.axes[axis].clone(),
             Self::Seeds => "seeds".to_owned(),
-            Self::Shot(shot) if detail >= Detail::Short => {
-                shot_title(&matrix.shots[shot]).replacen("Shot ", "S", 1)
+            Self::Score(score) if detail >= Detail::Short => {
+                initial(&column_title(&matrix.score_columns[score]))
             }
-            Self::Shot(shot) => shot_title(&matrix.shots[shot]),
+            Self::Score(score) => column_title(&matrix.score_columns[score]),
             Self::Average if detail == Detail::Narrow => "avg".to_owned(),
             Self::Average => "average".to_owned(),
             Self::Delta if detail == Detail::Narrow => "vs base".to_owned(),
@@ -227,7 +227,7 @@ impl Kind {
                 Cell { value: Some(row.seeds as f64), ..Cell::text(row.seeds.to_string()) }
             }
             Self::Seeds => Cell::default(),
-            Self::Shot(shot) => percent(row.shots.get(shot).copied().flatten(), precision),
+            Self::Score(score) => percent(row.scores.get(score).copied().flatten(), precision),
             Self::Average if detail == Detail::Narrow => percent(row.average, precision + 1),
             Self::Average => average(row, precision + 1),
             Self::Delta if detail == Detail::Narrow && row.is_baseline => Cell::text("base"),
@@ -243,21 +243,25 @@ impl Kind {
 
     fn larger_is_better(self) -> Option<bool> {
         match self {
-            Self::Shot(_) | Self::Average => Some(true),
+            Self::Score(_) | Self::Average => Some(true),
             Self::ValLoss => Some(false),
             _ => None,
         }
     }
 }
 
+/// `Shot 2` -> `S2`; other titles stay what they are.
+fn initial(title: &str) -> String {
+    let first = title.chars().next();
+    let short = title.split_once(' ').filter(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
+    short.zip(first).map_or_else(|| title.to_owned(), |((_, rest), first)| format!("{first}{rest}"))
+}
+
 /// `shot_2@200` -> `Shot 2 (200)`
-pub fn shot_title(column: &str) -> String {
+pub fn column_title(column: &str) -> String {
     let (name, samples) = column.split_once('@').map_or((column, None), |(name, count)| (name, Some(count)));
     // As the experiment calls it: `shot_2` is `Shot 2`.
-    let mut title = name.replace('_', " ");
-    if let Some(first) = title.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
+    let title = capitalized(&name.replace('_', " "));
     match samples {
         Some(samples) => format!("{title} ({samples})"),
         None => title,

@@ -13,7 +13,7 @@ use super::matrix::{Comparisons, Matrix, MatrixOptions, Row, RowStatus, Verdict}
 use super::merge::add_missing;
 use super::panel::{Panel, Scores, difference, mean_row};
 use super::stats::{Bootstrap, Interval, holm, mean, sign_flip};
-use crate::spec::is_path;
+use crate::spec::{columns_of, is_path};
 use crate::store::{PointResult, PointStatus, SweepResults, read_resolved};
 use crate::text::plural;
 
@@ -81,7 +81,7 @@ pub struct Compared {
     /// The mean over all points in both: difference, interval, p-value.
     pub together: Option<(f64, Interval, f64)>,
     /// Shot counts of the comparison.
-    pub shots: Vec<usize>,
+    pub columns: Vec<usize>,
 }
 
 /// A point in the first of the two.
@@ -143,7 +143,8 @@ impl Compared {
                 name: format!("{} against {}", second.name, first.name),
                 axes,
                 // Of the columns of accuracies only that there are some matters.
-                shots: if is_evaluated { second.matrix.shots.clone() } else { Vec::new() },
+                score_columns: if is_evaluated { second.matrix.score_columns.clone() } else { Vec::new() },
+                groups: Vec::new(),
                 comparisons: Comparisons::count(&rows, &[]),
                 points: rows,
                 configurations: Vec::new(),
@@ -152,7 +153,7 @@ impl Compared {
             before,
             remarks,
             together,
-            shots: panel.map(|panel| panel.shots).unwrap_or_default(),
+            columns: panel.map(|panel| panel.columns).unwrap_or_default(),
         }
     }
 
@@ -255,10 +256,11 @@ fn paired_panel(first: &Side, second: &Side, remarks: &mut Vec<String>) -> Optio
         return None;
     }
     let panel = Panel::of_both(left, right);
+    let noun = columns_of(&left.experiment).noun;
     if panel.is_none() {
-        remarks.push("No shot count was evaluated in both: no difference has an interval.".to_owned());
+        remarks.push(format!("No {noun} was evaluated in both: no difference has an interval."));
     } else if left.columns() != right.columns() {
-        remarks.push("Not every shot count was evaluated in both: compared are those that were.".to_owned());
+        remarks.push(format!("Not every {noun} was evaluated in both: compared are those that were."));
     }
     panel
 }

@@ -6,7 +6,7 @@ use super::panel::{Panel, Scores};
 use super::stats::{mean, normal_quantile, variance};
 use super::svg::{Figure, LineChart, Series};
 use crate::figure::{Chart, EpochFigure, EpochMetrics};
-use crate::spec::{columns_of, figures_of};
+use crate::spec::{Columns, columns_of, figures_of};
 use crate::store::SweepResults;
 
 /// A figure's group on the page.
@@ -15,7 +15,7 @@ pub enum Section {
     /// What the page begins with.
     Picture,
     HeatMaps,
-    Shots,
+    Columns,
     Learning,
     Movement,
     Overlap,
@@ -85,15 +85,15 @@ pub fn ranking(matrix: &Matrix) -> Vec<usize> {
 /// All charts, in the order of the page, with the curves of every point.
 pub fn charts(results: &SweepResults, matrix: &Matrix) -> Vec<(Section, LineChart)> {
     let looks = curves(matrix);
-    let shots = shots(results, matrix, &looks).map(|chart| (Section::Shots, chart));
+    let columns = by_column(results, matrix, &looks).map(|chart| (Section::Columns, chart));
     let learning = learning(results, matrix, &looks).into_iter().map(|chart| (Section::Learning, chart));
-    shots.into_iter().chain(learning).collect()
+    columns.into_iter().chain(learning).collect()
 }
 
-/// Accuracy by shots. The intervals are those of a mean over queries: every point has four, and none is worth a bootstrap.
-fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<LineChart> {
+/// Accuracy by score column. The intervals are those of a mean over queries: every point has four, and none is worth a bootstrap.
+fn by_column(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<LineChart> {
     let panel = Panel::of(results)?;
-    let unit = columns_of(&results.experiment).unit;
+    let Columns { unit, field, .. } = columns_of(&results.experiment);
     if unit.is_empty() {
         return None;
     }
@@ -106,13 +106,13 @@ fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<Lin
         Some((end(-1.0), end(1.0)))
     };
     let marks = |place: usize, scores: &Scores| {
-        let mark = |(shot, count): (usize, &usize)| {
+        let mark = |(column, count): (usize, &usize)| {
             // A little apart, so that intervals do not hide each other.
             let x = *count as f64 + APART * ((place % 8) as f64 / 8.0 - 0.5);
-            let y = scores.accuracy(shot, queries).map_or(f64::NAN, |score| rounded(100.0 * score, 100.0));
-            (x, y, interval(&scores.at_shot(shot, queries)))
+            let y = scores.accuracy(column, queries).map_or(f64::NAN, |score| rounded(100.0 * score, 100.0));
+            (x, y, interval(&scores.of_column(column, queries)))
         };
-        panel.shots.iter().enumerate().map(mark).collect()
+        panel.columns.iter().enumerate().map(mark).collect()
     };
     let points = results.points.iter().enumerate().filter_map(|(index, point)| {
         Some(Series {
@@ -138,11 +138,11 @@ fn shots(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<Lin
     let samples = matrix.queries().unwrap_or(queries);
     Some(LineChart {
         first: false,
-        id: "shots".to_owned(),
-        title: format!("Accuracy by shots, % ({samples} queries, 95 % intervals)"),
+        id: format!("{field}s"),
+        title: format!("Accuracy by {field}s, % ({samples} queries, 95 % intervals)"),
         x_label: unit.to_owned(),
         series,
-        ticks: panel.shots.iter().map(|shot| (*shot as f64, shot.to_string())).collect(),
+        ticks: panel.columns.iter().map(|column| (*column as f64, column.to_string())).collect(),
         unit: format!("{unit} "),
         about: over_queries(samples),
     })

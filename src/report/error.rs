@@ -30,8 +30,8 @@ pub enum ReportError {
     AmbiguousPoint { text: String, points: String },
     #[error("`{sweep}` has no point `{name}`{hint}")]
     UnknownPoint { sweep: String, name: String, hint: String },
-    #[error("`{sweep}` was not evaluated at {shot} shots\nhint: its shot counts are {known}")]
-    UnknownShot { sweep: String, shot: usize, known: String },
+    #[error("`{sweep}` was not evaluated at {column} {field}s\nhint: its {noun}s are {known}")]
+    UnknownColumn { sweep: String, column: usize, field: &'static str, noun: &'static str, known: String },
     #[error("point `{point}` is {status}: it has no answers to look at")]
     NoAnswers { point: String, status: &'static str },
     #[error(

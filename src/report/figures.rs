@@ -8,6 +8,7 @@ use super::groups;
 use super::matrix::{Matrix, Row};
 use super::stats::mean;
 use super::svg::{Figure, HeatMap, bars};
+use crate::spec::{is_frozen_key, signal_of};
 use crate::store::SweepResults;
 use crate::text::plural;
 
@@ -33,7 +34,7 @@ pub fn figures(results: &SweepResults, matrix: &Matrix) -> Vec<(Section, Figure)
 
 /// What heat maps show: accuracy, or validation loss where nothing was evaluated.
 pub fn mapped(matrix: &Matrix, row: &Row) -> Option<f64> {
-    if matrix.shots.is_empty() { row.val_loss } else { row.average }
+    if matrix.score_columns.is_empty() { row.val_loss } else { row.average }
 }
 
 /// The range of [`mapped`] over all points: the colour scale of all maps, so that they can be compared.
@@ -42,15 +43,15 @@ pub fn mapped_range(matrix: &Matrix) -> Option<(f64, f64)> {
     figures().reduce(f64::min).zip(figures().reduce(f64::max))
 }
 
-/// Maps over every pair of axes, one per freeze setting; against the freeze setting where there is only one
-/// other axis.
+/// Maps over every pair of axes, one per value of an axis that is drawn apart; against that axis where there is only
+/// one other.
 fn heat_maps(matrix: &Matrix) -> Vec<Figure> {
     let varies = |axis: &usize| matrix.axes[*axis] != "seed" && matrix.values(*axis).len() > 1;
     let varying: Vec<usize> = (0..matrix.axes.len()).filter(varies).collect();
-    let freeze = varying.iter().copied().find(|&axis| matrix.axes[axis] == "freeze");
-    let freeze = freeze.filter(|_| varying.len() > 2);
-    let free: Vec<usize> = varying.into_iter().filter(|&axis| Some(axis) != freeze).collect();
-    let settings = freeze.map_or(vec![None], |axis| {
+    let apart = varying.iter().copied().find(|&axis| is_frozen_key(&matrix.axes[axis]));
+    let apart = apart.filter(|_| varying.len() > 2);
+    let free: Vec<usize> = varying.into_iter().filter(|&axis| Some(axis) != apart).collect();
+    let settings = apart.map_or(vec![None], |axis| {
         matrix.values(axis).into_iter().map(|value| Some((axis, value))).collect()
     });
     let mut maps = Vec::new();
@@ -69,7 +70,7 @@ fn heat_map(
     (down, across): (usize, usize),
     setting: Option<&(usize, String)>,
 ) -> Option<Figure> {
-    let evaluated = !matrix.shots.is_empty();
+    let evaluated = !matrix.score_columns.is_empty();
     let chosen = |row: &&Row| setting.is_none_or(|(axis, value)| row.axes[*axis] == *value);
     let (downs, acrosses) = (matrix.values(down), matrix.values(across));
     let members = |down_value: &String, across_value: &String| {
@@ -98,7 +99,8 @@ fn heat_map(
         (to_points(&only), format!("; {}{queries}", plural(counts[row][column], "point")))
     };
     let id = setting.map_or_else(String::new, |(_, value)| format!("-{value}"));
-    let suffix = setting.map_or_else(String::new, |(_, value)| format!(", freeze = {value}"));
+    let suffix =
+        setting.map_or_else(String::new, |(axis, value)| format!(", {} = {value}", matrix.axes[*axis]));
     let mut figure = HeatMap {
         id: format!("heat-{}{id}", axes.join("-")),
         title: format!("{}{suffix}", if evaluated { "Average accuracy, %" } else { "Validation loss" }),
@@ -135,9 +137,8 @@ fn movement(matrix: &Matrix) -> Option<Figure> {
     rows.truncate(LISTED);
     let which =
         if rows.len() < all { format!(" (the best {LISTED} of {all} points)") } else { String::new() };
-    let groups = matrix.moved_groups();
-    let names = groups.iter().map(|group| group.name().to_owned());
-    let columns: Vec<String> = names.chain(["all".to_owned()]).collect();
+    let mut columns = matrix.groups.clone();
+    columns.push("all".to_owned());
     let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
     HeatMap {
         id: "movement".to_owned(),
@@ -145,7 +146,10 @@ fn movement(matrix: &Matrix) -> Option<Figure> {
         axes: None,
         rows: rows.iter().map(|row| row.name.clone()).collect(),
         columns,
-        values: rows.iter().map(|row| row.movements(groups).collect()).collect(),
+        values: rows
+            .iter()
+            .map(|row| row.group_movement.iter().copied().chain([row.movement]).collect())
+            .collect(),
         format: |value| format!("{:.3}", 100.0 * value),
         range: None,
         cell: 84.0,
@@ -211,12 +215,13 @@ fn overlap(results: &SweepResults, matrix: &Matrix) -> Option<Figure> {
 
 fn signal(results: &SweepResults) -> Option<Figure> {
     let health = results.health.as_ref()?;
+    let signal = signal_of(&results.experiment);
     let counts: Vec<(String, usize)> =
         health.distinct.iter().map(|(values, groups)| (values.to_string(), *groups)).collect();
     bars(
         "signal",
-        "Training groups by number of distinct rewards",
-        "distinct rewards (1 = no signal)",
+        &format!("Training groups by number of distinct {signal}s"),
+        &format!("distinct {signal}s (1 = no signal)"),
         &counts,
     )
 }

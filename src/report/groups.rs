@@ -27,14 +27,14 @@ fn letter(index: usize) -> String {
     if index < 26 { last } else { letter(index / 26 - 1) + &last }
 }
 
-/// Identity of everything a point chose: a hash over (shot, query, selection). `None` without selections.
+/// Identity of everything a point chose: a hash over (column, query, selection). `None` without selections.
 pub fn fingerprint(point: &PointResult) -> Option<[u8; 32]> {
     if point.scores.values().all(Vec::is_empty) {
         return None;
     }
     let mut hasher = blake3::Hasher::new();
-    for (shot, lines) in &point.scores {
-        hasher.update(&(*shot as u64).to_le_bytes());
+    for (column, lines) in &point.scores {
+        hasher.update(&(*column as u64).to_le_bytes());
         hasher.update(&(lines.len() as u64).to_le_bytes());
         for line in lines {
             hasher.update(&line.query_id.to_le_bytes());
@@ -64,11 +64,11 @@ pub fn questions(points: &[PointResult]) -> Questions {
     Questions { asked: lines().count(), distinct: distinct.len() }
 }
 
-/// Share of (query, shot) pairs for which the two points chose differently; `None` when they share none.
+/// Share of (query, column) pairs for which the two points chose differently; `None` when they share none.
 pub fn changed_share(left: &PointResult, right: &PointResult) -> Option<f64> {
     let (mut shared, mut changed) = (0_usize, 0_usize);
-    for (shot, lines) in &left.scores {
-        let Some(others) = right.scores.get(shot) else { continue };
+    for (column, lines) in &left.scores {
+        let Some(others) = right.scores.get(column) else { continue };
         let in_step = lines.len() == others.len()
             && lines.iter().zip(others).all(|(line, other)| line.query_id == other.query_id);
         let by_id: HashMap<u64, &[u32]> = if in_step {

@@ -53,9 +53,10 @@ fn noise(matrix: &Matrix, rows: &[Row]) -> Option<String> {
         100.0 * noise.scores_changed as f64 / of
     );
     // `shot_1@100` and `shot_1@200` are about the same questions.
-    let shots: BTreeSet<&str> = matrix.shots.iter().filter_map(|shot| shot.split('@').next()).collect();
+    let columns: BTreeSet<&str> =
+        matrix.score_columns.iter().filter_map(|column| column.split('@').next()).collect();
     let bound = |row: &Row| {
-        let questions = (row.queries? * shots.len().max(1)) as f64;
+        let questions = (row.queries? * columns.len().max(1)) as f64;
         Some(1.96 * (row.changed_share? * noise.mean_square.get() / questions).sqrt())
     };
     let explained: Vec<&str> = rows

@@ -1,4 +1,4 @@
-//! One row per point, shot count and query: what other programs fit their own models to.
+//! One row per point, score column and query: what other programs fit their own models to.
 
 use super::axes::{AxisLabels, configuration_name};
 use super::error::ReportError;
@@ -6,13 +6,18 @@ use super::groups;
 use super::matrix::{Comparisons, Matrix, Row, RowStatus};
 use super::merge::add_missing;
 use super::select::Condition;
+use crate::spec::{Columns, columns_of};
 use crate::store::{PointResult, ReferenceResult, SweepResults};
 
-/// Columns before the axes and after them.
+/// Columns before the axes.
 const BEFORE: [&str; 4] = ["sweep", "kind", "point", "configuration"];
-const AFTER: [&str; 7] = ["baseline", "identical", "shot", "query", "score", "log_prob", "selection"];
 
-/// The scores of `sweeps` as CSV: one row per point, shot count and query, in grid order, then those of the
+/// Columns after them; `field` is what the experiment calls the score column.
+fn after(field: &'static str) -> [&'static str; 7] {
+    ["baseline", "identical", field, "query", "score", "log_prob", "selection"]
+}
+
+/// The scores of `sweeps` as CSV: one row per point, score column and query, in grid order, then those of the
 /// references. Every sweep comes with the name that tells it from the others. Of the points only those that satisfy
 /// `conditions`.
 ///
@@ -27,7 +32,9 @@ pub fn long_csv(sweeps: &[(String, SweepResults)], conditions: &[Condition]) -> 
     }
     let impossible = "writing to memory does not fail";
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let header = BEFORE.into_iter().chain(axes.iter().map(String::as_str)).chain(AFTER);
+    // Sweeps that are laid over one another are mostly of one experiment.
+    let field = sweeps.first().map_or(Columns::NUMBERED, |(_, first)| columns_of(&first.experiment)).field;
+    let header = BEFORE.into_iter().chain(axes.iter().map(String::as_str)).chain(after(field));
     writer.write_record(header).expect(impossible);
     let mut write = |record: Vec<String>| writer.write_record(record).expect(impossible);
     for ((name, results), outline) in sweeps.iter().zip(&outlines) {
@@ -60,7 +67,8 @@ fn outline(name: &str, results: &SweepResults, conditions: &[Condition]) -> Resu
     let rows = results.points.iter().zip(groups::letters(&fingerprints)).enumerate();
     let mut outline = Matrix {
         name: name.to_owned(),
-        shots: Vec::new(),
+        score_columns: Vec::new(),
+        groups: Vec::new(),
         points: rows
             .map(|(index, (point, identical))| Row {
                 axes: labels.texts(index),
@@ -90,7 +98,7 @@ fn point_records<'a>(
         let after = [
             row.is_baseline.to_string(),
             identical.clone(),
-            line.shot.to_string(),
+            line.column.to_string(),
             line.query_id.to_string(),
             line.score.get().to_string(),
             line.log_prob.get().to_string(),
@@ -107,14 +115,14 @@ fn reference_records<'a>(
     known: &'a [String],
 ) -> impl Iterator<Item = Vec<String>> + 'a {
     let scored = results.points.iter().find(|point| !point.scores.is_empty());
-    reference.scores.iter().flat_map(move |(shot, scores)| {
-        let lines = scored.and_then(|point| point.scores.get(shot)).map(Vec::as_slice).unwrap_or_default();
+    reference.scores.iter().flat_map(move |(column, scores)| {
+        let lines = scored.and_then(|point| point.scores.get(column)).map(Vec::as_slice).unwrap_or_default();
         lines.iter().zip(scores).map(move |(line, score)| {
             let empty = String::new;
             let after = [
                 "false".to_owned(),
                 empty(),
-                shot.to_string(),
+                column.to_string(),
                 line.query_id.to_string(),
                 score.get().to_string(),
                 empty(),

@@ -1,7 +1,6 @@
 //! A results matrix: every figure of a table.
 
 use super::stats::Interval;
-use crate::spec::ParamGroup;
 use crate::store::{JudgeRecord, PointStatus};
 
 /// How intervals are drawn. The defaults are part of the results: change them and `matrix.csv` changes.
@@ -27,7 +26,9 @@ pub struct Matrix {
     /// Column names of the axes that vary (`kl_beta`, ...).
     pub axes: Vec<String>,
     /// Column names of the accuracies (`shot_1`, or `shot_1@200`); empty without `[eval]`.
-    pub shots: Vec<String>,
+    pub score_columns: Vec<String>,
+    /// Groups of parameters whose movement is told.
+    pub groups: Vec<String>,
     /// Points in grid order.
     pub points: Vec<Row>,
     /// Points that differ only in their seed, averaged, in grid order; empty unless the seed is an axis.
@@ -106,8 +107,8 @@ pub struct Row {
     pub status: RowStatus,
     /// Finished seeds behind the row: 1 for a finished point.
     pub seeds: usize,
-    /// One accuracy per column of [`Matrix::shots`].
-    pub shots: Vec<Option<f64>>,
+    /// One accuracy per column of [`Matrix::score_columns`].
+    pub scores: Vec<Option<f64>>,
     /// Mean over the shot counts, on the most samples.
     pub average: Option<f64>,
     pub average_interval: Option<Interval>,
@@ -130,8 +131,8 @@ pub struct Row {
     pub changed_share: Option<f64>,
     /// Relative parameter change from the parent, over all parameters.
     pub movement: Option<f64>,
-    /// The same per group, in the order of [`ParamGroup::ALL`].
-    pub group_movement: [Option<f64>; 5],
+    /// The same per group, in the order of [`Matrix::groups`].
+    pub group_movement: Vec<Option<f64>>,
     /// Evaluation queries behind `average`.
     pub queries: Option<usize>,
     /// Scores that are missing because the judge did not answer.
@@ -164,11 +165,6 @@ pub enum Verdict {
 pub const LEVEL: f64 = 0.05;
 
 impl Row {
-    /// How far these `groups` moved ([`Matrix::moved_groups`]), and at the end all parameters.
-    pub fn movements(&self, groups: &[ParamGroup]) -> impl Iterator<Item = Option<f64>> {
-        self.group_movement.into_iter().take(groups.len()).chain([self.movement])
-    }
-
     /// A row of which nothing but its name is known.
     pub fn named(name: &str, status: RowStatus) -> Row {
         Row {
@@ -176,7 +172,7 @@ impl Row {
             axes: Vec::new(),
             status,
             seeds: 0,
-            shots: Vec::new(),
+            scores: Vec::new(),
             average: None,
             average_interval: None,
             delta: None,
@@ -190,7 +186,7 @@ impl Row {
             identical: None,
             changed_share: None,
             movement: None,
-            group_movement: [None; 5],
+            group_movement: Vec::new(),
             queries: None,
             unanswered: 0,
             more_queries: None,
@@ -223,12 +219,6 @@ impl Row {
 }
 
 impl Matrix {
-    /// The groups of parameters of which it is known how far they moved: all or, of models without them, none.
-    pub fn moved_groups(&self) -> &'static [ParamGroup] {
-        let known = self.points.iter().any(|row| row.group_movement.iter().any(Option::is_some));
-        if known { &ParamGroup::ALL } else { &[] }
-    }
-
     /// The rows that people compare: configurations where several seeds were run, else points.
     pub fn main_rows(&self) -> &[Row] {
         if self.configurations.is_empty() { &self.points } else { &self.configurations }

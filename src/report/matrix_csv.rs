@@ -6,11 +6,11 @@ use std::collections::HashMap;
 
 use super::matrix::{Comparisons, Matrix, Row, RowStatus};
 use super::stats::Interval;
-use crate::spec::ParamGroup;
+use super::words::names;
 
-/// Columns between the axes and the shots.
+/// Columns between the axes and the scores.
 const STATUS: &str = "status";
-/// Columns after the shots, in order; later versions add at the end.
+/// Columns after the scores, in order; later versions add at the end.
 const FIGURES: [&str; 16] = [
     "average",
     "delta",
@@ -78,7 +78,8 @@ impl Matrix {
                 serde_json::Value::Object(object)
             })
             .collect();
-        serde_json::json!({ "sweep": self.name, "axes": self.axes, "shots": self.shots, "rows": objects })
+        let scores = format!("{}s", names(&self.score_columns).field);
+        serde_json::json!({ "sweep": self.name, "axes": self.axes, scores: self.score_columns, "rows": objects })
     }
 
     fn rows_csv<'a>(&'a self, first: &str, rows: impl Iterator<Item = &'a Row>) -> Vec<u8> {
@@ -95,9 +96,9 @@ impl Matrix {
         let mut header = vec![first.to_owned()];
         header.extend(self.axes.iter().cloned());
         header.push(STATUS.to_owned());
-        header.extend(self.shots.iter().cloned());
+        header.extend(self.score_columns.iter().cloned());
         header.extend(FIGURES.map(str::to_owned));
-        header.extend(ParamGroup::ALL.map(movement_column));
+        header.extend(self.groups.iter().map(|group| format!("{MOVEMENT}{group}")));
         header.extend(LAST.map(str::to_owned));
         if self.lacks_answers() {
             header.push(UNANSWERED.to_owned());
@@ -114,7 +115,7 @@ impl Matrix {
         let mut record = vec![row.name.clone()];
         record.extend(row.axes.iter().cloned());
         record.push(row.status.name().to_owned());
-        record.extend(row.shots.iter().map(|score| text(*score)));
+        record.extend(row.scores.iter().map(|score| text(*score)));
         let (delta, average) = (row.delta_interval, row.average_interval);
         record.extend([
             text(row.average),
@@ -134,7 +135,7 @@ impl Matrix {
             text(Some(row.seeds).filter(|_| row.status != RowStatus::Reference)),
             text(row.movement),
         ]);
-        record.extend(row.group_movement.map(text));
+        record.extend(row.group_movement.iter().map(|share| text(*share)));
         record.extend([
             text(row.queries),
             text(row.more_queries),
@@ -158,9 +159,9 @@ impl Matrix {
         points: &[u8],
         configurations: Option<&[u8]>,
     ) -> Result<Self, MatrixFileError> {
-        let (axes, shots, rows) = read_rows(points)?;
+        let Read { axes, score_columns, groups, rows } = read_rows(points)?;
         let configurations =
-            configurations.map_or(Ok(Vec::new()), |bytes| read_rows(bytes).map(|read| read.2));
+            configurations.map_or(Ok(Vec::new()), |bytes| read_rows(bytes).map(|read| read.rows));
         let (references, points): (Vec<Row>, Vec<Row>) =
             rows.into_iter().partition(|row| row.status == RowStatus::Reference);
         let configurations: Vec<Row> = configurations?;
@@ -168,7 +169,8 @@ impl Matrix {
             comparisons: Comparisons::count(&points, &configurations),
             name: name.to_owned(),
             axes,
-            shots,
+            score_columns,
+            groups,
             points,
             configurations,
             references,
@@ -185,18 +187,22 @@ fn json_value(is_name: bool, text: String) -> serde_json::Value {
     }
 }
 
-fn movement_column(group: ParamGroup) -> String {
-    format!("movement_{}", group.name())
-}
+/// What the column of a group's movement is called, before the group.
+const MOVEMENT: &str = "movement_";
 
 /// The shortest text that reads back as the same value; empty for nothing.
 fn text<T: ToString>(value: Option<T>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-type Read = (Vec<String>, Vec<String>, Vec<Row>);
+/// What one file holds.
+struct Read {
+    axes: Vec<String>,
+    score_columns: Vec<String>,
+    groups: Vec<String>,
+    rows: Vec<Row>,
+}
 
-/// Axes, shot columns and rows of one file.
 fn read_rows(bytes: &[u8]) -> Result<Read, MatrixFileError> {
     let mut reader = csv::Reader::from_reader(bytes);
     let header: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
@@ -208,12 +214,19 @@ fn read_rows(bytes: &[u8]) -> Result<Read, MatrixFileError> {
     }
     let place: HashMap<&str, usize> =
         header.iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
+    let groups: Vec<String> =
+        header.iter().filter_map(|name| name.strip_prefix(MOVEMENT)).map(str::to_owned).collect();
     let mut rows = Vec::new();
     for (index, record) in reader.records().enumerate() {
         let cells = Cells { record: record?, place: &place, line: index + 2 };
-        rows.push(cells.row(status, average)?);
+        rows.push(cells.row(status, average, &groups)?);
     }
-    Ok((header[1..status].to_vec(), header[status + 1..average].to_vec(), rows))
+    Ok(Read {
+        axes: header[1..status].to_vec(),
+        score_columns: header[status + 1..average].to_vec(),
+        groups,
+        rows,
+    })
 }
 
 /// One line of the file by column name.
@@ -224,13 +237,13 @@ struct Cells<'a> {
 }
 
 impl Cells<'_> {
-    fn row(&self, status: usize, average: usize) -> Result<Row, MatrixFileError> {
+    fn row(&self, status: usize, average: usize, groups: &[String]) -> Result<Row, MatrixFileError> {
         let cell = |index: usize| self.record.get(index).unwrap_or_default();
         let state = RowStatus::parse(cell(status)).ok_or_else(|| self.wrong(STATUS, cell(status)))?;
         let mut row = Row::named(cell(0), state);
         row.axes = (1..status).map(|index| cell(index).to_owned()).collect();
-        row.shots = (status + 1..average)
-            .map(|index| parse(cell(index)).map_err(|()| self.wrong("shot", cell(index))))
+        row.scores = (status + 1..average)
+            .map(|index| parse(cell(index)).map_err(|()| self.wrong("score", cell(index))))
             .collect::<Result<_, _>>()?;
         row.average = self.get("average")?;
         row.delta = self.get("delta")?;
@@ -246,9 +259,8 @@ impl Cells<'_> {
         row.changed_share = self.get("changed_share")?;
         row.seeds = self.get("seeds")?.unwrap_or(0);
         row.movement = self.get("movement")?;
-        for (slot, group) in row.group_movement.iter_mut().zip(ParamGroup::ALL) {
-            *slot = self.get(&movement_column(group))?;
-        }
+        row.group_movement =
+            groups.iter().map(|group| self.get(&format!("{MOVEMENT}{group}"))).collect::<Result<_, _>>()?;
         row.queries = self.get("queries")?;
         row.more_queries = self.get("more_queries")?;
         row.more_seeds = self.get("more_seeds")?;

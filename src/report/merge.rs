@@ -4,20 +4,22 @@ use super::columns::Detail;
 use super::matrix::{Comparisons, Matrix, Row};
 use super::notes;
 
-/// Lays the matrices over one another: a first axis `sweep`, then the union of their axes and shots. Every
+/// Lays the matrices over one another: a first axis `sweep`, then the union of their axes and score columns. Every
 /// row keeps the difference to its own sweep's baseline; group letters are told apart by the sweep's number.
 /// The matrices' names must differ.
 pub fn merge(matrices: &[Matrix], every_point: bool) -> Matrix {
     let mut axes = vec!["sweep".to_owned()];
-    let mut shots = Vec::new();
+    let (mut score_columns, mut groups) = (Vec::new(), Vec::new());
     for matrix in matrices {
         add_missing(&mut axes, &matrix.axes);
-        add_missing(&mut shots, &matrix.shots);
+        add_missing(&mut score_columns, &matrix.score_columns);
+        add_missing(&mut groups, &matrix.groups);
     }
     let mut merged = Matrix {
         name: matrices.iter().map(|matrix| matrix.name.as_str()).collect::<Vec<_>>().join(", "),
         axes,
-        shots,
+        score_columns,
+        groups,
         points: Vec::new(),
         configurations: Vec::new(),
         references: Vec::new(),
@@ -68,8 +70,16 @@ fn translate(row: &Row, from: &Matrix, to: &Matrix, number: usize) -> Row {
         .map(|axis| place(&from.axes, axis).map(|index| row.axes[index].clone()).unwrap_or_default())
         .collect();
     translated.axes[0].clone_from(&from.name);
-    translated.shots =
-        to.shots.iter().map(|column| place(&from.shots, column).and_then(|index| row.shots[index])).collect();
+    translated.scores = to
+        .score_columns
+        .iter()
+        .map(|column| place(&from.score_columns, column).and_then(|index| row.scores[index]))
+        .collect();
+    translated.group_movement = to
+        .groups
+        .iter()
+        .map(|group| place(&from.groups, group).and_then(|index| row.group_movement[index]))
+        .collect();
     translated.identical = row.identical.as_ref().map(|letter| format!("{letter}{number}"));
     translated
 }

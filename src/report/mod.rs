@@ -56,7 +56,7 @@ pub use page::{Asked, Comparison as ComparisonPage, Cost, Page};
 pub use pivot::pivot;
 pub use select::{Condition, Metric, point_named, points_named, set_baseline};
 pub use svg::Figure;
-pub use why::{Answer, Comparison, Why, why};
+pub use why::{Answer, At, Comparison, Why, why};
 
 impl Matrix {
     /// `matrix.md`: the table that people compare, and every point where that one averages over seeds.

@@ -9,7 +9,7 @@ use crate::text::thousands;
 /// The notes for `rows` of `matrix`, shown with as much `detail`. A function of the matrix alone, so that tables
 /// read from `matrix.csv` say the same as the run did.
 pub fn notes(matrix: &Matrix, rows: &[Row], detail: Detail) -> Vec<String> {
-    all(matrix, rows, detail, identical(rows, what_is_chosen(&matrix.shots)))
+    all(matrix, rows, detail, identical(rows, what_is_chosen(&matrix.score_columns)))
 }
 
 /// [`notes`] for a table that has one row for all rows that choose alike.

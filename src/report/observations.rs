@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::columns::{shot_title, signed};
+use super::columns::{column_title, signed};
 use super::effects::{Effect, PointScores, average};
 use super::hints::kl_weight;
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
 use super::panel::difference;
 use super::stats::{Bootstrap, sign_flip};
-use super::words::{list, what_is_chosen};
+use super::words::{list, names, what_is_chosen};
+use crate::spec::signal_of;
 use crate::store::{PointResult, PointStatus, SweepResults};
 
 /// One sentence and what it rests on.
@@ -32,7 +33,7 @@ pub fn observations(results: &SweepResults, matrix: &Matrix) -> Vec<Observation>
     let mut found = Vec::new();
     found.extend(leaks(results));
     found.extend(best_row(matrix));
-    found.extend(best_per_shot(matrix));
+    found.extend(best_per_column(matrix));
     found.extend(against_references(matrix));
     let scores = PointScores::of(results);
     found.extend(axis_effects(matrix, scores.as_ref()));
@@ -92,14 +93,14 @@ pub fn best_row(matrix: &Matrix) -> Option<Observation> {
     Some(Observation::new(format!("{} has the highest average; {judgement}.", row.name), evidence))
 }
 
-fn best_per_shot(matrix: &Matrix) -> Option<Observation> {
+fn best_per_column(matrix: &Matrix) -> Option<Observation> {
     let rows = matrix.main_rows();
     let parts: Vec<String> = matrix
-        .shots
+        .score_columns
         .iter()
         .enumerate()
-        .filter_map(|(shot, column)| {
-            let score = |row: &Row| row.shots[shot];
+        .filter_map(|(place, column)| {
+            let score = |row: &Row| row.scores[place];
             let top = rows.iter().filter_map(score).reduce(f64::max)?;
             let names: Vec<&str> = rows
                 .iter()
@@ -108,10 +109,11 @@ fn best_per_shot(matrix: &Matrix) -> Option<Observation> {
                 .collect();
             let others =
                 if names.len() > 1 { format!(" and {} more", names.len() - 1) } else { String::new() };
-            Some(format!("{}: {}{others} ({:.1} %)", shot_title(column), names[0], 100.0 * top))
+            Some(format!("{}: {}{others} ({:.1} %)", column_title(column), names[0], 100.0 * top))
         })
         .collect();
-    (parts.len() > 1).then(|| Observation::new("Highest accuracy at every shot count.", parts.join("; ")))
+    let text = || format!("Highest accuracy at every {}.", names(&matrix.score_columns).noun);
+    (parts.len() > 1).then(|| Observation::new(text(), parts.join("; ")))
 }
 
 fn against_references(matrix: &Matrix) -> Option<Observation> {
@@ -278,7 +280,7 @@ fn identical_share(matrix: &Matrix) -> Option<Observation> {
             format!(
                 "{alike} of {} points choose exactly the same {} as another point: they are one result, not several.",
                 rows.len(),
-                what_is_chosen(&matrix.shots)
+                what_is_chosen(&matrix.score_columns)
             ),
             match groups.len() {
                 1 => format!("one group, {largest}"),
@@ -357,14 +359,15 @@ fn hardly_moved(matrix: &Matrix) -> Option<Observation> {
 fn silent_groups(results: &SweepResults) -> Option<Observation> {
     let health = results.health.as_ref().filter(|health| health.groups > 0)?;
     let share = health.flat_groups as f64 / health.groups as f64;
+    let signal = signal_of(&results.experiment);
     (health.flat_groups > 0).then(|| {
         Observation::new(
             format!(
-                "{:.0} % of the training groups carry no signal: all their rewards are equal.",
+                "{:.0} % of the training groups carry no signal: all their {signal}s are equal.",
                 100.0 * share
             ),
             format!(
-                "{} of {} groups; mean range of rewards {:.3}",
+                "{} of {} groups; mean range of {signal}s {:.3}",
                 health.flat_groups, health.groups, health.mean_range
             ),
         )

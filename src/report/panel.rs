@@ -5,34 +5,34 @@ use std::collections::HashMap;
 use super::stats::mean;
 use crate::store::{PointResult, ReferenceResult, SweepResults};
 
-/// One set of shot columns: the first `n` queries in file order, or all of them.
+/// One set of column columns: the first `n` queries in file order, or all of them.
 pub type Samples = Option<usize>;
 
-/// The queries and shots that a sweep was evaluated on.
+/// The queries and columns that a sweep was evaluated on.
 pub struct Panel {
     /// Shot counts, ascending.
-    pub shots: Vec<usize>,
-    /// One set of shot columns per entry, as in the sweep file.
+    pub columns: Vec<usize>,
+    /// One set of column columns per entry, as in the sweep file.
     pub samples: Vec<Samples>,
     /// Number of queries with any score.
     pub queries: usize,
     place: HashMap<u64, usize>,
-    /// Per shot, the query of every line of the evaluation file.
+    /// Per column, the query of every line of the evaluation file.
     order: Vec<Vec<usize>>,
 }
 
 /// The scores of one row.
 #[derive(Clone)]
 pub struct Scores {
-    /// `[shot][query]`, NaN where the evaluation file has no such line.
+    /// `[column][query]`, NaN where the evaluation file has no such line.
     values: Vec<Vec<f64>>,
 }
 
 impl Panel {
     /// The panel of a sweep with `[eval]` of which at least one point (or the references) has scores.
     pub fn of(results: &SweepResults) -> Option<Panel> {
-        let shots = results.columns();
-        if shots.is_empty() {
+        let columns = results.columns();
+        if columns.is_empty() {
             return None;
         }
         let mut place = HashMap::new();
@@ -40,11 +40,11 @@ impl Panel {
         let scored = || results.points.iter().filter(|point| !point.scores.is_empty());
         let scored = scored().find(|point| point.unanswered.is_empty()).or_else(|| scored().next());
         let order: Vec<Vec<usize>> = match scored {
-            Some(point) => shots
+            Some(point) => columns
                 .iter()
-                .map(|shot| {
-                    let lines = point.scores.get(shot).map(Vec::as_slice).unwrap_or_default();
-                    let missing = point.unanswered.iter().filter(|line| line.shot == *shot);
+                .map(|column| {
+                    let lines = point.scores.get(column).map(Vec::as_slice).unwrap_or_default();
+                    let missing = point.unanswered.iter().filter(|line| line.column == *column);
                     let ids = lines.iter().map(|line| line.query_id).chain(missing.map(|line| line.query_id));
                     ids.map(|query_id| {
                         let next = place.len();
@@ -54,24 +54,24 @@ impl Panel {
                 })
                 .collect(),
             None => {
-                let lines = |shot| results.references.first().and_then(|row| row.scores.get(shot));
-                shots.iter().map(|shot| (0..lines(shot).map_or(0, Vec::len)).collect()).collect()
+                let lines = |column| results.references.first().and_then(|row| row.scores.get(column));
+                columns.iter().map(|column| (0..lines(column).map_or(0, Vec::len)).collect()).collect()
             }
         };
         let queries = order.iter().flatten().map(|query| query + 1).max()?;
-        Some(Panel { shots, samples: results.samples(), queries, place, order })
+        Some(Panel { columns, samples: results.samples(), queries, place, order })
     }
 
-    /// The panel of `second` with the shot counts that `first` was evaluated at too; `None` without one.
+    /// The panel of `second` with the column counts that `first` was evaluated at too; `None` without one.
     pub fn of_both(first: &SweepResults, second: &SweepResults) -> Option<Panel> {
         let known = first.columns();
         let mut panel = Panel::of(second)?;
-        let kept: Vec<bool> = panel.shots.iter().map(|shot| known.contains(shot)).collect();
+        let kept: Vec<bool> = panel.columns.iter().map(|column| known.contains(column)).collect();
         let mut keep = kept.iter().copied();
-        panel.shots.retain(|_| keep.next().unwrap_or(false));
+        panel.columns.retain(|_| keep.next().unwrap_or(false));
         let mut keep = kept.iter().copied();
         panel.order.retain(|_| keep.next().unwrap_or(false));
-        (!panel.shots.is_empty()).then_some(panel)
+        (!panel.columns.is_empty()).then_some(panel)
     }
 
     /// The samples that `average` and all differences are computed on: the most there are.
@@ -84,11 +84,11 @@ impl Panel {
         samples.map_or(self.queries, |count| count.min(self.queries))
     }
 
-    /// A point's scores; `None` until it has been evaluated at every shot count.
+    /// A point's scores; `None` until it has been evaluated at every column count.
     pub fn point(&self, point: &PointResult) -> Option<Scores> {
         let mut values = self.empty();
-        for (row, shot) in values.iter_mut().zip(&self.shots) {
-            for line in point.scores.get(shot)? {
+        for (row, column) in values.iter_mut().zip(&self.columns) {
+            for line in point.scores.get(column)? {
                 if let Some(&query) = self.place.get(&line.query_id) {
                     row[query] = line.score.get();
                 }
@@ -100,8 +100,8 @@ impl Panel {
     /// A reference policy's scores.
     pub fn reference(&self, reference: &ReferenceResult) -> Option<Scores> {
         let mut values = self.empty();
-        for ((row, shot), order) in values.iter_mut().zip(&self.shots).zip(&self.order) {
-            for (score, &query) in reference.scores.get(shot)?.iter().zip(order) {
+        for ((row, column), order) in values.iter_mut().zip(&self.columns).zip(&self.order) {
+            for (score, &query) in reference.scores.get(column)?.iter().zip(order) {
                 row[query] = score.get();
             }
         }
@@ -109,23 +109,23 @@ impl Panel {
     }
 
     fn empty(&self) -> Vec<Vec<f64>> {
-        vec![vec![f64::NAN; self.queries]; self.shots.len()]
+        vec![vec![f64::NAN; self.queries]; self.columns.len()]
     }
 }
 
 impl Scores {
-    /// Accuracy at the shot count with index `shot` over the first `queries` queries.
-    pub fn accuracy(&self, shot: usize, queries: usize) -> Option<f64> {
+    /// Accuracy at the column count with index `column` over the first `queries` queries.
+    pub fn accuracy(&self, column: usize, queries: usize) -> Option<f64> {
         let present: Vec<f64> =
-            self.values[shot][..queries].iter().copied().filter(|score| !score.is_nan()).collect();
+            self.values[column][..queries].iter().copied().filter(|score| !score.is_nan()).collect();
         mean(&present)
     }
 
-    /// Mean over shots of the accuracy.
+    /// Mean over columns of the accuracy.
     pub fn average(&self, queries: usize) -> Option<f64> {
-        let shots: Option<Vec<f64>> =
-            (0..self.values.len()).map(|shot| self.accuracy(shot, queries)).collect();
-        mean(&shots?)
+        let columns: Option<Vec<f64>> =
+            (0..self.values.len()).map(|column| self.accuracy(column, queries)).collect();
+        mean(&columns?)
     }
 
     /// These scores where `other` has one too.
@@ -135,14 +135,14 @@ impl Scores {
         Scores { values: self.values.iter().zip(&other.values).map(row).collect() }
     }
 
-    /// One figure per query whose mean is [`Scores::average`]: the mean over shots, where a shot with fewer
+    /// One figure per query whose mean is [`Scores::average`]: the mean over columns, where a column with fewer
     /// lines than queries weighs each of them accordingly more.
     pub fn by_query(&self, queries: usize) -> Vec<f64> {
-        let shots = self.values.len() as f64;
+        let columns = self.values.len() as f64;
         let mut sums = vec![0.0; queries];
         for row in &self.values {
             let present = row[..queries].iter().filter(|score| !score.is_nan()).count();
-            let weight = queries as f64 / (present.max(1) as f64 * shots);
+            let weight = queries as f64 / (present.max(1) as f64 * columns);
             for (sum, score) in sums.iter_mut().zip(row).filter(|(_, score)| !score.is_nan()) {
                 *sum += score * weight;
             }
@@ -161,9 +161,9 @@ impl Scores {
         }
     }
 
-    /// The scores at the shot count with index `shot`, 0 where there is no line; for intervals per shot.
-    pub fn at_shot(&self, shot: usize, queries: usize) -> Vec<f64> {
-        Scores { values: vec![self.values[shot].clone()] }.by_query(queries)
+    /// The scores at the column count with index `column`, 0 where there is no line; for intervals per column.
+    pub fn of_column(&self, column: usize, queries: usize) -> Vec<f64> {
+        Scores { values: vec![self.values[column].clone()] }.by_query(queries)
     }
 }
 

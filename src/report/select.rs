@@ -122,8 +122,8 @@ fn find_axis(axes: &[String], key: &str, sweep: &str) -> Result<usize, ReportErr
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
     Average,
-    /// Index into [`Matrix::shots`].
-    Shot(usize),
+    /// Index into [`Matrix::score_columns`].
+    Score(usize),
     Delta,
     ValLoss,
     Kl,
@@ -148,26 +148,26 @@ impl Metric {
     /// # Errors
     /// A name that is no such column.
     pub fn parse(name: &str, matrix: &Matrix) -> Result<Self, ReportError> {
-        if let Some(shot) = matrix.shots.iter().position(|column| column == name) {
-            return Ok(Self::Shot(shot));
+        if let Some(column) = matrix.score_columns.iter().position(|column| column == name) {
+            return Ok(Self::Score(column));
         }
         Self::FIXED.into_iter().find(|(known, _)| *known == name).map(|(_, metric)| metric).ok_or_else(|| {
             let fixed = Self::FIXED.iter().map(|(known, _)| (*known).to_owned());
-            let known: Vec<String> = matrix.shots.iter().cloned().chain(fixed).collect();
+            let known: Vec<String> = matrix.score_columns.iter().cloned().chain(fixed).collect();
             ReportError::UnknownMetric { name: name.to_owned(), known: known.join(", ") }
         })
     }
 
     /// What rows are compared by when nobody says otherwise: accuracy, or val_loss without evaluation.
     pub fn default_of(matrix: &Matrix) -> Self {
-        if matrix.shots.is_empty() { Self::ValLoss } else { Self::Average }
+        if matrix.score_columns.is_empty() { Self::ValLoss } else { Self::Average }
     }
 
     /// The figure of `row`.
     pub fn of(self, row: &Row) -> Option<f64> {
         match self {
             Self::Average => row.average,
-            Self::Shot(shot) => row.shots.get(shot).copied().flatten(),
+            Self::Score(column) => row.scores.get(column).copied().flatten(),
             Self::Delta => row.delta,
             Self::ValLoss => row.val_loss,
             Self::Kl => row.kl,
@@ -185,7 +185,7 @@ impl Metric {
     /// Name of the column in `matrix.csv`.
     pub fn name(self, matrix: &Matrix) -> String {
         match self {
-            Self::Shot(shot) => matrix.shots[shot].clone(),
+            Self::Score(column) => matrix.score_columns[column].clone(),
             _ => {
                 Self::FIXED.iter().find(|(_, metric)| *metric == self).map_or("", |(name, _)| name).to_owned()
             }
@@ -197,7 +197,7 @@ impl Metric {
         match (self, value) {
             (_, None) => Cell::default(),
             (Self::Average, _) => percent(value, precision + 1),
-            (Self::Shot(_) | Self::ChangedShare, _) => percent(value, precision),
+            (Self::Score(_) | Self::ChangedShare, _) => percent(value, precision),
             (Self::Movement, _) => percent(value, 3),
             (Self::Delta, Some(delta)) => Cell { value, ..Cell::text(signed(delta, precision + 1)) },
             (Self::ValLoss | Self::Kl | Self::PValue, Some(figure)) => {

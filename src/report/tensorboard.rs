@@ -47,8 +47,9 @@ fn event_file(
         record(&mut file, &summary_event(index as u64 + 1, &summary));
     }
     let mut last = Message::default();
-    let shots = matrix.shots.iter().zip(&row.shots).map(|(column, score)| (column.as_str(), *score));
-    for (tag, value) in shots.chain([("average", row.average)]) {
+    let scores =
+        matrix.score_columns.iter().zip(&row.scores).map(|(column, score)| (column.as_str(), *score));
+    for (tag, value) in scores.chain([("average", row.average)]) {
         if let Some(value) = value {
             last.message(1, &scalar(&format!("accuracy/{tag}"), value));
         }

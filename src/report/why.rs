@@ -3,16 +3,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use super::axes::axis_text;
 use super::error::ReportError;
 use super::stats::mcnemar;
 use crate::figure::{EpochFigure, EpochMetrics};
-use crate::spec::figures_of;
+use crate::spec::{Columns, columns_of, figures_of};
 use crate::store::{JudgeRecord, PointResult, PointStatus, QueryScore, SweepResults};
 
-/// Everything behind the accuracy of one point at one shot count.
+/// Everything behind the accuracy of one point at one column count.
 #[derive(Clone, Debug, Serialize)]
 pub struct Why {
     pub point: String,
@@ -28,7 +29,8 @@ pub struct Why {
     /// The same in words.
     #[serde(skip)]
     pub last_epoch_text: Option<String>,
-    pub shot: usize,
+    #[serde(flatten)]
+    pub at: At,
     pub accuracy: f64,
     pub answers: Vec<Answer>,
     /// Queries that the judge did not answer about.
@@ -39,6 +41,22 @@ pub struct Why {
     pub judge: Option<JudgeRecord>,
     /// Against the baseline, if the sweep has one that was evaluated and is not this point.
     pub comparison: Option<Comparison>,
+}
+
+/// A score column.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    pub column: usize,
+    pub names: Columns,
+}
+
+/// In the word of the experiment: `"shot": 2`.
+impl Serialize for At {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(self.names.field, &self.column)?;
+        map.end()
+    }
 }
 
 /// What was chosen for one query.
@@ -70,25 +88,27 @@ pub struct Comparison {
     pub mcnemar_p: Option<f64>,
 }
 
-/// Traces the accuracy of `point` of `results` at `shot` demonstrations.
+/// Traces the accuracy of `point` of `results` at `column` demonstrations.
 ///
 /// # Errors
-/// A shot count that was not evaluated, a point without results.
-pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<Why, ReportError> {
-    let shots = results.columns();
-    if !shots.contains(&shot) {
-        let known: Vec<String> = shots.iter().map(usize::to_string).collect();
+/// A column count that was not evaluated, a point without results.
+pub fn why(results: &SweepResults, point: &PointResult, column: usize) -> Result<Why, ReportError> {
+    let (columns, names) = (results.columns(), columns_of(&results.experiment));
+    if !columns.contains(&column) {
+        let known: Vec<String> = columns.iter().map(usize::to_string).collect();
         let known = if known.is_empty() { "none (no `[eval]`)".to_owned() } else { known.join(", ") };
-        return Err(ReportError::UnknownShot { sweep: results.name.clone(), shot, known });
+        let Columns { field, noun, .. } = names;
+        return Err(ReportError::UnknownColumn { sweep: results.name.clone(), column, field, noun, known });
     }
-    let lines =
-        point.scores.get(&shot).filter(|lines| !lines.is_empty()).ok_or_else(|| ReportError::NoAnswers {
+    let lines = point.scores.get(&column).filter(|lines| !lines.is_empty()).ok_or_else(|| {
+        ReportError::NoAnswers {
             point: point.name.clone(),
             status: super::RowStatus::from(point.status).name(),
-        })?;
+        }
+    })?;
     let baseline = baseline_of(results, point);
     let others: HashMap<u64, &QueryScore> = baseline
-        .and_then(|baseline| baseline.scores.get(&shot))
+        .and_then(|baseline| baseline.scores.get(&column))
         .map(|lines| lines.iter().map(|line| (line.query_id, line)).collect())
         .unwrap_or_default();
     let answers: Vec<Answer> = lines
@@ -115,12 +135,12 @@ pub fn why(results: &SweepResults, point: &PointResult, shot: usize) -> Result<W
         total: point.total,
         last_epoch_text: point.metrics.last().map(|epoch| epoch_text(figures_of(&results.experiment), epoch)),
         last_epoch: point.metrics.last().cloned(),
-        shot,
+        at: At { column, names },
         accuracy: answers.iter().map(|answer| answer.score).sum::<f64>() / answers.len() as f64,
         unanswered: point
             .unanswered
             .iter()
-            .filter(|line| line.shot == shot)
+            .filter(|line| line.column == column)
             .map(|line| line.query_id)
             .collect(),
         judge: results.judge.clone(),

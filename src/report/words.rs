@@ -1,5 +1,7 @@
 //! How numbers and rows are put into words, in little room or much.
 
+use crate::spec::{Columns, columns_with};
+
 /// Names that are listed before "and n more".
 const LISTED: usize = 4;
 
@@ -33,10 +35,13 @@ pub fn list(names: &[&str]) -> String {
     if shown < names.len() { format!("{text} and {} more", names.len() - shown) } else { text }
 }
 
+/// How the score columns, `shot_2@200`, are called.
+pub fn names(columns: &[String]) -> Columns {
+    let first = columns.first().map_or("", String::as_str);
+    columns_with(first.split('@').next().unwrap_or(first))
+}
+
 /// What equal rows have equal: the demonstrations that they choose, or in general their answers.
 pub fn what_is_chosen(columns: &[String]) -> &'static str {
-    match columns.iter().any(|column| column.starts_with("shot_")) {
-        true => "demonstrations",
-        false => "answers",
-    }
+    names(columns).chosen
 }

@@ -17,10 +17,6 @@ pub enum RunError {
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(
-        "there is no point `{0}` with a checkpoint in these results\nhint: `sweep table` prints their names"
-    )]
-    NoSuchPoint(String),
     #[error(transparent)]
     Slurm(#[from] SlurmError),
     #[error(transparent)]

@@ -19,8 +19,8 @@ use crate::finite::Finite;
 use crate::panics;
 use crate::plan::StageProgress;
 use crate::store::{
-    EpochMetrics, FORMAT, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError, SweepDir,
-    check_point,
+    EpochMetrics, Expected, FORMAT, PointRecord, PointStatus, QueryScore, StageStore, Store, StoreError,
+    SweepDir, check_point,
 };
 
 /// How each point has ended, in grid order; `None` = not yet.
@@ -53,9 +53,10 @@ impl PointTable {
         let dir = store.dir().path();
         let points = &session.spec.points;
         let evaluation = session.experiment().evaluation();
-        let expected = (queries, evaluation.as_deref());
+        let names = session.spec.schema.columns;
+        let expected = Expected { queries, evaluation: evaluation.as_deref(), names };
         let found: Vec<Result<Option<PointRecord>, StoreError>> =
-            points.par_iter().map(|point| check_point(dir, &point.name, expected)).collect();
+            points.par_iter().map(|point| check_point(dir, &point.name, &expected)).collect();
         let mut ended = Vec::with_capacity(points.len());
         let mut incomplete = vec![false; points.len()];
         for ((point, planned), found) in points.iter().zip(&session.plan.points).zip(found) {
@@ -110,9 +111,13 @@ impl PointTable {
     /// For a look from outside: what has ended, nothing set aside.
     pub fn glance(session: &Session, dir: &SweepDir) -> Self {
         let evaluation = session.experiment().evaluation();
-        let expected = (session.experiment().inputs_examined(), evaluation.as_deref());
+        let expected = Expected {
+            queries: session.experiment().inputs_examined(),
+            evaluation: evaluation.as_deref(),
+            names: session.spec.schema.columns,
+        };
         let status = |point: &crate::spec::Point| {
-            let record = check_point(dir.path(), &point.name, expected).ok()??;
+            let record = check_point(dir.path(), &point.name, &expected).ok()??;
             let same = record.evaluation == evaluation && point.config.same_but_paths(&record.config);
             same.then_some(record.status)
         };
@@ -276,7 +281,7 @@ impl PointTable {
             let (mut scores, mut unanswered) = (BTreeMap::<usize, Vec<QueryScore>>::new(), Vec::new());
             for unit in &units {
                 match live.line(unit, judging.answer(&unit.question)) {
-                    Ok(line) => scores.entry(unit.shot).or_default().push(line),
+                    Ok(line) => scores.entry(unit.column).or_default().push(line),
                     Err(line) => unanswered.push(line),
                 }
             }

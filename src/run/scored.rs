@@ -25,8 +25,9 @@ pub fn write(session: &Session, store: &Store, point: &Scored) -> Result<(), Run
     // Without a number of its own an experiment is evaluated on all inputs.
     let all = if session.experiment().columns().is_empty() { &[][..] } else { &[None] };
     let samples = session.spec.eval.as_ref().map_or(all, |eval| &eval.samples);
+    let names = session.spec.schema.columns;
     let Scored { record, scores, unanswered, metrics } = point;
-    Ok(store.write_point(PointFiles { record, figures, metrics, scores, unanswered, samples })?)
+    Ok(store.write_point(PointFiles { record, figures, metrics, names, scores, unanswered, samples })?)
 }
 
 /// Writes a point and returns what is to be said of it.
@@ -47,7 +48,7 @@ fn average(session: &Session, scores: &BTreeMap<usize, Vec<QueryScore>>) -> Opti
     }
     let means: Vec<f64> = scores
         .values()
-        .map(|shot| shot.iter().map(|query| query.score.get()).sum::<f64>() / shot.len().max(1) as f64)
+        .map(|column| column.iter().map(|query| query.score.get()).sum::<f64>() / column.len().max(1) as f64)
         .collect();
     Finite::new(means.iter().sum::<f64>() / means.len() as f64)
 }

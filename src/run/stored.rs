@@ -14,10 +14,13 @@ use crate::store::ResolvedRecord;
 /// It is of an experiment that this program does not have.
 pub fn spec_of(mut resolved: ResolvedRecord, dir: &Path) -> Result<SweepSpec, RunError> {
     let schema = spec::schema_of(&resolved.experiment).ok_or_else(|| {
-        let name = &resolved.experiment;
+        let name = match &*resolved.experiment {
+            "" => "another experiment".to_owned(),
+            name => format!("the experiment `{name}`"),
+        };
         let known: Vec<&str> = spec::known().iter().map(|schema| schema.name).collect();
         let cause = format!(
-            "`{}` holds results of the experiment `{name}`, and this program has {}\nhint: use the program that trained them",
+            "`{}` holds results of {name}, and this program has {}\nhint: use the program that trained them",
             dir.display(),
             known.join(", ")
         );

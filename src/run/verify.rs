@@ -265,9 +265,9 @@ fn compare(
         selections_wrong: 0,
         same_end: one.status == again.status && one.metrics.len() == again.metrics.len(),
     };
-    for (shot, old) in &one.scores {
+    for (column, old) in &one.scores {
         let none = Vec::new();
-        let new = again.scores.get(shot).unwrap_or(&none);
+        let new = again.scores.get(column).unwrap_or(&none);
         check.same_end &= old.len() == new.len();
         check.selections_of += old.len();
         for (old, new) in old.iter().zip(new).filter(|(old, new)| differ(old, new)) {

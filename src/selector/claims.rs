@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::params::Params;
+use super::stage::{GRPO, RCE};
 use super::stage::{GrpoParams, RceParams};
 use crate::checkpoint::{Facts, Phase};
 use crate::experiment::Claims;
@@ -19,11 +20,11 @@ pub fn claims(config: &Config, facts: &Facts, done: bool) -> Claims {
 /// What the point asks of the stages that its checkpoint went through, as those stages write it.
 fn tables(config: &Params, facts: &Facts) -> Vec<(&'static str, Value)> {
     let mut tables = vec![("model", json!(config.model))];
-    if facts.phase != Some(Phase::Init) {
+    if facts.phase != Some(Phase::INIT) {
         tables.push(("reward", json!(config.reward)));
         tables.push(("rce", json!(RceParams::of(config))));
     }
-    if facts.phase == Some(Phase::Grpo) {
+    if facts.phase == Some(GRPO) {
         tables.push(("grpo", json!(GrpoParams::of(config))));
     }
     tables
@@ -32,13 +33,13 @@ fn tables(config: &Params, facts: &Facts) -> Vec<(&'static str, Value)> {
 /// The same for the facts of the last phase.
 fn header(config: &Params, facts: &Facts, done: bool) -> Vec<(&'static str, Value)> {
     let train = &config.train;
-    let (lr, epochs) = match facts.phase {
-        Some(Phase::Rce) => (train.rce_lr, train.rce_epochs),
-        Some(Phase::Grpo) => (train.grpo_lr, train.grpo_epochs),
-        Some(Phase::Init | Phase::Other(_)) | None => return Vec::new(),
+    let (lr, epochs) = match &facts.phase {
+        Some(phase) if *phase == RCE => (train.rce_lr, train.rce_epochs),
+        Some(phase) if *phase == GRPO => (train.grpo_lr, train.grpo_epochs),
+        _ => return Vec::new(),
     };
     let mut values = vec![("lr", json!(lr))];
-    if facts.phase == Some(Phase::Grpo) {
+    if facts.phase == Some(GRPO) {
         values.push(("kl_beta", json!(train.kl_beta)));
         values.push(("freeze", json!(train.freeze.to_string())));
     }

@@ -5,23 +5,33 @@ use serde_json::Value as Json;
 use super::figures::FIGURES;
 use super::params::{Params, Reference, RewardForm};
 use super::reward::{Normalize, Quality, RewardMode};
+use crate::selector::{FreezeSet, ParamGroup};
 use crate::spec::{
-    Alias, Clash, Columns, Config, Field, FreezeSet, Key, Kind, LabForm, LabName, Limits, Names, OwnTable,
-    ParamGroup, Point, Schema, Table, Value,
+    Alias, Clash, Columns, Config, Field, Key, Kind, LabForm, LabName, Limits, Names, OwnTable, Point,
+    Schema, Table, Value,
 };
+use crate::spec::{Files, Group};
 
 /// What a sweep file of the selector may say.
 pub static SCHEMA: Schema = Schema {
     name: "selector",
+    nameless: true,
     tables: TABLES,
     keys: KEYS,
+    axes: &["kl_beta", "grpo_lr", "freeze", "seed"],
     figures: FIGURES,
     columns: Columns {
         id: |shots| format!("shot_{shots}"),
         title: |shots| format!("Shot {shots}"),
         unit: "demonstrations",
+        field: "shot",
+        noun: "shot count",
+        chosen: "demonstrations",
+        logged: "trajectory",
     },
     shares: &[Table::Build, Table::Eval, Table::Endpoint, Table::Command, Table::Items],
+    signal: "reward",
+    files: &FILES,
     clash,
     clashing: &[
         "model.heads",
@@ -33,6 +43,26 @@ pub static SCHEMA: Schema = Schema {
     ],
     idle,
 };
+
+/// The lab's names in files of weights.
+static FILES: Files = Files {
+    phases: &["rce", "grpo"],
+    groups: &PARAM_GROUPS,
+    always: &["query_proj.weight", "cand_proj.weight"],
+    nested: "lever_lm.pointer_selector.",
+    frozen: "freeze",
+    switches: &[("freeze_backbone_in_grpo", "backbone"), ("freeze_backbone", "backbone")],
+    renamed: &[("reward_mode", "reward.mode"), ("num_layers", "model.layers")],
+    stated: &["train_loss", "rce_loss", "grpo_loss", "ppo_loss", "kl", "mean_ratio", "beta"],
+};
+
+static PARAM_GROUPS: [Group; 5] = [
+    ParamGroup::InputProj.told(),
+    ParamGroup::QueryProj.told(),
+    ParamGroup::CandProj.told(),
+    ParamGroup::CrossAttn.told(),
+    ParamGroup::AttnNorms.told(),
+];
 
 static TABLES: &[&OwnTable] = &[&DATA, &REWARD, &MODEL, &TRAIN];
 

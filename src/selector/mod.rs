@@ -17,20 +17,27 @@ mod claims;
 pub mod data;
 pub mod evaluate;
 mod figures;
+mod groups;
+mod infer;
 mod keys;
 pub mod learn;
+pub mod making;
 mod model;
 mod notices;
+mod older;
 mod open;
 mod opened;
 mod params;
 mod reward;
+pub mod scripts;
 mod stage;
 #[cfg(test)]
 mod tests;
 
 pub use chains::{Chains, Inputs, TRAINER_VERSION, Works};
 pub use figures::FIGURES;
+pub use groups::{FreezeSet, ParamGroup};
+pub use infer::{Inference, Request, infer};
 pub use keys::SCHEMA;
 pub use open::{SelectorError, open};
 pub use opened::Ready;
@@ -38,8 +45,11 @@ pub use params::{DataParams, ModelParams, Params, Reference, RewardForm, TrainPa
 pub use reward::{Normalize, Quality, RewardMode, RewardParams, Score, Term};
 pub use stage::{GrpoParams, Lane, Optimizer, Origin, Phase, RceParams, StageKind};
 
+use serde_json::Value;
+
 use crate::checkpoint::Facts;
 use crate::experiment::{Claims, Experiment, OpenError, Opened};
+use crate::plan::Traits;
 use crate::spec::{Config, Schema, SweepSpec};
 
 /// The pointer selector: what `sweep` trains.
@@ -52,6 +62,14 @@ impl Experiment for Selector {
 
     fn open(&self, sweep: &SweepSpec) -> Result<Box<dyn Opened>, OpenError> {
         Ok(Box::new(open(sweep)?))
+    }
+
+    fn older_traits(&self, work: &Value) -> Traits {
+        older::traits(work)
+    }
+
+    fn older_lane(&self, work: &Value, first: &Value) -> String {
+        older::lane(work, first)
     }
 
     fn claims(&self, config: &Config, facts: &Facts, done: bool) -> Claims {

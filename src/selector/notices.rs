@@ -6,7 +6,7 @@ use super::learn::Layout;
 use super::params::{ModelParams, Params, RewardForm};
 use super::reward::RewardParams;
 use crate::record::{Leaks, SignalHealth};
-use crate::spec::FreezeSet;
+use crate::selector::FreezeSet;
 use crate::text::thousands;
 
 /// What of the points is said beforehand.

@@ -13,8 +13,8 @@ use super::learn::{
 use super::notices::Notices;
 use super::params::ModelParams;
 use super::reward::RewardParams;
-use super::stage::{Lane, Origin, StageKind};
-use crate::checkpoint::{self, Array, Facts, Weights};
+use super::stage::{GRPO, Lane, Origin, RCE, StageKind};
+use crate::checkpoint::{self, Array, Facts, Frozen, Weights};
 use crate::device::Device;
 use crate::experiment::{
     Asked, Cancel, Chains, CohortEnd, Continuation, Examined, Flaw, Job, Misfit, Opened, Parameters, Report,
@@ -23,7 +23,8 @@ use crate::experiment::{
 use crate::figure::EpochMetrics;
 use crate::plan::Link;
 use crate::record::{Leaks, ReferenceResult, SignalHealth};
-use crate::spec::{EvalParams, FreezeSet, ParamGroup};
+use crate::selector::{FreezeSet, ParamGroup};
+use crate::spec::EvalParams;
 
 /// Training groups walked through per measurement.
 const STEPS: usize = 24;
@@ -358,24 +359,25 @@ impl Opened for Ready {
 
     fn facts(&self, chain: &[usize], last: Option<&EpochMetrics>) -> Facts {
         let mut facts = Facts {
-            phase: Some(checkpoint::Phase::Init),
+            phase: Some(checkpoint::Phase::INIT),
             config: Some(self.config_of(chain)),
             ..Facts::default()
         };
         match chain.first().map(|work| self.inputs.works.kind(*work)) {
             None | Some(StageKind::Init { .. }) => {}
             Some(StageKind::Rce { data, params, .. }) => {
-                facts.phase = Some(checkpoint::Phase::Rce);
+                facts.phase = Some(RCE);
                 facts.data = Some(data.clone());
                 facts.lr = Some(params.lr);
-                facts.freeze = Some(FreezeSet::default());
+                facts.frozen = Some(Frozen::default());
             }
             Some(StageKind::Grpo { data, params, .. }) => {
-                facts.phase = Some(checkpoint::Phase::Grpo);
+                facts.phase = Some(GRPO);
                 facts.data = Some(data.clone());
                 facts.lr = Some(params.lr);
                 facts.kl_beta = Some(params.kl_beta);
-                facts.freeze = Some(params.freeze.clone());
+                facts.frozen =
+                    Some(Frozen(params.freeze.0.iter().map(|group| group.name().to_owned()).collect()));
             }
         }
         facts.kl_beta_end = last.and_then(|metrics| metrics.get("beta"));

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::reward::RewardParams;
-use crate::spec::{FreezeSet, choice, is_default};
+use crate::selector::FreezeSet;
+use crate::spec::{choice, is_default};
 
 /// Everything that can change the result of one point (paths stand for their contents).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -9,8 +9,13 @@ use std::hash::{Hash, Hasher};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{INIT, Traits, Work};
+use crate::selector::FreezeSet;
 use crate::selector::{ModelParams, Params, Reference, RewardForm, RewardParams};
-use crate::spec::{FreezeSet, is_default};
+use crate::spec::is_default;
+
+/// What files of weights call the phases.
+pub const RCE: crate::checkpoint::Phase = crate::checkpoint::Phase::called("rce");
+pub const GRPO: crate::checkpoint::Phase = crate::checkpoint::Phase::called("grpo");
 
 /// What RCE reads besides the weights it starts from and the data.
 ///

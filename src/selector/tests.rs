@@ -6,7 +6,7 @@ use super::*;
 use crate::experiment;
 use crate::plan::{self, Plan, StageProgress, all_cohorts, next_cohort, outstanding};
 use crate::selector::{DataParams, ModelParams, Params, Reference, RewardParams, TrainParams};
-use crate::spec::{FreezeSet, ParamGroup};
+use crate::selector::{FreezeSet, ParamGroup};
 
 /// A point before it is opaque.
 #[derive(Clone, Debug)]

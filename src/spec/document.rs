@@ -443,13 +443,13 @@ pub(super) fn way_out_of_axes(schema: &'static Schema, name: &str) -> String {
     if !containing.is_empty() {
         return format!("did you mean {}?", listed(&containing, "or"));
     }
-    let some = ["kl_beta", "grpo_lr", "lr", "freeze", "seed"];
     let axes = || schema.all_keys().filter(|key| key.is_axis());
-    let some: Vec<String> = some
-        .into_iter()
-        .filter(|name| axes().any(|key| key.name == *name))
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let mut some: Vec<&str> = schema.axes.to_vec();
+    some.retain(|name| axes().any(|key| key.name == *name));
+    if some.is_empty() {
+        some = axes().map(|key| key.name).take(5).collect();
+    }
+    let some: Vec<String> = some.iter().map(|name| format!("`{name}`")).collect();
     format!("any key of {} can be used, such as {}", schema.axis_tables(), some.join(", "))
 }
 

@@ -15,8 +15,8 @@ mod config;
 mod document;
 mod error;
 mod evaluation;
+mod files;
 mod grid;
-mod groups;
 mod json_schema;
 mod keep;
 mod keys;
@@ -26,6 +26,7 @@ mod names;
 mod overrides;
 mod range;
 mod read;
+mod registry;
 mod schema;
 mod set;
 mod settings;
@@ -46,8 +47,8 @@ pub(crate) use choice::{choice, is_default, named_enum};
 pub use config::Config;
 pub use error::{Diagnostic, Diagnostics, Place, SpecError};
 pub use evaluation::endpoint_mistake;
+pub use files::{Files, Group};
 pub use grid::{HARD_POINT_LIMIT, POINT_LIMIT};
-pub use groups::{FreezeSet, ParamGroup};
 pub use json_schema::json_schema;
 pub use keep::{KeepOptimizer, KeepParams, KeepWeights};
 pub use keys::{Key, LabForm, LabName};
@@ -55,10 +56,11 @@ pub use kind::{Kind, Limits};
 pub use live::{CommandParams, EndpointParams, JudgeApi};
 pub use names::NAME_LIMIT;
 pub use overrides::{condition, setting, split_conditions};
-pub use schema::{
-    Clash, Columns, Schema, columns_of, figures_of, is_path, key_called, know, known, no_clash, nothing_idle,
-    schema_of,
+pub use registry::{
+    columns_of, columns_with, figures_of, files, frozen_groups, frozen_key, group_of, groups, groups_of,
+    is_frozen_key, is_path, key_called, know, known, nameless, phase_order, schema_of, signal_of,
 };
+pub use schema::{Clash, Columns, Schema, no_clash, nothing_idle};
 pub use set::{Alias, Chosen, Names};
 pub use table::{OwnTable, Table};
 pub use value::{Field, Value, number_text};

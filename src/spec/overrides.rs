@@ -16,7 +16,8 @@ use super::grid::{Grid, Matcher};
 use super::keys::{Key, LabForm, closest};
 use super::kind::Kind;
 use super::read::{Given, Reader};
-use super::schema::{Schema, Unresolved, known};
+use super::registry::known;
+use super::schema::{Schema, Unresolved};
 use super::value::Value;
 
 /// One `key=value` of the command line, split.

@@ -1,11 +1,9 @@
 //! What a sweep file may say: the program's own tables and keys, and those of the experiment that it names.
 
-use std::sync::OnceLock;
-
 use super::Point;
 use super::config::Config;
+use super::files::Files;
 use super::keys::{KEYS, Key, LabForm};
-use super::kind::Kind;
 use super::table::{OwnTable, Table};
 use crate::figure::EpochFigure;
 
@@ -14,16 +12,24 @@ use crate::figure::EpochFigure;
 pub struct Schema {
     /// What sweep files call the experiment.
     pub name: &'static str,
+    /// Whether results that name no experiment are of it: it was there before there were others.
+    pub nameless: bool,
     /// Its tables, in the order in which they are documented.
     pub tables: &'static [&'static OwnTable],
     /// Its keys, table after table.
     pub keys: &'static [Key],
+    /// Keys that are named as examples of axes.
+    pub axes: &'static [&'static str],
     /// What its epochs report, in the order of `metrics.csv`: a new figure comes last.
     pub figures: &'static [EpochFigure],
     /// How its score columns are called.
     pub columns: Columns,
     /// The program's own tables that mean something to it besides `[export]`, `[keep]` and `[slurm]`.
     pub shares: &'static [Table],
+    /// What its training learns from, one of it: the health of this signal is told in such.
+    pub signal: &'static str,
+    /// What it calls things in files of weights.
+    pub files: &'static Files,
     /// What values say together that cannot be.
     pub clash: fn(&Config) -> Option<Clash>,
     /// The keys (dotted) that `clash` looks at.
@@ -41,6 +47,27 @@ pub struct Columns {
     pub title: fn(usize) -> String,
     /// What the numbers count, as a chart over them says it.
     pub unit: &'static str,
+    /// What has the number, in one word: the field of a row, an option of a command.
+    pub field: &'static str,
+    /// The same in a sentence: `at every shot count`.
+    pub noun: &'static str,
+    /// What is chosen: rows that choose the same have the same of these.
+    pub chosen: &'static str,
+    /// The field of a row that says which of the logged choices was made, where choices are logged.
+    pub logged: &'static str,
+}
+
+impl Columns {
+    /// Columns that have nothing but a number.
+    pub const NUMBERED: Columns = Columns {
+        id: |number| format!("score_{number}"),
+        title: |number| format!("Score {number}"),
+        unit: "",
+        field: "column",
+        noun: "score column",
+        chosen: "answers",
+        logged: "logged",
+    };
 }
 
 /// What cannot be within one point: message, way out, and the keys (dotted) it is about.
@@ -78,7 +105,21 @@ impl Schema {
         columns: Columns,
     ) -> Self {
         let (shares, clashing): (&[Table], &[&str]) = (&[], &[]);
-        Self { name, tables, keys, figures, columns, shares, clash: no_clash, clashing, idle: nothing_idle }
+        Self {
+            name,
+            nameless: false,
+            tables,
+            keys,
+            axes: &["lr", "seed"],
+            figures,
+            columns,
+            shares,
+            signal: "value",
+            files: &Files::PLAIN,
+            clash: no_clash,
+            clashing,
+            idle: nothing_idle,
+        }
     }
 
     /// All tables, in the order in which they are documented: the top, the experiment's, the program's.
@@ -174,52 +215,4 @@ impl Schema {
 /// another table.
 fn is_bare(key: &Key, name: &str) -> bool {
     key.name == name && key.table != Table::Build
-}
-
-static KNOWN: OnceLock<Vec<&'static Schema>> = OnceLock::new();
-
-/// Says once, as the program begins, which experiments it has; what came first stays. Of sweep files that name none the
-/// first is meant.
-pub fn know(schemas: Vec<&'static Schema>) {
-    KNOWN.get_or_init(|| schemas);
-}
-
-/// The experiments that this program has.
-pub fn known() -> &'static [&'static Schema] {
-    #[cfg(test)]
-    know(vec![&crate::selector::SCHEMA]);
-    KNOWN.get().map_or(&[], Vec::as_slice)
-}
-
-/// The experiment called `name`.
-pub fn schema_of(name: &str) -> Option<&'static Schema> {
-    known().iter().find(|schema| schema.name == name).copied()
-}
-
-/// The figures of the experiment called `name`; none where this program does not have it.
-pub fn figures_of(name: &str) -> &'static [EpochFigure] {
-    schema_of(name).map_or(&[], |schema| schema.figures)
-}
-
-/// How the score columns of the experiment called `name` are called; of one that this program does not have by their
-/// numbers.
-pub fn columns_of(name: &str) -> Columns {
-    let plain = Columns {
-        id: |number| format!("score_{number}"),
-        title: |number| format!("Score {number}"),
-        unit: "",
-    };
-    schema_of(name).map_or(plain, |schema| schema.columns)
-}
-
-/// The key called `name` (bare, dotted, or as a column of a table has it) of any experiment of this program.
-pub fn key_called(name: &str) -> Option<&'static Key> {
-    let bare = name.rsplit('.').next().unwrap_or(name);
-    let keys = || known().iter().flat_map(|schema| schema.keys);
-    keys().find(|key| key.is_called(name)).or_else(|| keys().find(|key| key.name == bare))
-}
-
-/// Whether the key called `dotted` of any experiment of this program names a file.
-pub fn is_path(dotted: &str) -> bool {
-    key_called(dotted).is_some_and(|key| matches!(key.kind, Kind::Path | Kind::OptionalPath))
 }

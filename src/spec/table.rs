@@ -85,7 +85,7 @@ impl Table {
             Self::Build => {
                 "how the query groups are made where they are missing: pools and sequences for a judge to score"
             }
-            Self::Eval => "how points are scored; without it the matrix has no shot columns",
+            Self::Eval => "how points are scored; without it the matrix has no score columns",
             Self::Endpoint => {
                 "a server that answers questions, by OpenAI's protocol; each question is asked once"
             }

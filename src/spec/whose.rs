@@ -11,7 +11,8 @@ use super::document::{entries, listed};
 use super::error::{Diagnostic, Source};
 use super::keys::closest;
 use super::read::Reader;
-use super::schema::{Schema, known};
+use super::registry::known;
+use super::schema::Schema;
 
 /// So many words that this program does not know are no slips of the pen.
 const STRANGE: usize = 2;

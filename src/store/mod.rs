@@ -9,10 +9,10 @@ mod events;
 mod inventory;
 mod layout;
 mod lock;
-mod older;
 mod read;
 mod results;
 mod rows;
+mod selections;
 mod speed;
 mod stage;
 mod status;
@@ -31,11 +31,10 @@ pub use events::{LoggedEvent, asked, read_events};
 pub use inventory::{Held, Inventory};
 pub use layout::{SweepDir, export_path};
 pub use lock::holder;
-pub use read::{check_point, read_judge, read_resolved};
+pub use read::{Expected, check_point, read_judge, read_resolved};
 pub use results::{FORMAT, PointRecord, PointResult, ReferencesRecord, ResolvedRecord, SweepResults};
-pub use rows::{
-    MeanScore, mean_scores, metrics_csv, read_metrics_csv, scores_csv, selections_jsonl, unanswered_jsonl,
-};
+pub use rows::{MeanScore, mean_scores, metrics_csv, read_metrics_csv, scores_csv};
+pub use selections::{selections_jsonl, unanswered_jsonl};
 pub use speed::{SpeedSample, speed_samples};
 pub use stage::{EpochRecord, StageRecord, StageStore};
 pub use status::{RunningStage, Status, Training, status};

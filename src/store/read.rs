@@ -7,11 +7,12 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::de::DeserializeOwned;
 
+use super::selections::read_line;
 use super::{
     EpochMetrics, FORMAT, JudgeRecord, PointRecord, PointResult, PointStatus, QueryScore, ReferencesRecord,
     ResolvedRecord, StoreError, SweepResults, Unanswered, read_metrics_csv,
 };
-use crate::spec::Point;
+use crate::spec::{Columns, Point, schema_of};
 
 impl SweepResults {
     /// Reads the results in `dir`, finished or not: every point of `resolved.json` has a row, pending where
@@ -26,10 +27,11 @@ impl SweepResults {
         }
         let resolved: ResolvedRecord = read_record(&path)?;
         let evaluated = !resolved.columns().is_empty();
+        let names = schema_of(&resolved.experiment).map(|schema| schema.columns);
         let points = resolved
             .points
             .into_par_iter()
-            .map(|point| read_point(dir, point, evaluated))
+            .map(|point| read_point(dir, point, evaluated, names))
             .collect::<Result<Vec<_>, _>>()?;
         let references = dir.join("references.json");
         let references = if references.is_file() {
@@ -68,7 +70,12 @@ pub fn read_judge(dir: &Path) -> Option<JudgeRecord> {
     serde_json::from_slice(&fs_err::read(dir.join("judge.json")).ok()?).ok()
 }
 
-fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, StoreError> {
+fn read_point(
+    dir: &Path,
+    point: Point,
+    evaluated: bool,
+    names: Option<Columns>,
+) -> Result<PointResult, StoreError> {
     let place = dir.join("points").join(&point.name);
     let path = place.join("point.json");
     if !path.is_file() {
@@ -77,7 +84,7 @@ fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, 
     let mut record: PointRecord = read_record(&path)?;
     record.config.share(&point.config);
     let metrics = read_metrics(&place.join("metrics.csv"))?;
-    let (scores, unanswered) = read_selections(&place.join("selections.jsonl"))?;
+    let (scores, unanswered) = read_selections(&place.join("selections.jsonl"), names)?;
     if scores.is_empty() && evaluated && record.status == PointStatus::Done {
         let cause = "the point is done but its selections are missing".to_owned();
         return Err(StoreError::Corrupt { path: place, cause });
@@ -98,17 +105,23 @@ fn read_point(dir: &Path, point: Point, evaluated: bool) -> Result<PointResult, 
     })
 }
 
-/// The record of `point` in `dir` if it has ended, after a look at the files that belong to it. `queries` is the
-/// number of evaluation queries, 0 without evaluation, of the evaluation with the identity `evaluation`; of results of
-/// another one it cannot be told whether they are whole.
+/// What the files of a point are held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// Evaluation queries; 0 without evaluation.
+    pub queries: usize,
+    /// The identity of the evaluation.
+    pub evaluation: Option<&'a str>,
+    /// How the experiment calls the score columns.
+    pub names: Columns,
+}
+
+/// The record of `point` in `dir` if it has ended, after a look at the files that belong to it. Of results of another
+/// evaluation than the expected one it cannot be told whether they are whole.
 ///
 /// # Errors
 /// A file of the point that is damaged or of a newer format.
-pub fn check_point(
-    dir: &Path,
-    name: &str,
-    (queries, evaluation): (usize, Option<&str>),
-) -> Result<Option<PointRecord>, StoreError> {
+pub fn check_point(dir: &Path, name: &str, expected: &Expected) -> Result<Option<PointRecord>, StoreError> {
     let place = dir.join("points").join(name);
     let path = place.join("point.json");
     if !path.is_file() {
@@ -120,12 +133,13 @@ pub fn check_point(
         return Err(corrupt(format!("it is the record of point {}", record.name)));
     }
     read_metrics(&place.join("metrics.csv"))?;
-    let (scores, unanswered) = read_selections(&place.join("selections.jsonl"))?;
-    let lines =
-        |shot: usize, scored: usize| scored + unanswered.iter().filter(|line| line.shot == shot).count();
-    let whole = scores.iter().all(|(shot, scored)| lines(*shot, scored.len()) == queries)
-        && (queries == 0 || !scores.is_empty());
-    let told = record.evaluation.as_deref() == evaluation;
+    let (scores, unanswered) = read_selections(&place.join("selections.jsonl"), Some(expected.names))?;
+    let lines = |column: usize, scored: usize| {
+        scored + unanswered.iter().filter(|line| line.column == column).count()
+    };
+    let whole = scores.iter().all(|(column, scored)| lines(*column, scored.len()) == expected.queries)
+        && (expected.queries == 0 || !scores.is_empty());
+    let told = record.evaluation.as_deref() == expected.evaluation;
     if record.status == PointStatus::Done && told && !whole {
         return Err(corrupt("`selections.jsonl` is not complete".to_owned()));
     }
@@ -180,10 +194,10 @@ fn read_metrics(path: &Path) -> Result<Vec<EpochMetrics>, StoreError> {
     read_metrics_csv(&text).map_err(|cause| StoreError::Corrupt { path: path.to_owned(), cause })
 }
 
-/// Lines with a score by shot, and those without.
+/// Lines with a score by column, and those without.
 type Selections = (BTreeMap<usize, Vec<QueryScore>>, Vec<Unanswered>);
 
-fn read_selections(path: &Path) -> Result<Selections, StoreError> {
+fn read_selections(path: &Path, names: Option<Columns>) -> Result<Selections, StoreError> {
     let Some(text) = read_optional(path)? else { return Ok(Selections::default()) };
     let mut scores: BTreeMap<usize, Vec<QueryScore>> = BTreeMap::new();
     let mut unanswered = Vec::new();
@@ -192,14 +206,13 @@ fn read_selections(path: &Path) -> Result<Selections, StoreError> {
             path: path.to_owned(),
             cause: format!("line {}: {cause}", index + 1),
         };
-        match serde_json::from_str::<QueryScore>(line) {
-            Ok(score) => scores.entry(score.shot).or_default().push(score),
-            Err(cause) => unanswered.push(serde_json::from_str(line).map_err(|_| corrupt(cause))?),
+        match read_line(line, names).map_err(corrupt)? {
+            Ok(score) => scores.entry(score.column).or_default().push(score),
+            Err(line) => unanswered.push(line),
         }
     }
     for line in &unanswered {
-        let line: &Unanswered = line;
-        scores.entry(line.shot).or_default();
+        scores.entry(line.column).or_default();
     }
     Ok((scores, unanswered))
 }

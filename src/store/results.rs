@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::figure::EpochMetrics;
 use crate::finite::Finite;
 use crate::record::{JudgeRecord, Leaks, PointStatus, QueryScore, ReferenceResult, SignalHealth, Unanswered};
-use crate::spec::{Config, EvalParams, ExportFormat, KeepParams, Point, is_default};
+use crate::spec::{Config, EvalParams, ExportFormat, KeepParams, Point, is_default, nameless};
 
 /// One sweep's results, read from its directory; complete or not.
 #[derive(Clone, Debug)]
@@ -64,8 +64,8 @@ impl SweepResults {
 impl PointResult {
     /// What points are ranked by: the larger, the better.
     fn worth(&self) -> f64 {
-        let mean = |shot: &Vec<QueryScore>| {
-            shot.iter().map(|query| query.score.get()).sum::<f64>() / shot.len().max(1) as f64
+        let mean = |column: &Vec<QueryScore>| {
+            column.iter().map(|query| query.score.get()).sum::<f64>() / column.len().max(1) as f64
         };
         match self.scores.len() {
             0 => self
@@ -73,7 +73,7 @@ impl PointResult {
                 .last()
                 .and_then(|row| row.get("val_loss"))
                 .map_or(f64::NEG_INFINITY, |loss| -loss),
-            shots => self.scores.values().map(mean).sum::<f64>() / shots as f64,
+            columns => self.scores.values().map(mean).sum::<f64>() / columns as f64,
         }
     }
 }
@@ -149,15 +149,12 @@ pub struct ResolvedRecord {
     pub provenance: BTreeMap<String, String>,
 }
 
-/// The experiment of results that name none.
-const UNNAMED: &str = "selector";
-
 fn unnamed() -> String {
-    UNNAMED.to_owned()
+    nameless().to_owned()
 }
 
 fn is_unnamed(name: &String) -> bool {
-    name == UNNAMED
+    name == nameless()
 }
 
 /// What the points have in common is kept once.

@@ -1,8 +1,9 @@
 //! The per-point files as bytes: what [`super::SweepResults::read`] reads back.
 
-use super::{QueryScore, Unanswered};
+use super::QueryScore;
 use crate::figure::{EpochFigure, EpochMetrics};
 use crate::finite::Finite;
+use crate::spec::Columns;
 
 /// `metrics.csv`: one row per epoch; columns `phase`, `epoch`, the figures that the epochs know in the order of
 /// the experiment's `table`, then those that only a later version knows; empty where a figure does not apply, floats with all digits.
@@ -59,30 +60,11 @@ pub fn read_metrics_csv(text: &str) -> Result<Vec<EpochMetrics>, String> {
 
 const IMPOSSIBLE: &str = "writing to memory does not fail";
 
-/// `selections.jsonl`: one line per query and shot.
-pub fn selections_jsonl<'a>(scores: impl IntoIterator<Item = &'a QueryScore>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for score in scores {
-        serde_json::to_writer(&mut bytes, score).expect("writing to memory does not fail");
-        bytes.push(b'\n');
-    }
-    bytes
-}
-
-/// The lines of `selections.jsonl` that have no score.
-pub fn unanswered_jsonl(lines: &[Unanswered]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for line in lines {
-        serde_json::to_writer(&mut bytes, line).expect("writing to memory does not fail");
-        bytes.push(b'\n');
-    }
-    bytes
-}
-
 /// One row of `scores.csv`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeanScore {
-    pub shot: usize,
+    /// The number of the score column.
+    pub column: usize,
     /// The sweep file's `samples`; `None` = all.
     pub samples: Option<usize>,
     /// Queries behind the mean.
@@ -90,30 +72,30 @@ pub struct MeanScore {
     pub mean: f64,
 }
 
-/// The mean score per sample count and shot of one point's `scores` (by shot, in file order).
+/// The mean score per sample count and column of one point's `scores` (by column, in file order).
 pub fn mean_scores(
     scores: &std::collections::BTreeMap<usize, Vec<QueryScore>>,
     samples: &[Option<usize>],
 ) -> Vec<MeanScore> {
     let mut rows = Vec::new();
     for &count in samples {
-        for (&shot, lines) in scores {
+        for (&column, lines) in scores {
             let lines = &lines[..count.map_or(lines.len(), |count| count.min(lines.len()))];
             if !lines.is_empty() {
                 let mean = lines.iter().map(|line| line.score.get()).sum::<f64>() / lines.len() as f64;
-                rows.push(MeanScore { shot, samples: count, queries: lines.len(), mean });
+                rows.push(MeanScore { column, samples: count, queries: lines.len(), mean });
             }
         }
     }
     rows
 }
 
-/// `scores.csv`: `shot`, `samples` (a count or `all`), `queries`, `mean`.
-pub fn scores_csv(rows: &[MeanScore]) -> Vec<u8> {
-    let mut text = String::from("shot,samples,queries,mean\n");
+/// `scores.csv`: the column's number as `names` call it, `samples` (a count or `all`), `queries`, `mean`.
+pub fn scores_csv(rows: &[MeanScore], names: Columns) -> Vec<u8> {
+    let mut text = format!("{},samples,queries,mean\n", names.field);
     for row in rows {
         let samples = row.samples.map_or_else(|| "all".to_owned(), |count| count.to_string());
-        text += &format!("{},{samples},{},{}\n", row.shot, row.queries, row.mean);
+        text += &format!("{},{samples},{},{}\n", row.column, row.queries, row.mean);
     }
     text.into_bytes()
 }

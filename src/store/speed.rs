@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::events::{cohorts, read_events};
-use super::older;
 use super::{StageRecord, StageStore, SweepDir};
+use crate::experiment;
 use crate::plan::StageKey;
 
 /// Cohorts looked at per sweep, the latest ones: speed does not change much within a run.
@@ -65,5 +65,5 @@ fn lane_of(store: &StageStore, key: &str) -> Option<String> {
         let before = record(&key)?;
         (root, parent) = (before.kind, before.parent);
     }
-    Some(older::lane(&kind, &root))
+    Some(experiment::nameless()?.older_lane(&kind, &root))
 }

@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::layout::stage_file;
-use super::older;
 use super::{EpochMetrics, FORMAT, StoreError, SweepDir};
 use crate::checkpoint::{self, Base, Facts, Weights};
 use crate::disk::{self, fault, fault::Passage};
-use crate::experiment::Continuation;
+use crate::experiment::{self, Continuation};
 use crate::plan::{INIT, StageKey, StageProgress, Traits};
 use crate::spec::is_default;
 
@@ -70,7 +69,9 @@ impl StageRecord {
 
     /// What is done with its results.
     pub fn traits(&self) -> Cow<'_, Traits> {
-        self.traits.as_ref().map_or_else(|| Cow::Owned(older::traits(&self.kind)), Cow::Borrowed)
+        let older =
+            || experiment::nameless().map_or_else(Traits::default, |first| first.older_traits(&self.kind));
+        self.traits.as_ref().map_or_else(|| Cow::Owned(older()), Cow::Borrowed)
     }
 
     /// Whether the weights after `epoch` are kept.

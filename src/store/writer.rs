@@ -10,7 +10,7 @@ use crate::checkpoint;
 use crate::disk::{self, Claim, Lock, fault, fault::Passage};
 use crate::figure::EpochFigure;
 use crate::plan::StageKey;
-use crate::spec::ExportFormat;
+use crate::spec::{Columns, ExportFormat};
 
 use super::{
     EpochMetrics, FORMAT, JudgeRecord, PointRecord, QueryScore, ReferencesRecord, ResolvedRecord, StageStore,
@@ -34,6 +34,8 @@ pub struct PointFiles<'a> {
     /// The point's whole chain.
     pub metrics: &'a [EpochMetrics],
     /// By shot.
+    /// How the experiment calls the score columns.
+    pub names: Columns,
     pub scores: &'a std::collections::BTreeMap<usize, Vec<QueryScore>>,
     pub unanswered: &'a [Unanswered],
     pub samples: &'a [Option<usize>],
@@ -172,11 +174,11 @@ impl Store {
         let dir = self.dir.point(&files.record.name);
         disk::write(&dir.join("metrics.csv"), &metrics_csv(files.figures, files.metrics))?;
         let rows = files.scores.values().flatten();
-        let mut lines = selections_jsonl(rows);
-        lines.extend(unanswered_jsonl(files.unanswered));
+        let mut lines = selections_jsonl(rows, files.names);
+        lines.extend(unanswered_jsonl(files.unanswered, files.names));
         disk::write(&dir.join("selections.jsonl"), &lines)?;
         let means = mean_scores(files.scores, files.samples);
-        disk::write(&dir.join("scores.csv"), &scores_csv(&means))?;
+        disk::write(&dir.join("scores.csv"), &scores_csv(&means, files.names))?;
         if let Some(checkpoint) = &files.record.checkpoint {
             let target = Path::new("../..").join(checkpoint);
             disk::symlink(&target, &dir.join("checkpoint"))?;

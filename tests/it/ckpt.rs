@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use sweep::checkpoint::{self, Array, Checkpoint, Facts, Phase, Weights};
+use sweep::checkpoint::{self, Array, Checkpoint, Facts, Frozen, Phase, Weights};
 use sweep::disk;
 use sweep::selector::{DataParams, ModelParams, Params, RewardParams, TrainParams};
+use sweep::selector::{FreezeSet, ParamGroup};
 use sweep::selector::{GrpoParams, RceParams};
-use sweep::spec::{Config, ExportFormat, FreezeSet, ParamGroup, Point};
+use sweep::spec::{Config, ExportFormat, Point};
 use sweep::store::{FORMAT, PointRecord, PointStatus, ResolvedRecord};
 
 fn sweep(directory: &Path, arguments: &[&str]) -> Output {
@@ -140,7 +141,7 @@ fn exports_come_back_bit_by_bit() {
             assert_eq!(bits(&back.weights), bits(&original.weights), "{source} to {format}");
             assert_eq!(back.facts.content, original.facts.content);
             if source.ends_with("init.pt") && format != "safetensors" {
-                assert_eq!((back.facts.phase, back.facts.epoch), (Some(Phase::Rce), Some(5)));
+                assert_eq!((back.facts.phase, back.facts.epoch), (Some(Phase::called("rce")), Some(5)));
                 assert_eq!((back.facts.kl_beta, back.facts.metrics["rce_loss"]), (Some(0.15), 8.25));
             }
         }
@@ -219,11 +220,11 @@ fn a_claim_that_the_file_contradicts_is_caught() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     let facts = |kl_beta| Facts {
-        phase: Some(Phase::Grpo),
+        phase: Some(Phase::called("grpo")),
         epoch: Some(1),
         kl_beta: Some(kl_beta),
         lr: Some(5e-6),
-        freeze: Some(backbone()),
+        frozen: Some(Frozen(backbone().0.iter().map(|group| group.name().to_owned()).collect())),
         ..Facts::default()
     };
     checkpoint::write(&at.join("runs/one/grpo_epoch1.safetensors"), &model(1), &facts(0.15)).unwrap();
@@ -261,12 +262,12 @@ fn frozen_groups_do_not_move_at_all() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     let start = model(1);
-    let facts = Facts { phase: Some(Phase::Rce), epoch: Some(5), ..Facts::default() };
+    let facts = Facts { phase: Some(Phase::called("rce")), epoch: Some(5), ..Facts::default() };
     checkpoint::write(&at.join("stages/aa/rce_epoch5.safetensors"), &start, &facts).unwrap();
     let facts = Facts {
-        phase: Some(Phase::Grpo),
+        phase: Some(Phase::called("grpo")),
         epoch: Some(1),
-        freeze: Some(backbone()),
+        frozen: Some(Frozen(backbone().0.iter().map(|group| group.name().to_owned()).collect())),
         parent: Some(checkpoint::content_hash(&start)),
         ..Facts::default()
     };
@@ -326,7 +327,7 @@ fn ls_filters_by_value_and_sorts() {
     let at = directory.path();
     for (index, (kl_beta, loss)) in [(0.1, 8.0), (0.15, 7.0), (0.15, 7.5)].into_iter().enumerate() {
         let facts = Facts {
-            phase: Some(Phase::Grpo),
+            phase: Some(Phase::called("grpo")),
             epoch: Some(1),
             kl_beta: Some(kl_beta),
             lr: Some(5e-6),
@@ -372,7 +373,7 @@ fn ls_filters_by_value_and_sorts() {
 #[test]
 fn ls_reads_only_headers_of_two_thousand_checkpoints() {
     let directory = tempfile::tempdir().unwrap();
-    let facts = Facts { phase: Some(Phase::Grpo), kl_beta: Some(0.15), ..Facts::default() };
+    let facts = Facts { phase: Some(Phase::called("grpo")), kl_beta: Some(0.15), ..Facts::default() };
     let first = directory.path().join("0/grpo_epoch1.safetensors");
     checkpoint::write(&first, &model(1), &facts).unwrap();
     for index in 1..2000 {
@@ -463,9 +464,9 @@ fn results(at: &Path) -> PathBuf {
         checkpoint::write(&path, weights, facts).unwrap();
     };
     let facts = |kl_beta| stated(&Params::of(&config(at, kl_beta)).unwrap());
-    put("init", "init", &start, &Facts { phase: Some(Phase::Init), epoch: Some(0), ..facts(0.1) });
+    put("init", "init", &start, &Facts { phase: Some(Phase::INIT), epoch: Some(0), ..facts(0.1) });
     let rce = Facts {
-        phase: Some(Phase::Rce),
+        phase: Some(Phase::called("rce")),
         epoch: Some(5),
         lr: Some(1e-4),
         parent: Some(checkpoint::content_hash(&start)),
@@ -475,10 +476,10 @@ fn results(at: &Path) -> PathBuf {
     let mut points = Vec::new();
     for (name, stage, kl_beta) in [("kl0.1", "bbbb", 0.1), ("kl0.15", "cccc", 0.15)] {
         let grpo = Facts {
-            phase: Some(Phase::Grpo),
+            phase: Some(Phase::called("grpo")),
             epoch: Some(1),
             lr: Some(5e-6),
-            freeze: Some(backbone()),
+            frozen: Some(Frozen(backbone().0.iter().map(|group| group.name().to_owned()).collect())),
             parent: Some(checkpoint::content_hash(&warm)),
             ..facts(kl_beta)
         };

@@ -63,7 +63,7 @@ fn small() -> Checkpoint {
     ];
     let weights: Weights = shapes.iter().map(|(name, shape)| ((*name).to_string(), array(shape))).collect();
     let facts = Facts {
-        phase: Some(Phase::Grpo),
+        phase: Some(Phase::called("grpo")),
         epoch: Some(2),
         kl_beta: Some(0.15),
         config: Some(serde_json::json!({ "train": { "kl_beta": 0.15, "seed": 0 } })),
@@ -242,7 +242,10 @@ fn what_training_scripts_leave_in_a_checkpoint_is_understood() {
     assert_eq!(values("cross_attn_layers.0.in_proj_bias"), [1.0, -3.0]);
     assert_eq!(read.weights["cross_attn_layers.0.empty"].shape, [0, 3]);
     let facts = read.facts;
-    assert_eq!((facts.phase, facts.epoch, facts.stored_epoch), (Some(Phase::Grpo), Some(3), Some(2)));
+    assert_eq!(
+        (facts.phase, facts.epoch, facts.stored_epoch),
+        (Some(Phase::called("grpo")), Some(3), Some(2))
+    );
     assert_eq!((facts.kl_beta, facts.lr), (Some(0.12), Some(5e-6)));
     assert_eq!((facts.metrics["val_loss"], facts.metrics["steps"]), (8.5, 57.0));
     assert!(facts.metrics["kl"].is_nan());

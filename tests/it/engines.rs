@@ -9,11 +9,12 @@ use std::sync::{Arc, LazyLock};
 
 use sweep::device::*;
 use sweep::experiment::*;
+use sweep::selector::FreezeSet;
+use sweep::selector::ParamGroup;
 use sweep::selector::data::{Embeddings, Group, Trajectory};
 use sweep::selector::learn::*;
 use sweep::selector::{GrpoParams, RceParams};
 use sweep::selector::{ModelParams, RewardForm};
-use sweep::spec::*;
 use sweep::store::EpochMetrics;
 
 /// Where the GPU's program runs: burn's CPU backend, or the GPU (a GPU in software is enough) where the tests are built

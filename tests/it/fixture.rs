@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sweep::disk;
 use sweep::finite::Finite;
-use sweep::selector::{DataParams, FIGURES, ModelParams, Params, RewardParams, Selector, TrainParams};
-use sweep::spec::{EvalParams, FreezeSet, ParamGroup, Point, ScoreField};
+use sweep::selector::{
+    DataParams, FIGURES, ModelParams, Params, RewardParams, SCHEMA, Selector, TrainParams,
+};
+use sweep::selector::{FreezeSet, ParamGroup};
+use sweep::spec::{EvalParams, Point, ScoreField};
 use sweep::store::{
     EpochMetrics, FORMAT, PointRecord, PointResult, PointStatus, QueryScore, ReferenceResult,
     ReferencesRecord, ResolvedRecord, SignalHealth, SweepResults, metrics_csv, selections_jsonl,
@@ -164,9 +167,9 @@ pub fn line(query: u64, shot: usize, score: f64, choice: u32) -> QueryScore {
     let (score, log_prob) = (finite(score), finite(-3.5));
     QueryScore {
         query_id: 1000 + query,
-        shot,
+        column: shot,
         selection,
-        trajectory: Some(choice as usize),
+        logged: Some(choice as usize),
         score,
         log_prob,
         answer: None,
@@ -311,7 +314,7 @@ pub fn write(results: &SweepResults, root: &Path) -> PathBuf {
 pub fn write_point(dir: &Path, point: &PointResult) {
     let place = dir.join("points").join(&point.name);
     let lines = point.scores.values().flatten();
-    disk::write(&place.join("selections.jsonl"), &selections_jsonl(lines)).expect("written");
+    disk::write(&place.join("selections.jsonl"), &selections_jsonl(lines, SCHEMA.columns)).expect("written");
     disk::write(&place.join("metrics.csv"), &metrics_csv(FIGURES, &point.metrics)).expect("written");
     let record = PointRecord {
         format: FORMAT,

@@ -7,11 +7,12 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 use sweep::device::*;
 use sweep::experiment::*;
+use sweep::selector::FreezeSet;
+use sweep::selector::ParamGroup;
 use sweep::selector::data::{Embeddings, Group, Trajectory};
 use sweep::selector::learn::*;
 use sweep::selector::{DataParams, ModelParams, Params, RewardForm, RewardParams, TrainParams};
 use sweep::selector::{GrpoParams, RceParams};
-use sweep::spec::*;
 use sweep::store::EpochMetrics;
 
 fn golden(name: &str) -> PathBuf {

@@ -99,7 +99,7 @@ fn what_a_stage_froze_is_stored_once() {
         let facts = checkpoint::read_summary(file).expect("a header");
         let (own, _) = checkpoint::read_tensors(file).expect("tensors");
         assert_eq!(facts.shapes.len(), checkpoint::read(file).expect("whole").weights.len());
-        match facts.facts.freeze.expect("stated").is_empty() {
+        match facts.facts.frozen.expect("stated").0.is_empty() {
             true => whole += 1,
             false => {
                 assert!(facts.facts.base.is_some(), "{path:?}");

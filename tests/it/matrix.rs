@@ -113,12 +113,12 @@ fn samples_give_one_set_of_columns_each_and_the_average_is_on_the_most() {
     eval.samples = vec![Some(100), None];
     eval.shots = vec![1, 2];
     let found = computed(&results);
-    assert_eq!(found.shots, ["shot_1@100", "shot_2@100", "shot_1@all", "shot_2@all"]);
+    assert_eq!(found.score_columns, ["shot_1@100", "shot_2@100", "shot_1@all", "shot_2@all"]);
     let baseline = &found.points[2];
-    assert_eq!(baseline.shots[0], Some(1.0), "the first 100 questions of the fixture are right");
+    assert_eq!(baseline.scores[0], Some(1.0), "the first 100 questions of the fixture are right");
     assert!((baseline.average.expect("scored") - (0.588 + 0.566) / 2.0).abs() < 1e-9);
     results.eval.as_mut().expect("evaluated").samples = vec![Some(100)];
-    assert_eq!(computed(&results).shots, ["shot_1", "shot_2"]);
+    assert_eq!(computed(&results).score_columns, ["shot_1", "shot_2"]);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn without_eval_there_are_no_shots_and_val_loss_is_compared() {
         point.scores.clear();
     }
     let found = computed(&results);
-    assert!(found.shots.is_empty());
+    assert!(found.score_columns.is_empty());
     assert!(found.points.iter().all(|row| row.average.is_none() && row.delta.is_none()));
     let text = found.to_markdown();
     assert!(text.contains("val_loss") && !text.contains("vs baseline"), "{text}");

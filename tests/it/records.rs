@@ -11,14 +11,14 @@ use sweep::disk;
 use sweep::event::Event;
 use sweep::finite::Finite;
 use sweep::plan::{StageKey, Traits, Work};
-use sweep::selector::FIGURES;
 use sweep::selector::Params;
+use sweep::selector::{FIGURES, SCHEMA};
 use sweep::selector::{GrpoParams, Origin, RceParams, StageKind};
 use sweep::spec::{Config, Point};
 use sweep::store::{
-    EpochMetrics, EpochRecord, FORMAT, LoggedEvent, PointFiles, PointRecord, PointStatus, QueryScore,
-    ReferenceResult, ReferencesRecord, ResolvedRecord, SignalHealth, StageRecord, Store, SweepDir,
-    SweepResults, check_point, in_use, read_events, read_job, read_resolved, speed_samples, status,
+    EpochMetrics, EpochRecord, Expected, FORMAT, LoggedEvent, PointFiles, PointRecord, PointStatus,
+    QueryScore, ReferenceResult, ReferencesRecord, ResolvedRecord, SignalHealth, StageRecord, Store,
+    SweepDir, SweepResults, check_point, in_use, read_events, read_job, read_resolved, speed_samples, status,
     use_point, write_job,
 };
 
@@ -84,9 +84,9 @@ fn scores() -> impl Strategy<Value = Vec<QueryScore>> {
     let one = (count(), prop::collection::vec(any::<u32>(), 0..5), any::<usize>(), share, finite());
     let one = one.prop_map(|(query_id, selection, trajectory, score, log_prob)| QueryScore {
         query_id,
-        shot: 2,
+        column: 2,
         selection,
-        trajectory: Some(trajectory),
+        logged: Some(trajectory),
         score,
         log_prob,
         answer: None,
@@ -221,10 +221,11 @@ proptest! {
             ..point_record(config)
         };
         let by_shot = BTreeMap::from([(2, scores)]);
-        let files = PointFiles { record: &record, figures: FIGURES, metrics: &metrics, scores: &by_shot, unanswered: &[], samples: &[None, Some(1)] };
+        let files = PointFiles { record: &record, figures: FIGURES, metrics: &metrics, names: SCHEMA.columns, scores: &by_shot, unanswered: &[], samples: &[None, Some(1)] };
         store.write_point(files).expect("written");
         let queries = by_shot[&2].len();
-        let back = check_point(store.dir().path(), "p", (queries, record.evaluation.as_deref())).expect("read").expect("there");
+        let expected = Expected { queries, evaluation: record.evaluation.as_deref(), names: SCHEMA.columns };
+        let back = check_point(store.dir().path(), "p", &expected).expect("read").expect("there");
         same("point.json", &record, &back)?;
         let results = SweepResults::read(store.dir().path()).expect("read");
         prop_assert_eq!(&results.points[0].scores, &by_shot);
@@ -423,7 +424,7 @@ proptest! {
         let path = directory.path().join("x.safetensors");
         let weights = [("w".to_owned(), Array { shape: vec![4], values: vec![-0.0, f32::MIN_POSITIVE / 2.0, f32::MAX, f32::NAN] })];
         let facts = Facts {
-            phase: Some(Phase::Grpo),
+            phase: Some(Phase::called("grpo")),
             epoch: Some(u32::MAX),
             kl_beta: Some(beta),
             lr: Some(rate),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sweep::scripts::{Given, Reading, Script, read};
+use sweep::selector::scripts::{Given, Reading, Script, read};
 
 use crate::sandbox::{Sandbox, repository};
 
@@ -35,7 +35,7 @@ fn plain(text: &str) -> String {
 
 /// The runs of `reading`, by their keys.
 fn read_runs(reading: &Reading) -> Vec<Run> {
-    let keys = |point: &sweep::scripts::Point| -> Run {
+    let keys = |point: &sweep::selector::scripts::Point| -> Run {
         let settings = point.settings.iter().filter(|setting| KEYS.contains(&setting.key.name));
         settings.map(|setting| (setting.key.name.to_owned(), plain(&setting.value.to_string()))).collect()
     };

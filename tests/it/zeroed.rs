@@ -7,11 +7,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 use sweep::device::*;
 use sweep::experiment::*;
+use sweep::selector::FreezeSet;
 use sweep::selector::data::{Embeddings, Group, Trajectory};
 use sweep::selector::learn::*;
 use sweep::selector::{GrpoParams, RceParams};
 use sweep::selector::{ModelParams, Params};
-use sweep::spec::*;
 
 use crate::engines::PROGRAM;
 

@@ -10,7 +10,6 @@ use serde_json::json;
 use super::table::{columns, figure};
 use crate::checkpoint::{self, Change, Checkpoint, Comparison, Distances, Weights};
 use crate::cli::output;
-use crate::spec::ParamGroup;
 use crate::text::thousands;
 
 /// Compares checkpoints: two of them parameter by parameter, more of them pair by pair
@@ -89,9 +88,7 @@ fn table(comparison: &Comparison) -> String {
     let mut rows: Vec<Vec<String>> =
         comparison.parameters.iter().map(|(name, change)| row(name, change)).collect();
     rows.push(vec![String::new(); 7]);
-    for group in ParamGroup::ALL {
-        rows.extend(comparison.groups.get(&group).map(|change| row(group.name(), change)));
-    }
+    rows.extend(comparison.groups.iter().map(|(group, change)| row(group.name, change)));
     rows.extend(comparison.backbone.as_ref().map(|change| row("backbone", change)));
     rows.extend(comparison.head.as_ref().map(|change| row("head", change)));
     rows.push(row("all", &comparison.all));

@@ -26,7 +26,8 @@ pub(super) fn run(args: &LatestArgs) -> anyhow::Result<u8> {
         }
         None => {
             output::note(&format!(
-                "no rce_epochN or grpo_epochN checkpoint in `{directory}`\nhint: `sweep ckpt ls {directory}` lists what lies below it"
+                "no {} checkpoint in `{directory}`\nhint: `sweep ckpt ls {directory}` lists what lies below it",
+                checkpoint::epoch_files()
             ));
             Ok(1)
         }

@@ -8,8 +8,9 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::table::{columns, number};
-use crate::checkpoint::{self, FACTS, Facts, Phase, Summary};
+use crate::checkpoint::{self, Facts, Phase, Summary, stated};
 use crate::cli::output;
+use crate::spec::{frozen_key, phase_order};
 
 /// Lists every checkpoint below the directories
 #[derive(Debug, clap::Args)]
@@ -37,8 +38,9 @@ pub(super) struct LsArgs {
     csv: bool,
 }
 
-const COLUMNS: [&str; 9] =
-    ["path", "phase", "epoch", "kl_beta", "lr", "freeze", "data", "parent", "val_loss"];
+fn heads() -> [&'static str; 9] {
+    ["path", "phase", "epoch", "kl_beta", "lr", frozen_key(), "data", "parent", "val_loss"]
+}
 
 pub(super) fn run(args: &LsArgs) -> anyhow::Result<u8> {
     let found = checkpoint::find(&args.roots)?;
@@ -91,22 +93,22 @@ fn note_others(shown: usize, others: usize) {
 fn known(list: &[(PathBuf, Summary)], key: &str) -> anyhow::Result<()> {
     let lower = key.to_ascii_lowercase();
     if list.is_empty()
-        || FACTS.contains(&lower.as_str())
+        || stated().contains(&lower.as_str())
         || list.iter().any(|(_, summary)| summary.facts.value(key).is_some())
     {
         return Ok(());
     }
-    let near = FACTS.iter().find(|known| strsim::damerau_levenshtein(known, &lower) <= 2);
+    let near = stated().into_iter().find(|known| strsim::damerau_levenshtein(known, &lower) <= 2);
     match near {
         Some(near) => bail!("no checkpoint says anything about `{key}`\nhint: did you mean `{near}`?"),
         None => bail!(
             "no checkpoint says anything about `{key}`\nhint: keys are {}, any metric and any configuration key",
-            FACTS.join(", ")
+            stated().join(", ")
         ),
     }
 }
 
-/// A phase that no checkpoint is of and that is none of the selector's is a slip of the pen.
+/// A phase that no checkpoint is of and no experiment of this program has is a slip of the pen.
 fn known_phase(list: &[(PathBuf, Summary)], phase: &Phase) -> anyhow::Result<()> {
     let phases: BTreeSet<String> =
         list.iter().filter_map(|(_, summary)| Some(format!("`{}`", summary.facts.phase.as_ref()?))).collect();
@@ -114,9 +116,9 @@ fn known_phase(list: &[(PathBuf, Summary)], phase: &Phase) -> anyhow::Result<()>
         return Ok(());
     }
     let there = phases.into_iter().collect::<Vec<_>>().join(", ");
-    match phase {
-        Phase::Other(_) => bail!("no checkpoint is of phase `{phase}`\nhint: there are {there}"),
-        _ => output::note(&format!("no checkpoint is of phase `{phase}`: there are {there}")),
+    match phase_order(&phase.to_string()) {
+        None => bail!("no checkpoint is of phase `{phase}`\nhint: there are {there}"),
+        Some(_) => output::note(&format!("no checkpoint is of phase `{phase}`: there are {there}")),
     }
     Ok(())
 }
@@ -144,7 +146,7 @@ fn as_json(path: &Path, summary: &Summary) -> Value {
     Value::Object(object)
 }
 
-/// The cells of [`COLUMNS`]; `brief` shortens hashes.
+/// The cells under [`heads`]; `brief` shortens hashes.
 fn cells(path: &Path, facts: &Facts, brief: bool) -> Vec<String> {
     let numeric = |value: Option<f64>| value.map(number).unwrap_or_default();
     let hash = |hash: &Option<String>| {
@@ -157,7 +159,7 @@ fn cells(path: &Path, facts: &Facts, brief: bool) -> Vec<String> {
         facts.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
         numeric(facts.kl_beta),
         numeric(facts.lr.or_else(|| facts.config.as_ref()?.get("lr")?.as_f64())),
-        facts.freeze.as_ref().map(ToString::to_string).unwrap_or_default(),
+        facts.frozen.as_ref().map(ToString::to_string).unwrap_or_default(),
         hash(&facts.data),
         hash(&facts.parent),
         match facts.metrics.get("val_loss") {
@@ -170,7 +172,7 @@ fn cells(path: &Path, facts: &Facts, brief: bool) -> Vec<String> {
 
 fn as_csv(list: &[(PathBuf, Summary)]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(COLUMNS)?;
+    writer.write_record(heads())?;
     for (path, summary) in list {
         writer.write_record(cells(path, &summary.facts, false))?;
     }
@@ -184,9 +186,10 @@ fn as_text(list: &[(PathBuf, Summary)]) -> String {
     let rows: Vec<Vec<String>> =
         list.iter().map(|(path, summary)| cells(path, &summary.facts, true)).collect();
     // What no header says needs no column here; programs that read `--csv` find all of them.
+    let heads = heads();
     let said: Vec<usize> =
-        (0..COLUMNS.len()).filter(|&at| rows.iter().any(|row| !row[at].is_empty())).collect();
+        (0..heads.len()).filter(|&at| rows.iter().any(|row| !row[at].is_empty())).collect();
     let only = |row: &[String]| -> Vec<String> { said.iter().map(|&at| row[at].clone()).collect() };
-    let titles: Vec<&str> = said.iter().map(|&at| COLUMNS[at]).collect();
+    let titles: Vec<&str> = said.iter().map(|&at| heads[at]).collect();
     columns(&titles, &rows.iter().map(|row| only(row)).collect::<Vec<_>>())
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::table::{columns, figure, number};
 use crate::checkpoint::{self, Array, Checkpoint, Facts};
 use crate::cli::output;
-use crate::spec::ParamGroup;
+use crate::spec::group_of;
 use crate::text::thousands;
 
 /// Shows what checkpoints are: origin, configuration, metrics, hashes, parameters
@@ -49,13 +49,14 @@ fn hash_of(path: &Path) -> anyhow::Result<String> {
 
 /// Whether a parameter was trained in the checkpoint's phase; `None` where the file does not say.
 fn trainable(facts: &Facts, name: &str) -> Option<bool> {
-    let freeze = facts.freeze.as_ref()?;
-    Some(ParamGroup::of_parameter(name).is_none_or(|group| !freeze.contains(group)))
+    let frozen = facts.frozen.as_ref()?;
+    Some(group_of(name).is_none_or(|group| !frozen.0.iter().any(|own| own == group.name)))
 }
 
-/// Whether its parameters are a selector's; what else this program trains has other facts.
-fn is_selector(checkpoint: &Checkpoint) -> bool {
-    checkpoint.facts.version.is_none() || checkpoint.weights.contains_key("query_proj.weight")
+/// Whether its parameters are in groups, of which a phase may leave some as they are; only files of such models are
+/// asked for what they do not state.
+fn is_grouped(checkpoint: &Checkpoint) -> bool {
+    checkpoint.facts.version.is_none() || checkpoint.weights.keys().any(|name| group_of(name).is_some())
 }
 
 /// Number of values that were trained, if known.
@@ -107,7 +108,7 @@ fn as_json(path: &Path, checkpoint: &Checkpoint, file_hash: &str) -> Value {
 fn as_text(path: &Path, checkpoint: &Checkpoint, file_hash: &str) -> String {
     let facts = &checkpoint.facts;
     let mut lines = vec![("file", path.display().to_string()), ("format", facts.format.to_string())];
-    lines.extend(origin(facts, is_selector(checkpoint)));
+    lines.extend(origin(facts, is_grouped(checkpoint)));
     for (name, hash) in [("content", facts.content.as_deref()), ("file hash", Some(file_hash))] {
         lines.push((name, hash.unwrap_or("unknown").to_string()));
     }
@@ -129,7 +130,7 @@ fn as_text(path: &Path, checkpoint: &Checkpoint, file_hash: &str) -> String {
 }
 
 /// Where it comes from; what is unknown is left out, except what everyone asks for.
-fn origin(facts: &Facts, selector: bool) -> Vec<(&'static str, String)> {
+fn origin(facts: &Facts, grouped: bool) -> Vec<(&'static str, String)> {
     let unknown = || "not stated".to_string();
     let phase = facts.phase.as_ref().map_or_else(unknown, ToString::to_string);
     let mut lines = vec![("phase", phase)];
@@ -142,13 +143,13 @@ fn origin(facts: &Facts, selector: bool) -> Vec<(&'static str, String)> {
         (None, Some(end)) => format!("{} at the end", number(end)),
         (None, None) => unknown(),
     };
-    lines.extend(selector.then_some(("KL_BETA", beta)));
+    lines.extend(grouped.then_some(("KL_BETA", beta)));
     let metrics: Vec<String> =
         facts.metrics.iter().map(|(name, value)| format!("{name} {}", brief(*value))).collect();
     let optional = [
         ("step", facts.global_step.map(|step| step.to_string())),
         ("lr", facts.lr.map(number)),
-        ("frozen", facts.freeze.as_ref().map(ToString::to_string)),
+        ("frozen", facts.frozen.as_ref().map(ToString::to_string)),
         ("metrics", (!metrics.is_empty()).then(|| metrics.join(", "))),
         ("data", facts.data.clone()),
         ("parent", facts.parent.clone()),
@@ -237,7 +238,7 @@ fn parameter_table(checkpoint: &Checkpoint) -> String {
             let percent = 100.0 * count as f64 / all.max(1) as f64;
             format!("{} / {} ({percent:.1}%) trained in this phase", thousands(count), thousands(all))
         }
-        None if is_selector(checkpoint) => {
+        None if is_grouped(checkpoint) => {
             format!("{} in all; the file does not say what was frozen", thousands(all))
         }
         None => format!("{} in all", thousands(all)),

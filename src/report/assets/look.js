@@ -1,25 +1,25 @@
 // The answers behind a cell: what `sweep why` prints, from the answers that the page has; else the command.
 
-// Answers are texts, one letter per shot count and query: which of the query's choices it was.
+// Answers are texts, one letter per column and query: which of the query's choices it was.
 const LETTERS = 48;
-const codeAt = (point, shot, query) => {
+const codeAt = (point, column, query) => {
   const { results, of, starts } = data.answers;
-  return of[point] >= 0 ? results[of[point]].charCodeAt(starts[shot] + query) - LETTERS : -1;
+  return of[point] >= 0 ? results[of[point]].charCodeAt(starts[column] + query) - LETTERS : -1;
 };
-const choiceAt = (point, shot, query) => {
-  const code = codeAt(point, shot, query);
-  return code < 0 ? null : data.answers.choices[shot][query][code];
+const choiceAt = (point, column, query) => {
+  const code = codeAt(point, column, query);
+  return code < 0 ? null : data.answers.choices[column][query][code];
 };
 // Whether two letters at one place stand for the same demonstrations: these may have scored differently.
 const isSameChoice = (at, one, two) => {
   if (one === two) return true;
   const { starts, choices } = data.answers;
-  const shot = starts.findLastIndex((start) => start <= at);
-  const of = (letter) => choices[shot][at - starts[shot]][letter.charCodeAt(0) - LETTERS]?.[0].join();
+  const column = starts.findLastIndex((start) => start <= at);
+  const of = (letter) => choices[column][at - starts[column]][letter.charCodeAt(0) - LETTERS]?.[0].join();
   return two !== " " && of(one) === of(two);
 };
 const scores = new Map();
-// Mean over the shot counts, query by query; a shot count with fewer queries weighs each of them accordingly more.
+// Mean over the columns, query by query; a column with fewer queries weighs each of them accordingly more.
 const scoresOf = (point) => {
   const answers = data.answers;
   if (!answers || !(answers.of[point] >= 0)) return null;
@@ -28,8 +28,8 @@ const scoresOf = (point) => {
     const ids = new Map();
     for (const list of answers.queries) for (const id of list) if (!ids.has(id)) ids.set(id, ids.size);
     const row = new Array(data.queries).fill(0);
-    answers.queries.forEach((list, shot) => {
-      const own = list.map((id, query) => [ids.get(id), choiceAt(point, shot, query)]);
+    answers.queries.forEach((list, column) => {
+      const own = list.map((id, query) => [ids.get(id), choiceAt(point, column, query)]);
       const present = own.filter(([at, choice]) => choice && at < row.length);
       const weight = data.queries / (Math.max(1, present.length) * answers.queries.length);
       for (const [at, choice] of present) row[at] += weight * choice[1];
@@ -50,10 +50,10 @@ const mcnemar = (better, worse) => {
   return Math.min(1, 2 * sum);
 };
 
-const command = (point, shot) =>
-  `sweep why ${data.dir} --point ${data.names[point]} --shot ${data.shots[shot]}`;
-const commandHtml = (point, shot) => {
-  const commands = data.others ? data.others[point].map((one) => `${one} --shot ${data.shots[shot]}`) : [command(point, shot)];
+const command = (point, column) =>
+  `sweep why ${data.dir} --point ${data.names[point]} --${data.column} ${data.columns[column]}`;
+const commandHtml = (point, column) => {
+  const commands = data.others ? data.others[point].map((one) => `${one} --${data.column} ${data.columns[column]}`) : [command(point, column)];
   return `<pre class="command">${escaped(commands.join("\n"))}</pre>`;
 };
 
@@ -70,32 +70,32 @@ const facts = (point) => {
 };
 
 // What the judge was asked and what it said; where a prompt had no room, the command that shows it.
-const askedHtml = (point, shot) => {
+const askedHtml = (point, column) => {
   const { asked, queries, choices } = data.answers;
   if (!asked) return "";
-  const lines = queries[shot].map((id, query) => {
-    const code = codeAt(point, shot, query);
+  const lines = queries[column].map((id, query) => {
+    const code = codeAt(point, column, query);
     if (code < 0) return "";
-    const [answer, prompt] = asked.said[shot][query][code];
+    const [answer, prompt] = asked.said[column][query][code];
     const accepted = asked.accepted[id];
-    const shown = prompt ?? `${command(point, shot)} --query ${id}`;
-    return `<details class="asked"><summary>query ${id}: ${answer === null ? "" : `answered “${escaped(answer)}”, `}${accepted === null ? "" : `accepted: ${escaped(accepted)}, `}scores ${choices[shot][query][code][1]}</summary><pre class="command">${escaped(shown)}</pre></details>`;
+    const shown = prompt ?? `${command(point, column)} --query ${id}`;
+    return `<details class="asked"><summary>query ${id}: ${answer === null ? "" : `answered “${escaped(answer)}”, `}${accepted === null ? "" : `accepted: ${escaped(accepted)}, `}scores ${choices[column][query][code][1]}</summary><pre class="command">${escaped(shown)}</pre></details>`;
   });
   return `<details><summary>What the judge was asked and answered</summary>${lines.join("")}</details>`;
 };
 
 // Which queries were answered right, and against the baseline.
-const answersHtml = (point, shot) => {
-  const list = data.answers.queries[shot];
+const answersHtml = (point, column) => {
+  const list = data.answers.queries[column];
   const base = data.against[point];
-  const own = list.map((id, query) => ({ id, choice: choiceAt(point, shot, query), other: base >= 0 ? choiceAt(base, shot, query) : null })).filter(({ choice }) => choice);
+  const own = list.map((id, query) => ({ id, choice: choiceAt(point, column, query), other: base >= 0 ? choiceAt(base, column, query) : null })).filter(({ choice }) => choice);
   if (!own.length) return "";
   const kinds = [
     ["right", (score) => score >= 1],
     ["partly right", (score) => score > 0 && score < 1],
     ["wrong", (score) => score <= 0],
   ];
-  let html = `<p class="score">${(100 * average(own.map(({ choice }) => choice[1]))).toFixed(2)} % at ${plural(data.shots[shot], "shot")}, ${own.length} ${own.length === 1 ? "query" : "queries"}</p>`;
+  let html = `<p class="score">${(100 * average(own.map(({ choice }) => choice[1]))).toFixed(2)} % at ${plural(data.columns[column], data.column)}, ${own.length} ${own.length === 1 ? "query" : "queries"}</p>`;
   const pairs = own.filter(({ other }) => other);
   if (base >= 0 && pairs.length) {
     const changed = pairs.filter(({ choice, other }) => choice[0].join() !== other[0].join());
@@ -115,15 +115,15 @@ const answersHtml = (point, shot) => {
     const ids = own.filter(({ choice }) => isKind(choice[1])).map(({ id }) => id);
     if (ids.length) html += `<details><summary>${ids.length} ${word}</summary><p class="ids">${ids.join(" ")}</p></details>`;
   }
-  return html + askedHtml(point, shot);
+  return html + askedHtml(point, column);
 };
 
 const dialog = byId("look");
 let opener = null;
-const openLook = (row, shot, from) => {
+const openLook = (row, column, from) => {
   opener = from ?? null;
   sayTip(null);
-  state.look = [row, shot ?? state.look?.[1] ?? String(data.shots[0] ?? "")];
+  state.look = [row, column ?? state.look?.[1] ?? String(data.columns[0] ?? "")];
   drawLook();
   writeAddress();
 };
@@ -143,31 +143,31 @@ const drawLook = () => {
     if (dialog.open) dialog.close();
     return;
   }
-  const shot = Math.max(0, data.shots.findIndex((count) => String(count) === wanted));
-  const tab = (count, index) => `<button type="button" data-shot="${count}" aria-pressed="${index === shot}">${plural(count, "shot")}</button>`;
+  const column = Math.max(0, data.columns.findIndex((count) => String(count) === wanted));
+  const tab = (count, index) => `<button type="button" data-column="${count}" aria-pressed="${index === column}">${plural(count, data.column)}</button>`;
   const isKnown = (point) => data.answers?.of[point] >= 0;
   const one = (point) => {
-    const isAnswered = data.mapped[point] !== null && data.shots.length > 0;
+    const isAnswered = data.mapped[point] !== null && data.columns.length > 0;
     const more = !isAnswered
       ? "<p>It has not been evaluated.</p>"
       : isKnown(point)
-        ? `${answersHtml(point, shot)}<p class="soft">The same on a terminal:</p>${commandHtml(point, shot)}`
-        : `<p>${data.answers || !data.others ? "Its answers are not in this page, which would become too large. They are in the results directory:" : "The answers behind it:"}</p>${commandHtml(point, shot)}`;
+        ? `${answersHtml(point, column)}<p class="soft">The same on a terminal:</p>${commandHtml(point, column)}`
+        : `<p>${data.answers || !data.others ? "Its answers are not in this page, which would become too large. They are in the results directory:" : "The answers behind it:"}</p>${commandHtml(point, column)}`;
     return `<h3>${escaped(data.names[point])}</h3>${facts(point)}${more}`;
   };
   const [first, ...others] = points;
   const rest = others.map((point) => `<details><summary>${escaped(data.names[point])}</summary>${one(point)}</details>`);
   const title = points.length > 1 ? `<h2>${escaped(row)}, ${plural(points.length, "seed")}</h2>` : "";
-  dialog.innerHTML = `<form method="dialog"><button type="submit" id="close" aria-label="close">×</button></form>${title}<p class="control">${data.shots.map(tab).join(" ")}</p>${one(first)}${rest.join("")}`;
+  dialog.innerHTML = `<form method="dialog"><button type="submit" id="close" aria-label="close">×</button></form>${title}<p class="control">${data.columns.map(tab).join(" ")}</p>${one(first)}${rest.join("")}`;
   if (!dialog.open) dialog.showModal();
 };
 dialog.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-shot]");
+  const button = event.target.closest("button[data-column]");
   if (button) {
-    state.look[1] = button.dataset.shot;
+    state.look[1] = button.dataset.column;
     drawLook();
     writeAddress();
-    dialog.querySelector(`button[data-shot="${button.dataset.shot}"]`).focus();
+    dialog.querySelector(`button[data-column="${button.dataset.column}"]`).focus();
   } else if (event.target === dialog) dialog.close();
 });
 dialog.addEventListener("close", () => {

@@ -1,5 +1,5 @@
 //! What every point chose for every query, small enough for a page: points that choose alike are one text, with a letter
-//! per shot count and query that says which of the query's choices it is.
+//! per column count and query that says which of the query's choices it is.
 
 use std::collections::HashMap;
 
@@ -29,9 +29,9 @@ pub struct Asked<'a> {
 
 /// The answers that a page holds.
 pub struct Answers {
-    /// Per shot count, the queries in the order of the evaluation file.
+    /// Per column count, the queries in the order of the evaluation file.
     queries: Vec<Vec<u64>>,
-    /// Per shot count and query, what was chosen by anyone, and what it scored.
+    /// Per column count and query, what was chosen by anyone, and what it scored.
     choices: Vec<Vec<Vec<Choice>>>,
     /// For each of them, what the judge answered.
     said: Vec<Vec<Vec<Option<String>>>>,
@@ -43,11 +43,11 @@ pub struct Answers {
 impl Answers {
     /// The answers of the baseline, then of the best points, as many as there is room for; `None` without evaluation.
     pub fn of(results: &SweepResults, matrix: &Matrix) -> Option<Self> {
-        let shots = &results.columns();
+        let columns = &results.columns();
         let scored = results.points.iter().find(|point| !point.scores.is_empty())?;
         let ids =
-            |shot| scored.scores.get(shot).map(|lines| lines.iter().map(|line| line.query_id).collect());
-        let queries: Vec<Vec<u64>> = shots.iter().map(|shot| ids(shot).unwrap_or_default()).collect();
+            |column| scored.scores.get(column).map(|lines| lines.iter().map(|line| line.query_id).collect());
+        let queries: Vec<Vec<u64>> = columns.iter().map(|column| ids(column).unwrap_or_default()).collect();
         let mut answers = Self {
             choices: queries.iter().map(|ids| vec![Vec::new(); ids.len()]).collect(),
             said: queries.iter().map(|ids| vec![Vec::new(); ids.len()]).collect(),
@@ -66,7 +66,7 @@ impl Answers {
             if answers.of[index].is_some() || used >= ROOM {
                 continue;
             }
-            let Some(text) = answers.text(&results.points[index], shots) else { continue };
+            let Some(text) = answers.text(&results.points[index], columns) else { continue };
             let next = answers.results.len();
             let place = *known.entry(text.clone()).or_insert(next);
             if place == next {
@@ -79,12 +79,12 @@ impl Answers {
         Some(answers)
     }
 
-    /// One letter per shot count and query; `None` where there are more choices than letters.
-    fn text(&mut self, point: &PointResult, shots: &[usize]) -> Option<String> {
+    /// One letter per column count and query; `None` where there are more choices than letters.
+    fn text(&mut self, point: &PointResult, columns: &[usize]) -> Option<String> {
         let mut text = String::new();
         let places = self.queries.iter().zip(&mut self.choices).zip(&mut self.said);
-        for (shot, ((ids, choices), said)) in shots.iter().zip(places) {
-            let lines = point.scores.get(shot).map(Vec::as_slice).unwrap_or_default();
+        for (column, ((ids, choices), said)) in columns.iter().zip(places) {
+            let lines = point.scores.get(column).map(Vec::as_slice).unwrap_or_default();
             let in_step =
                 lines.len() == ids.len() && lines.iter().zip(ids).all(|(line, id)| line.query_id == *id);
             for (place, id) in ids.iter().enumerate() {
@@ -110,7 +110,7 @@ impl Answers {
         Some(text)
     }
 
-    /// What the judge was asked, and what it said: per shot count, query and choice. Prompts that have no room are left to
+    /// What the judge was asked, and what it said: per column count, query and choice. Prompts that have no room are left to
     /// `sweep why`.
     fn asked(&self, asked: Asked) -> Value {
         let mut room = PROMPTS;
@@ -122,13 +122,13 @@ impl Answers {
         let mut said = Vec::new();
         for ((ids, choices), answers) in self.queries.iter().zip(&self.choices).zip(&self.said) {
             let places = ids.iter().zip(choices).zip(answers);
-            let of_shot: Vec<Vec<Value>> = places
+            let of_column: Vec<Vec<Value>> = places
                 .map(|((id, choices), answers)| {
                     let both = choices.iter().zip(answers);
                     both.map(|(choice, answer)| json!([answer, prompt(*id, choice)])).collect()
                 })
                 .collect();
-            said.push(of_shot);
+            said.push(of_column);
         }
         let ids: std::collections::BTreeSet<u64> = self.queries.iter().flatten().copied().collect();
         let accepted: serde_json::Map<String, Value> =

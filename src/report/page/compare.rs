@@ -86,9 +86,9 @@ impl Comparison<'_> {
             &mut known,
             json!({
                 "tables": { "points": grid.data() },
-                "shots": compared.shots,
+                "columns": compared.columns,
                 "queries": queries,
-                "isLoss": compared.matrix.shots.is_empty(),
+                "isLoss": compared.matrix.score_columns.is_empty(),
                 "mapped": rows.iter().map(|row| row.average.map(|value| rounded(100.0 * value))).collect::<Vec<_>>(),
                 "others": rows.iter().zip(&compared.before).map(commands).collect::<Vec<_>>(),
             }),

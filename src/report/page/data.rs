@@ -10,11 +10,11 @@ use super::table::Grid;
 use crate::figure::EpochFigure;
 use crate::report::curves::{Section, curves};
 use crate::report::figures::{mapped, mapped_range};
-use crate::report::forest::{columns_of, over_queries};
+use crate::report::forest::{self, over_queries};
 use crate::report::matrix::{Matrix, Row};
 use crate::report::svg::{LineChart, rounded};
 use crate::report::why::{baseline_of, epoch_text};
-use crate::spec::{ParamGroup, figures_of};
+use crate::spec::{columns_of, figures_of};
 use crate::store::{PointResult, SweepResults};
 use crate::text::quoted;
 
@@ -42,7 +42,7 @@ pub fn of_rows(matrix: &Matrix) -> Value {
         "axes": axes.iter().map(|(axis, values)| json!([matrix.axes[*axis], values])).collect::<Vec<_>>(),
         "at": matrix.points.iter().map(at).collect::<Vec<_>>(),
         "baseline": (0..matrix.points.len()).filter(is_baseline).collect::<Vec<_>>(),
-        "forest": columns_of(matrix),
+        "forest": forest::columns_of(matrix),
         "what": "point",
     })
 }
@@ -55,7 +55,7 @@ pub fn of_sweep(
     charts: &[(Section, LineChart)],
     asked: Option<Asked>,
 ) -> Value {
-    let is_loss = matrix.shots.is_empty();
+    let is_loss = matrix.score_columns.is_empty();
     let scale = if is_loss { 1.0 } else { 100.0 };
     let looks = curves(matrix);
     let mut first: Vec<usize> = (0..looks.len()).filter(|&index| looks[index].shown).collect();
@@ -70,7 +70,8 @@ pub fn of_sweep(
         "dir": quoted(&results.dir.display().to_string()),
         "queries": matrix.queries().unwrap_or_default(),
         "about": matrix.queries().map_or_else(String::new, over_queries),
-        "shots": results.columns(),
+        "columns": results.columns(),
+        "column": columns_of(&results.experiment).field,
         "isLoss": is_loss,
         "mapped": matrix.points.iter().map(|row| mapped(matrix, row).map(|value| rounded(scale * value))).collect::<Vec<_>>(),
         "range": mapped_range(matrix).map(|(low, high)| [rounded(scale * low), rounded(scale * high)]),
@@ -78,8 +79,8 @@ pub fn of_sweep(
         "against": results.points.iter().map(|point| against(point).map_or(-1, |index| index as i64)).collect::<Vec<_>>(),
         "facts": results.points.iter().map(|point| facts(known, point)).collect::<Vec<_>>(),
         "first": first,
-        "groups": matrix.moved_groups().iter().map(|group| group.name()).chain(["all"]).collect::<Vec<_>>(),
-        "movement": matrix.points.iter().map(|row| movement(row, matrix.moved_groups())).collect::<Vec<_>>(),
+        "groups": matrix.groups.iter().map(String::as_str).chain(["all"]).collect::<Vec<_>>(),
+        "movement": matrix.points.iter().map(movement).collect::<Vec<_>>(),
         "charts": charts.iter().map(|(_, chart)| (chart.id.clone(), chart_data(chart, results.points.len()))).collect::<serde_json::Map<_, _>>(),
         "tables": tables.iter().map(|table| (table.id.to_owned(), table_data(matrix, table))).collect::<serde_json::Map<_, _>>(),
         "answers": Answers::of(results, matrix).map(|answers| answers.data(asked)),
@@ -111,8 +112,8 @@ fn table_data(matrix: &Matrix, table: &Grid) -> Value {
 }
 
 /// Relative change per parameter group and of all, percent.
-fn movement(row: &Row, groups: &[ParamGroup]) -> Value {
-    let shares = row.movements(groups);
+fn movement(row: &Row) -> Value {
+    let shares = row.group_movement.iter().copied().chain([row.movement]);
     let percent = |share: Option<f64>| share.map(|share| rounded(100.0 * share));
     row.movement.map_or(Value::Null, |_| shares.map(percent).collect())
 }

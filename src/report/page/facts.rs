@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::report::groups::questions;
 use crate::report::render::html_escape as escape;
+use crate::spec::columns_of;
 use crate::store::{JudgeRecord, ResolvedRecord, SweepResults};
 use crate::text::{date_and_minute, thousands};
 
@@ -31,12 +32,13 @@ pub fn cost(results: &SweepResults, cost: Cost) -> String {
         ));
     }
     let judge = questions(&results.points);
+    let field = columns_of(&results.experiment).field;
     // What an experiment scores by itself has no judge.
     if judge.asked > 0 && results.eval.is_some() {
         let saved = 100.0 * (1.0 - judge.distinct as f64 / judge.asked as f64);
         facts.push((
             "Judge's answers, every point evaluated on its own".to_owned(),
-            format!("{} (points × queries × shots)", thousands(judge.asked)),
+            format!("{} (points × queries × {field}s)", thousands(judge.asked)),
         ));
         facts.push((
             "Judge's answers needed".to_owned(),

@@ -16,8 +16,9 @@ use super::notes;
 use super::observations::{Observation, best_row, failures, observations};
 use super::render::html_escape as escape;
 use super::svg::{Figure, page_style};
+use crate::spec::{columns_of, signal_of};
 use crate::store::{ResolvedRecord, SweepResults};
-use crate::text::thousands;
+use crate::text::{capitalized, thousands};
 
 pub use answers::Asked;
 pub use compare::Comparison;
@@ -53,8 +54,9 @@ impl Page<'_> {
         let mut page = open(&self.matrix.name, self.follow);
         page += &self.headline();
         page += "</header>\n<nav aria-label=\"Sections\"><div class=\"links\"><a href=\"#picture\">Picture</a> <a href=\"#findings\">Findings</a> <a href=\"#matrix\">Matrix</a>";
-        for (section, id, title) in SECTIONS {
-            if self.has(section) {
+        let sections = sections(&self.results.experiment);
+        for (section, id, title) in &sections {
+            if self.has(*section) {
                 let _ = write!(page, " <a href=\"#{id}\">{title}</a>");
             }
         }
@@ -72,8 +74,8 @@ impl Page<'_> {
         page += &picture::section(self.matrix, self.figures, &charts, warnings.len(), &words);
         page += &table::section(self.matrix, &tables);
         page += &list("warnings", "Warnings", &warnings);
-        for (section, id, title) in SECTIONS {
-            page += &self.section(section, id, title);
+        for (section, id, title) in &sections {
+            page += &self.section(*section, id, title);
         }
         page += &facts::cost(self.results, self.cost);
         page += &facts::provenance(self.resolved);
@@ -131,7 +133,7 @@ impl Page<'_> {
         }
         let mut text = format!("<section id=\"{id}\"><h2>{title}</h2>\n");
         match section {
-            Section::Learning | Section::Shots => {
+            Section::Learning | Section::Columns => {
                 text += "<p class=\"soft control\"><span>Tick a point in the <a href=\"#points\">matrix</a> to show its curve.</span> <button type=\"button\" data-curves=\"none\">Hide all</button> <button type=\"button\" data-curves=\"first\">Best and baseline</button></p>\n";
                 text += &legend(self.matrix);
             }
@@ -155,7 +157,7 @@ impl Page<'_> {
     fn axes_choice(&self) -> String {
         let mut text = String::new();
         if let Some((low, high)) = mapped_range(self.matrix) {
-            let scale = if self.matrix.shots.is_empty() {
+            let scale = if self.matrix.score_columns.is_empty() {
                 format!("{low:.4} (faint) to {high:.4} (strong)")
             } else {
                 format!("{:.2} % (faint) to {:.2} % (strong)", 100.0 * low, 100.0 * high)
@@ -216,14 +218,19 @@ fn close(known: &serde_json::Value) -> String {
     )
 }
 
-const SECTIONS: [(Section, &str, &str); 6] = [
-    (Section::HeatMaps, "heat", "Heat maps"),
-    (Section::Shots, "shots", "Accuracy by shots"),
-    (Section::Learning, "learning", "Learning curves"),
-    (Section::Movement, "movement", "Parameter movement"),
-    (Section::Overlap, "overlap", "Selection overlap"),
-    (Section::Signal, "signal", "Reward signal"),
-];
+/// The sections with charts: element and title.
+fn sections(experiment: &str) -> [(Section, String, String); 6] {
+    let (field, signal) = (columns_of(experiment).field, signal_of(experiment));
+    let own = |section, id: &str, title: &str| (section, id.to_owned(), title.to_owned());
+    [
+        own(Section::HeatMaps, "heat", "Heat maps"),
+        (Section::Columns, format!("{field}s"), format!("Accuracy by {field}s")),
+        own(Section::Learning, "learning", "Learning curves"),
+        own(Section::Movement, "movement", "Parameter movement"),
+        own(Section::Overlap, "overlap", "Selection overlap"),
+        (Section::Signal, "signal".to_owned(), format!("{} signal", capitalized(signal))),
+    ]
+}
 
 fn list(id: &str, title: &str, observations: &[Observation]) -> String {
     if observations.is_empty() {

@@ -71,7 +71,7 @@ fn forest_caption(matrix: &Matrix) -> String {
 }
 
 fn axes_caption(matrix: &Matrix) -> &'static str {
-    match matrix.shots.is_empty() {
+    match matrix.score_columns.is_empty() {
         true => "",
         false => {
             "<p class=\"soft\">Lines are 95 % intervals over the queries. In colour: best and worst value, where the two can be told apart over all points.</p>"

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::report::alike::{Group, groups, what};
-use crate::report::columns::{Detail, percent, shot_title, signed, verdict_text};
+use crate::report::columns::{Detail, column_title, percent, signed, verdict_text};
 use crate::report::curves::{Curve, curves};
 use crate::report::matrix::{Matrix, Row};
 use crate::report::notes;
@@ -14,8 +14,9 @@ use crate::report::render::html_escape as escape;
 use crate::report::select::Metric;
 use crate::report::stats::Interval;
 use crate::report::svg::{rounded, shade};
-use crate::report::words::what_is_chosen;
-use crate::text::{plural, thousands};
+use crate::report::words::names;
+use crate::spec::Columns;
+use crate::text::{capitalized, plural, thousands};
 
 /// Rows of a table that are all on the page as it is written. Of a larger one only the best are, without the members of
 /// groups: a browser takes long to lay out thousands of rows that nobody looks at, and makes them when it is asked to.
@@ -40,7 +41,7 @@ pub fn section(matrix: &Matrix, tables: &[Grid]) -> String {
     for note in notes::notes_without_groups(matrix, matrix.main_rows(), Detail::Full) {
         let _ = writeln!(text, "<li>{}</li>", escape(&note));
     }
-    text + "</ul>\n" + &what_columns_mean(matrix) + "</section>\n"
+    text + "</ul>\n" + &legend(matrix) + "</section>\n"
 }
 
 /// The tables of the page: configurations where several seeds were run, and every point.
@@ -328,20 +329,21 @@ fn together(matrix: &Matrix, rows: &[Row], group: &Group, cells: &[Cells]) -> Ce
     (0..first.len()).map(column).collect()
 }
 
-/// Ranges of the columns whose cells are shaded: the shots and the average, which come first.
+/// Ranges of the columns whose cells are shaded: the score columns and the average, which come first.
 fn shaded_ranges(matrix: &Matrix, rows: &[Row]) -> Vec<(f64, f64)> {
     let range = |figure: &dyn Fn(&Row) -> Option<f64>| {
         let ends = (f64::INFINITY, f64::NEG_INFINITY);
         rows.iter().filter_map(figure).fold(ends, |(low, high), value| (low.min(value), high.max(value)))
     };
-    let shots = (0..matrix.shots.len()).map(|shot| range(&|row: &Row| row.shots[shot]));
-    shots.chain([range(&|row: &Row| row.average)]).collect()
+    let scores = (0..matrix.score_columns.len()).map(|column| range(&|row: &Row| row.scores[column]));
+    scores.chain([range(&|row: &Row| row.average)]).collect()
 }
 
 /// The columns of [`cells_of`]. What is compared comes first, so that narrow screens show it.
 fn columns(matrix: &Matrix, points: bool) -> Vec<Column> {
     let column = |(title, kind): (&str, Kind)| Column { title: title.to_owned(), kind };
-    let shots = matrix.shots.iter().map(|shot| Column { title: shot_title(shot), kind: Kind::Number });
+    let scores =
+        matrix.score_columns.iter().map(|column| Column { title: column_title(column), kind: Kind::Number });
     let figures = [
         ("average", Kind::Number),
         ("95 % interval", Kind::Width),
@@ -360,7 +362,7 @@ fn columns(matrix: &Matrix, points: bool) -> Vec<Column> {
         "seed" if !points => ("seeds", Kind::Number),
         axis => (axis, Kind::Words),
     });
-    shots.chain(figures.map(column)).chain(axes.map(column)).collect()
+    scores.chain(figures.map(column)).chain(axes.map(column)).collect()
 }
 
 /// A row's cells in the order of [`columns`].
@@ -373,7 +375,7 @@ fn cells_of(matrix: &Matrix, row: &Row) -> Cells {
     let share = |value: Option<f64>, digits: usize| Cell::figure(value, &percent(value, digits).text);
     let delta = row.delta.map(|delta| signed(delta, 2)).unwrap_or_default();
     let average = row.average_interval;
-    let mut cells: Cells = row.shots.iter().map(|score| share(*score, 1)).collect();
+    let mut cells: Cells = row.scores.iter().map(|score| share(*score, 1)).collect();
     cells.extend([
         share(row.average, 2),
         Cell::figure(average.map(|of| of.high - of.low), &average.map(between).unwrap_or_default()),
@@ -408,29 +410,21 @@ fn tick(index: usize, row: &Row, look: Curve) -> String {
 }
 
 /// Explains the columns to those who see such a table for the first time.
-fn what_columns_mean(matrix: &Matrix) -> String {
-    match what_is_chosen(&matrix.shots) {
-        "demonstrations" => COLUMNS.to_owned(),
-        chosen => {
-            let titles: Vec<String> = matrix.shots.iter().map(|id| shot_title(id)).collect();
-            COLUMNS
-                .replace("Shot n", &escape(&titles.join(", ")))
-                .replace(" with n demonstrations", "")
-                .replace("demonstrations", chosen)
-                .replace("queries and shot counts whose selection differs", "answers that differ")
-        }
-    }
-}
-
-const COLUMNS: &str = "<details><summary>What the columns mean</summary><dl>
-<dt>Shot n, average</dt><dd>accuracy in percent with n demonstrations, and the mean of these</dd>
+fn legend(matrix: &Matrix) -> String {
+    let Columns { unit, noun, chosen, field, .. } = names(&matrix.score_columns);
+    let title = capitalized(field);
+    format!(
+        "<details><summary>What the columns mean</summary><dl>
+<dt>{title} n, average</dt><dd>accuracy in percent with n {unit}, and the mean of these</dd>
 <dt>95 % interval</dt><dd>of the average, by bootstrap over the queries (and seeds)</dd>
 <dt>vs baseline, its interval</dt><dd>difference to the baseline in points, query by query; an interval that holds 0 means that it may be noise</dd>
 <dt>p (Holm)</dt><dd>probability of a difference at least as large without any true one, corrected for the number of rows</dd>
-<dt>same</dt><dd>rows of a table with the same letter choose exactly the same demonstrations: they are one result, and one row that opens</dd>
-<dt>changed %</dt><dd>share of queries and shot counts whose selection differs from the baseline's</dd>
+<dt>same</dt><dd>rows of a table with the same letter choose exactly the same {chosen}: they are one result, and one row that opens</dd>
+<dt>changed %</dt><dd>share of queries and {noun}s whose selection differs from the baseline's</dd>
 <dt>moved %</dt><dd>relative change of all parameters in the last phase of training</dd>
 <dt>val_loss, KL</dt><dd>of the last epoch; of a row that opens, from the lowest to the highest</dd>
 <dt>trainable</dt><dd>parameters that were not frozen in the last phase</dd>
 </dl></details>
-";
+"
+    )
+}

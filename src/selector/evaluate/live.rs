@@ -139,13 +139,13 @@ impl Live {
                 let selection = order[..shot].to_vec();
                 let log_prob = Finite::new(scores.log_prob(&selection)).ok_or(not_finite)?;
                 let question = self.question_of(query.query_id, &query.pool, &selection);
-                Ok(Unit { query_id: query.query_id, shot, selection, log_prob, question })
+                Ok(Unit { query_id: query.query_id, column: shot, selection, log_prob, question })
             };
             self.shots.iter().map(unit).collect()
         };
         let queries = self.queries.par_iter().zip(logits).map(per_query);
         let mut units: Vec<Unit> = queries.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-        units.sort_by_key(|unit| unit.shot);
+        units.sort_by_key(|unit| unit.column);
         Ok(units)
     }
 }

@@ -138,9 +138,9 @@ impl Logged {
             let log_prob = Finite::new(log_prob).ok_or(NotFinite { query_id: question.query_id })?;
             Ok(QueryScore {
                 query_id: question.query_id,
-                shot,
+                column: shot,
                 selection: choices.pointers[trajectory].clone(),
-                trajectory: Some(trajectory),
+                logged: Some(trajectory),
                 score: choices.scores[trajectory],
                 log_prob,
                 answer: None,

@@ -84,7 +84,7 @@ fn most_probable_sequence_is_chosen() {
     assert_eq!(selections.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4]);
     for (shot, scores) in &selections {
         for (question, chosen) in scores.iter().enumerate() {
-            assert_eq!((chosen.query_id, chosen.shot), (logged.queries()[question].query_id, *shot));
+            assert_eq!((chosen.query_id, chosen.column), (logged.queries()[question].query_id, *shot));
             let choices = &logged.questions[question].lines[shot];
             let probabilities: Vec<f64> = choices
                 .pointers
@@ -92,9 +92,9 @@ fn most_probable_sequence_is_chosen() {
                 .map(|pointer| sequence_log_prob(&logits[question], pointer))
                 .collect();
             assert!(probabilities.iter().all(|one| *one <= *chosen.log_prob));
-            assert_eq!(*chosen.log_prob, probabilities[chosen.trajectory.unwrap()]);
-            assert_eq!(chosen.selection, choices.pointers[chosen.trajectory.unwrap()]);
-            assert_eq!(chosen.score, choices.scores[chosen.trajectory.unwrap()]);
+            assert_eq!(*chosen.log_prob, probabilities[chosen.logged.unwrap()]);
+            assert_eq!(chosen.selection, choices.pointers[chosen.logged.unwrap()]);
+            assert_eq!(chosen.score, choices.scores[chosen.logged.unwrap()]);
         }
     }
 }
@@ -104,7 +104,7 @@ fn ties_go_to_the_first() {
     let text = line(7, 1, r#"{"pointer": [2], "vqa_correct": 1}, {"pointer": [0], "vqa_correct": 0}"#);
     let logged = read(&text, &asked(&[1], &[None])).expect("sound");
     let chosen = &logged.select(&[vec![0.5, 0.0, 0.5]]).unwrap()[&1][0];
-    assert_eq!((chosen.trajectory, *chosen.score, chosen.selection.as_slice()), (Some(0), 1.0, &[2][..]));
+    assert_eq!((chosen.logged, *chosen.score, chosen.selection.as_slice()), (Some(0), 1.0, &[2][..]));
     let embeddings = Embeddings { rows: 10, dim: 2, values: vec![1.0; 20] };
     let references = super::references(&logged, &embeddings);
     let scores: Vec<f64> = references.iter().map(|one| one.scores[&1][0].get()).collect();

@@ -12,10 +12,10 @@ mod stacked;
 mod task;
 mod walks;
 
+use crate::selector::FreezeSet;
 use crate::selector::ModelParams;
 use crate::selector::Phase;
 use crate::selector::data::{Embeddings, Group};
-use crate::spec::FreezeSet;
 
 pub use cohort::{MemberEvent, MemberJob, MemberParams, Progress, RewardTable, train_cohort};
 pub use engine::{Engine, scores_of};

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Array, Weights};
 use crate::selector::ModelParams;
-use crate::spec::{FreezeSet, ParamGroup};
+use crate::selector::{FreezeSet, ParamGroup};
 
 /// Shape of a `PointerSelector`: everything that decides which parameters exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@
 use insta::assert_snapshot;
 
 use super::{names, values, with};
+use crate::selector::{FreezeSet, ParamGroup};
 use crate::selector::{RewardForm, RewardMode};
-use crate::spec::{FreezeSet, ParamGroup, SweepSpec};
+use crate::spec::SweepSpec;
 
 fn set(body: &str, set: &[&str]) -> SweepSpec {
     with(body, set, &[]).unwrap()

@@ -1,6 +1,6 @@
 //! Which parts of the model a cohort leaves as they are.
 
-use crate::spec::{FreezeSet, ParamGroup};
+use crate::selector::{FreezeSet, ParamGroup};
 
 /// Which groups of parameters are frozen.
 #[derive(Clone, Copy, Debug)]

@@ -7,9 +7,9 @@ use super::forward::{Inputs, Keys, scores};
 use super::pieces::{ModelTensors, pieces, trained};
 use super::{Ids, Plane, Stack, StackedCohort, kernels, may_round, read_floats};
 use crate::device::Device;
+use crate::selector::FreezeSet;
 use crate::selector::data::Embeddings;
 use crate::selector::learn::{Layout, Query};
-use crate::spec::FreezeSet;
 
 /// Device memory of one batch of queries: a single buffer of it stays below what Vulkan guarantees.
 pub const BATCH_BYTES: usize = 128 << 20;

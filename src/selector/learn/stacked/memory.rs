@@ -4,8 +4,8 @@ use super::chunk::CHUNK_BYTES;
 use super::evaluate::BATCH_BYTES;
 use super::pieces::{Role, pieces};
 use crate::device::Device;
+use crate::selector::ParamGroup;
 use crate::selector::learn::{EngineParams, Layout};
-use crate::spec::ParamGroup;
 
 /// Share of the free memory that a cohort may take: the rest is for what the allocator rounds up, for the driver,
 /// and for another process on the card.

@@ -49,8 +49,8 @@ use super::{EngineParams, EpochResult, Phase, Query};
 use crate::device::Device;
 use crate::experiment::Cancel;
 use crate::panics;
+use crate::selector::ParamGroup;
 use crate::selector::data::Embeddings;
-use crate::spec::ParamGroup;
 
 type Plane = Tensor<Dispatch, 2>;
 type Stack = Tensor<Dispatch, 3>;

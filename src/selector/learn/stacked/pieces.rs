@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::{Plane, Stack};
 use crate::selector::learn::Layout;
-use crate::spec::{FreezeSet, ParamGroup};
+use crate::selector::{FreezeSet, ParamGroup};
 
 /// What happens to a piece in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

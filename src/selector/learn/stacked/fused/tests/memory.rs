@@ -10,7 +10,7 @@ use crate::selector::ModelParams;
 use crate::selector::data::{Embeddings, Group};
 use crate::selector::learn::task::Start;
 use crate::selector::learn::{EngineParams, Layout, Shape, State};
-use crate::spec::{FreezeSet, ParamGroup};
+use crate::selector::{FreezeSet, ParamGroup};
 
 #[test]
 fn a_member_takes_the_memory_that_is_reckoned_with() {

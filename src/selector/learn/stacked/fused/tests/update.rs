@@ -7,7 +7,7 @@ use super::super::places::{Factors, Places};
 use super::super::update::{self, BLOCK, BLOCK_FIELDS, BooksLaunch, CONSTANTS, DenseLaunch, FACTOR_FIELDS};
 use super::{Chosen, MEMBERS, Numbers, accelerator, cubes, layout, near, tensor, values};
 use crate::selector::learn::parameters::Layout;
-use crate::spec::{FreezeSet, ParamGroup};
+use crate::selector::{FreezeSet, ParamGroup};
 
 /// What is behind the rows of the members, and has to stay.
 const FENCE: [f32; 64] = [7.0; 64];

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::output;
-use super::progress::Progress;
+use crate::cli::output;
+use crate::cli::progress::Progress;
 use crate::experiment::Cancel;
-use crate::making::{Built, Making, MakingError, Recipe};
+pub use crate::selector::making::Making;
+use crate::selector::making::{Built, MakingError, Recipe};
 use crate::spec::SweepSpec;
 use crate::text::{plural, thousands};
 

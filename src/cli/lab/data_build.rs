@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::limits::{end_at, parse_time};
-use super::output;
-use super::run::{listen, signal_code};
 use super::supply::{Supply, forecast, make};
-use super::sweep_file::SpecArgs;
+use crate::cli::limits::{end_at, parse_time};
+use crate::cli::output;
+use crate::cli::run::{listen, signal_code};
+use crate::cli::sweep_file::SpecArgs;
 use crate::experiment::Cancel;
-use crate::making::{Making, Recipe};
 use crate::run::CACHE;
+use crate::selector::making::{Making, Recipe};
 use crate::spec::{EvalParams, SweepSpec};
 
 /// Make a data set: pools, sequences, and a judge's scores of them

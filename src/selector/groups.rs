@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::spec::Group;
+
 /// A group of parameters that can be frozen on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -22,7 +24,7 @@ impl ParamGroup {
         [Self::InputProj, Self::QueryProj, Self::CandProj, Self::CrossAttn, Self::AttnNorms];
 
     /// The name used in sweep files.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::InputProj => "input_proj",
             Self::QueryProj => "query_proj",
@@ -33,12 +35,12 @@ impl ParamGroup {
     }
 
     /// Whether the group belongs to the "backbone" (the three projections); the rest is the "head".
-    pub fn is_backbone(self) -> bool {
+    pub const fn is_backbone(self) -> bool {
         matches!(self, Self::InputProj | Self::QueryProj | Self::CandProj)
     }
 
     /// The first part of the names of its parameters, up to the dot.
-    pub fn parameter_prefix(self) -> &'static str {
+    pub const fn parameter_prefix(self) -> &'static str {
         match self {
             Self::InputProj => "input_proj",
             Self::QueryProj => "query_proj",
@@ -46,6 +48,11 @@ impl ParamGroup {
             Self::CrossAttn => "cross_attn_layers",
             Self::AttnNorms => "attn_norms",
         }
+    }
+
+    /// What the core knows of it.
+    pub const fn told(self) -> Group {
+        Group { name: self.name(), prefix: self.parameter_prefix(), is_backbone: self.is_backbone() }
     }
 
     /// The group that the parameter `name` (as in checkpoints) belongs to, if it is one of the model's.

@@ -1,4 +1,4 @@
-//! What records of earlier versions do not say: it follows from the work that they hold.
+//! What stage records of earlier versions do not say: it follows from the work that they hold.
 
 use serde_json::{Value, json};
 

@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::deliver::deliver;
 use super::endpoint_flags::EndpointFlags;
-use super::output;
-use super::progress::Progress;
-use super::run::{listen, signal_code};
 use crate::checkpoint;
+use crate::cli::deliver::deliver;
+use crate::cli::output;
+use crate::cli::progress::Progress;
+use crate::cli::run::{listen, signal_code};
 use crate::device::{Device, DeviceRequest};
 use crate::experiment::Cancel;
-use crate::run::{CACHE, Inference, Request, infer, request_of_results};
-use crate::selector::{ModelParams, Params};
+use crate::run::{CACHE, find_inputs};
+use crate::selector::{Inference, ModelParams, Params, Request, SCHEMA, infer};
 use crate::spec::{LoadOptions, load};
-use crate::store::{QueryScore, selections_jsonl, unanswered_jsonl};
+use crate::store::{QueryScore, SweepDir, read_resolved, selections_jsonl, unanswered_jsonl};
 use crate::text::{plural, thousands};
 
 /// Let a checkpoint choose demonstrations and ask the judge about them
@@ -77,8 +77,8 @@ pub fn run(args: &InferArgs) -> anyhow::Result<u8> {
     let mut progress = Progress::new(&cancel);
     let found = infer(&request, &cancel, &mut |event| progress.show(event))?;
     if let Some(target) = &args.output {
-        let mut lines = selections_jsonl(found.scores.values().flatten());
-        lines.extend(unanswered_jsonl(&found.unanswered));
+        let mut lines = selections_jsonl(found.scores.values().flatten(), SCHEMA.columns);
+        lines.extend(unanswered_jsonl(&found.unanswered, SCHEMA.columns));
         deliver(target, &lines)?;
     }
     let text = if args.json { json(&request, &found) } else { table(&request, &found) };
@@ -86,12 +86,12 @@ pub fn run(args: &InferArgs) -> anyhow::Result<u8> {
     for fault in &found.faults {
         output::note(&format!("warning: the judge: {fault}"));
     }
-    match found.stopped {
-        Some(_) => {
+    match found.interrupted {
+        true => {
             output::note("interrupted; the same command goes on");
             Ok(signal_code(&signal))
         }
-        None => Ok(u8::from(!found.unanswered.is_empty())),
+        false => Ok(u8::from(!found.unanswered.is_empty())),
     }
 }
 
@@ -154,6 +154,36 @@ fn request(args: &InferArgs) -> anyhow::Result<Request> {
     Ok(request)
 }
 
+/// The request that the results in `dir` stand for, with the checkpoint of one of their points.
+///
+/// # Errors
+/// No results, an unknown point, one without a checkpoint, results that no judge was asked for.
+fn request_of_results(dir: &Path, point: &str, device: Device) -> anyhow::Result<Request> {
+    let no_point = || {
+        format!(
+            "there is no point `{point}` with a checkpoint in these results\nhint: `sweep table` prints their names"
+        )
+    };
+    let mut resolved = read_resolved(dir)?;
+    find_inputs(&mut resolved);
+    let found = resolved.points.iter().find(|one| one.name == point);
+    let config = found.with_context(no_point)?.config.clone();
+    let damaged = |value: String| anyhow::anyhow!("point `{point}` is damaged: {value}");
+    let Params { model, data, .. } = Params::of(&config).map_err(damaged)?;
+    let record = SweepDir::at(dir).point_record(point);
+    let record: serde_json::Value = serde_json::from_slice(&fs_err::read(&record)?).unwrap_or_default();
+    let checkpoint = record["checkpoint"].as_str().with_context(no_point)?;
+    let beside = dir.parent().unwrap_or(Path::new(".")).join(CACHE);
+    Ok(Request {
+        checkpoint: dir.join(checkpoint),
+        model,
+        embeddings: data.embeddings,
+        eval: resolved.eval.unwrap_or_default(),
+        cache: resolved.provenance.get(CACHE).map_or(beside, PathBuf::from),
+        device,
+    })
+}
+
 /// Of a checkpoint and nothing else: its file says what the model is, flags say the rest.
 fn alone(args: &InferArgs, device: Device) -> anyhow::Result<Request> {
     let eval = args.endpoint.alone()?;
@@ -180,7 +210,9 @@ fn checkpoint_at(from: &Path) -> anyhow::Result<PathBuf> {
     for error in &latest.passed_over {
         output::note(&format!("warning: passed over: {error}"));
     }
-    latest.path.with_context(|| format!("no rce_epochN or grpo_epochN checkpoint in `{}`", from.display()))
+    latest
+        .path
+        .with_context(|| format!("no {} checkpoint in `{}`", checkpoint::epoch_files(), from.display()))
 }
 
 /// Mean and half its 95 % interval: Wilson's where all scores are 0 or 1, else by the normal distribution.
@@ -204,7 +236,7 @@ fn table(request: &Request, found: &Inference) -> String {
     let _ = writeln!(text, "shots  accuracy  95 % interval     queries");
     for shot in &request.eval.shots {
         let lines = found.scores.get(shot).map(Vec::as_slice).unwrap_or_default();
-        let missing = found.unanswered.iter().filter(|line| line.shot == *shot).count();
+        let missing = found.unanswered.iter().filter(|line| line.column == *shot).count();
         let (mean, low, high) = accuracy(lines);
         let of = match missing {
             0 => lines.len().to_string(),
@@ -232,7 +264,7 @@ fn json(request: &Request, found: &Inference) -> String {
         .iter()
         .map(|shot| {
             let lines = found.scores.get(shot).map(Vec::as_slice).unwrap_or_default();
-            let missing = found.unanswered.iter().filter(|line| line.shot == *shot).count();
+            let missing = found.unanswered.iter().filter(|line| line.column == *shot).count();
             let (mean, low, high) = accuracy(lines);
             serde_json::json!({ "shots": shot, "accuracy": mean, "low": low, "high": high,
                 "queries": lines.len(), "unanswered": missing })
@@ -240,7 +272,7 @@ fn json(request: &Request, found: &Inference) -> String {
         .collect();
     let summary = serde_json::json!({
         "checkpoint": request.checkpoint, "shots": shots, "questions": found.questions, "distinct": found.distinct,
-        "cached": found.cached, "asked": found.asked, "judge": found.judge, "interrupted": found.stopped.is_some(),
+        "cached": found.cached, "asked": found.asked, "judge": found.judge, "interrupted": found.interrupted,
     });
     format!("{summary}\n")
 }

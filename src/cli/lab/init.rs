@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-use super::deliver::deliver;
-use super::output;
+use crate::cli::deliver::deliver;
+use crate::cli::output;
 use crate::selector::DataParams;
 use crate::selector::data;
 

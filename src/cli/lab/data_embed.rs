@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, ensure};
 
-use super::deliver::deliver_file;
-use super::limits::{end_at, parse_time};
-use super::output;
-use super::run::{listen, signal_code};
 use crate::checkpoint::write_tensors;
+use crate::cli::deliver::deliver_file;
+use crate::cli::limits::{end_at, parse_time};
+use crate::cli::output;
+use crate::cli::run::{listen, signal_code};
 use crate::experiment::Cancel;
 use crate::judge::{Cache, Client, Embedder, EmbeddingSettings, Items, Secret};
-use crate::making::{matrix, texts};
+use crate::selector::making::{matrix, texts};
 use crate::text::thousands;
 
 /// Where embeddings are kept, in a results root.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::deliver::deliver;
-use super::output;
-use crate::scripts::{Given, Reading, Remark, Script, SweepFile, read, sweep_files};
+use crate::cli::deliver::deliver;
+use crate::cli::output;
+use crate::selector::scripts::{Given, Reading, Remark, Script, SweepFile, read, sweep_files};
 use crate::text::plural;
 
 /// Read shell scripts, one per configuration, and write sweep files with the same points
