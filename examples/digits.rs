@@ -194,7 +194,7 @@ static SCHEMA: Schema = Schema::new("digits", &[&DATA, &MODEL, &TRAINING], KEYS,
 const ACCURACY: Columns = Columns {
     id: |_| "accuracy".to_owned(),
     title: |_| "Accuracy".to_owned(),
-    unit: "",
+    inputs: ["image", "images"],
     ..Columns::NUMBERED
 };
 

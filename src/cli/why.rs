@@ -180,11 +180,12 @@ const SHOWN: usize = 40;
 fn comparison(found: &Why, most: usize) -> String {
     let Some(against) = &found.comparison else { return String::new() };
     let mut text = format!(
-        "\nAgainst the baseline {} ({:.2} %): {} of {} queries chosen differently, {} better, {} worse",
+        "\nAgainst the baseline {} ({:.2} %): {} of {} {} chosen differently, {} better, {} worse",
         against.baseline,
         100.0 * against.baseline_accuracy,
         against.chosen_differently,
         found.answers.len(),
+        found.at.names.inputs[1],
         against.better,
         against.worse
     );
@@ -193,7 +194,8 @@ fn comparison(found: &Why, most: usize) -> String {
     let changed = |answer: &&Answer| answer.baseline_score.is_some_and(|other| other != answer.score);
     for answer in found.answers.iter().filter(changed).take(most) {
         text += &format!(
-            "  query {}: {:?} scores {}, baseline {:?} scores {}\n",
+            "  {} {}: {:?} scores {}, baseline {:?} scores {}\n",
+            found.at.names.inputs[0],
             answer.query_id,
             answer.selection,
             answer.score,

@@ -411,16 +411,29 @@ fn tick(index: usize, row: &Row, look: Curve) -> String {
 
 /// Explains the columns to those who see such a table for the first time.
 fn legend(matrix: &Matrix) -> String {
-    let Columns { unit, noun, chosen, field, .. } = names(&matrix.score_columns);
-    let title = capitalized(field);
+    let Columns { unit, noun, chosen, field, inputs: [one, several], .. } = names(&matrix.score_columns);
+    let scores = match (unit, &matrix.score_columns[..]) {
+        ("", columns) => {
+            let titles: Vec<String> = columns.iter().map(|column| escape(&column_title(column))).collect();
+            format!("<dt>{}, average</dt><dd>in percent, and the mean of these</dd>", titles.join(", "))
+        }
+        _ => format!(
+            "<dt>{} n, average</dt><dd>accuracy in percent with n {unit}, and the mean of these</dd>",
+            capitalized(field)
+        ),
+    };
+    let differ = match unit {
+        "" => several.to_owned(),
+        _ => format!("{several} and {noun}s"),
+    };
     format!(
         "<details><summary>What the columns mean</summary><dl>
-<dt>{title} n, average</dt><dd>accuracy in percent with n {unit}, and the mean of these</dd>
-<dt>95 % interval</dt><dd>of the average, by bootstrap over the queries (and seeds)</dd>
-<dt>vs baseline, its interval</dt><dd>difference to the baseline in points, query by query; an interval that holds 0 means that it may be noise</dd>
+{scores}
+<dt>95 % interval</dt><dd>of the average, by bootstrap over the {several} (and seeds)</dd>
+<dt>vs baseline, its interval</dt><dd>difference to the baseline in points, {one} by {one}; an interval that holds 0 means that it may be noise</dd>
 <dt>p (Holm)</dt><dd>probability of a difference at least as large without any true one, corrected for the number of rows</dd>
 <dt>same</dt><dd>rows of a table with the same letter choose exactly the same {chosen}: they are one result, and one row that opens</dd>
-<dt>changed %</dt><dd>share of queries and {noun}s whose selection differs from the baseline's</dd>
+<dt>changed %</dt><dd>share of {differ} whose selection differs from the baseline's</dd>
 <dt>moved %</dt><dd>relative change of all parameters in the last phase of training</dd>
 <dt>val_loss, KL</dt><dd>of the last epoch; of a row that opens, from the lowest to the highest</dd>
 <dt>trainable</dt><dd>parameters that were not frozen in the last phase</dd>
