@@ -57,7 +57,7 @@ fn asking() {
     let items = concat!(env!("CARGO_MANIFEST_DIR"), "/sweeps/data/factqa/items.jsonl");
     let items = Arc::new(Items::load(std::path::Path::new(items)).expect("items"));
     let address = Endpoint::address(&settings.url, settings.api);
-    let client = Client::new(&address, (Duration::from_secs(30), SLOTS), None, None).expect("a client");
+    let client = Client::new(&address, Duration::from_secs(30), SLOTS, None, None).expect("a client");
     let form = Arc::new(Form::Endpoint(Endpoint::new(settings, client)));
     let dir = tempfile::tempdir().expect("a directory");
     let judge = Arc::new(Judge::new(form, items, dir.path()).expect("a judge"));

@@ -79,18 +79,8 @@ pub enum Event {
     StageDiverged { stage: String, epoch: u32, cause: String },
     /// How the asking of a judge goes: before anything is asked, now and then, and at the end.
     Judge {
-        /// What evaluating the points so far on their own asks, how many questions of it are distinct, and how many of
-        /// those had been answered before.
-        naive: usize,
-        distinct: usize,
-        cached: usize,
-        /// Answers got by asking, questions without an answer, and questions left.
-        asked: usize,
-        failed: usize,
-        left: usize,
-        per_second: Option<Finite>,
-        /// The first fault of each kind.
-        faults: Vec<String>,
+        #[serde(flatten)]
+        asking: Asking,
         /// Who asks whom, for sums over the processes of a run; empty in old logs.
         #[serde(default, flatten)]
         asker: AskerNote,
@@ -115,18 +105,21 @@ pub enum Event {
     Finished { done: usize, failed: usize, pending: usize, interrupted: bool, seconds: Finite },
 }
 
-/// How the asking of a judge goes, or went: of all processes of a run together.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+/// How the asking of a judge goes, or went: of one process, or of all processes of a run together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Asking {
+    /// Questions as they come, as if every point were evaluated on its own.
     pub naive: usize,
-    /// Of each process; a question that several need counts for each of them, and is asked by one.
+    /// The different ones among them. A question that several processes need counts for each of them, and is asked by one.
     pub distinct: usize,
+    /// Those of them that had been answered before.
     pub cached: usize,
+    /// Answers got by asking, questions without an answer, and questions left.
     pub asked: usize,
     pub failed: usize,
     pub left: usize,
-    pub per_second: Option<f64>,
-    /// The first fault of each kind.
+    pub per_second: Option<Finite>,
+    /// The first fault of each kind, in words.
     pub faults: Vec<String>,
 }
 
@@ -137,21 +130,9 @@ pub struct Askers(BTreeMap<String, Asking>);
 impl Askers {
     /// Takes note of what a process says of its asking.
     pub fn hear(&mut self, event: &Event) {
-        let Event::Judge { naive, distinct, cached, asked, failed, left, per_second, faults, asker } = event
-        else {
-            return;
-        };
-        let asking = Asking {
-            naive: *naive,
-            distinct: *distinct,
-            cached: *cached,
-            asked: *asked,
-            failed: *failed,
-            left: *left,
-            per_second: per_second.map(f64::from),
-            faults: faults.clone(),
-        };
-        self.0.insert(asker.process.clone(), asking);
+        if let Event::Judge { asking, asker } = event {
+            self.0.insert(asker.process.clone(), asking.clone());
+        }
     }
 
     /// All of them together; `None` where nobody has asked. What has nothing left to ask has no speed.
@@ -165,7 +146,10 @@ impl Askers {
             all.failed += one.failed;
             all.left += one.left;
             let speed = one.per_second.filter(|_| one.left > 0 || self.0.len() == 1);
-            all.per_second = all.per_second.map_or(speed, |sum| Some(sum + speed.unwrap_or(0.0)));
+            all.per_second = match (all.per_second, speed) {
+                (Some(sum), Some(speed)) => Finite::new(*sum + *speed),
+                (sum, speed) => sum.or(speed),
+            };
             let new = one.faults.iter().filter(|fault| !all.faults.contains(fault));
             all.faults.extend(new.cloned().collect::<Vec<_>>());
         }
@@ -194,14 +178,16 @@ mod tests {
     #[test]
     fn processes_that_ask_are_counted_together_by_their_last_words() {
         let word = |process: &str, asked, left, per_second: f64, fault: &str| Event::Judge {
-            naive: 10,
-            distinct: 8,
-            cached: 1,
-            asked,
-            failed: 1,
-            left,
-            per_second: Finite::new(per_second),
-            faults: vec![fault.to_owned()],
+            asking: Asking {
+                naive: 10,
+                distinct: 8,
+                cached: 1,
+                asked,
+                failed: 1,
+                left,
+                per_second: Finite::new(per_second),
+                faults: vec![fault.to_owned()],
+            },
             asker: AskerNote { process: process.to_owned(), ..AskerNote::default() },
         };
         let mut askers = Askers::default();
@@ -218,12 +204,12 @@ mod tests {
             asked: 5,
             failed: 2,
             left: 11,
-            per_second: Some(7.0),
+            per_second: Finite::new(7.0),
             faults: vec!["slow".to_owned()],
         };
         assert_eq!(askers.together(), Some(together));
         // Who is done slows nobody down.
         askers.hear(&word("b", 8, 0, 1.0, "slow"));
-        assert_eq!(askers.together().and_then(|all| all.per_second), Some(4.0));
+        assert_eq!(askers.together().and_then(|all| all.per_second), Finite::new(4.0));
     }
 }

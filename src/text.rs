@@ -15,13 +15,17 @@ pub fn thousands(number: impl Display) -> String {
     text
 }
 
-/// `word` as a shell takes it, for commands that people copy.
-pub fn quoted(word: &str) -> String {
+/// Whether every shell, and `sbatch`, takes `word` as it is.
+pub fn is_plain(word: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
+    !word.is_empty() && word.chars().all(plain)
+}
+
+/// `word` as a shell takes it, for commands that people copy.
+///
+/// Not `shell_words::quote`: it leaves `{a,b}` and `!` to the shell, and puts `key=value` in quotes.
+pub fn quoted(word: &str) -> String {
+    if is_plain(word) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 /// The word with a capital first letter.

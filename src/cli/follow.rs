@@ -7,7 +7,7 @@ use super::output;
 use super::report::{self, ReportArgs};
 use super::run::{listen, signal_code};
 use crate::experiment::Cancel;
-use crate::store::{Status, status};
+use crate::run::{Status, status};
 
 /// How often the directory is looked at.
 const LOOK: Duration = Duration::from_secs(1);

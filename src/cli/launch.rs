@@ -66,7 +66,8 @@ impl LaunchArgs {
     pub fn submit(
         &self,
         spec: SweepSpec,
-        (options, device): (&RunOptions, &str),
+        options: &RunOptions,
+        device: &str,
         cancel: &Cancel,
     ) -> anyhow::Result<OnCluster> {
         let tasks = self.tasks.map(|tasks| tasks as usize);
@@ -76,7 +77,7 @@ impl LaunchArgs {
             return Ok(OnCluster::Sent);
         }
         let mut progress = Progress::new(cancel);
-        match run::launch(spec, (options, &cluster), cancel, &mut |event| progress.show(event))? {
+        match run::launch(spec, options, &cluster, cancel, &mut |event| progress.show(event))? {
             Launched::Ended(report) => Ok(OnCluster::Ended(report)),
             Launched::Submitted { number, dir } => {
                 let dir = dir.display().to_string();

@@ -107,6 +107,14 @@ struct Tree<'a> {
     points: Vec<Vec<usize>>,
 }
 
+/// How much of the tree is printed.
+struct Room {
+    /// Lines that are left.
+    lines: usize,
+    /// Stages so far.
+    printed: usize,
+}
+
 impl<'a> Tree<'a> {
     fn of(planned: &'a Planned<'a>) -> Self {
         let plan = &planned.session.plan;
@@ -126,38 +134,30 @@ impl<'a> Tree<'a> {
     fn write(&self, text: &mut String) {
         let stages = &self.planned.session.plan.stages;
         let roots: Vec<usize> = (0..stages.len()).filter(|&stage| stages[stage].parent.is_none()).collect();
-        let mut printed = 0;
-        let mut lines = TREE_LINES;
+        let mut room = Room { lines: TREE_LINES, printed: 0 };
         for &root in &roots {
-            self.stage(root, "", &[], (&mut lines, &mut printed), text);
+            self.stage(root, "", &[], &mut room, text);
         }
-        if printed < stages.len() {
-            let _ =
-                writeln!(text, "... and {} (--json lists all)", plural(stages.len() - printed, "more stage"));
+        if room.printed < stages.len() {
+            let more = plural(stages.len() - room.printed, "more stage");
+            let _ = writeln!(text, "... and {more} (--json lists all)");
         }
     }
 
     /// One stage, its points and its children. `said`: axes that the stages above have named.
-    fn stage(
-        &self,
-        stage: usize,
-        indent: &str,
-        said: &[usize],
-        (lines, printed): (&mut usize, &mut usize),
-        text: &mut String,
-    ) {
-        if *lines == 0 {
+    fn stage(&self, stage: usize, indent: &str, said: &[usize], room: &mut Room, text: &mut String) {
+        if room.lines == 0 {
             return;
         }
-        *lines -= 1;
-        *printed += 1;
+        room.lines -= 1;
+        room.printed += 1;
         let common = self.common_axes(stage);
         let new: Vec<usize> = common.iter().copied().filter(|axis| !said.contains(axis)).collect();
         let _ = writeln!(text, "{indent}{}", self.describe(stage, &new));
         let inner = format!("{indent}  ");
         let points = &self.points[stage];
-        for &point in points.iter().take(POINTS_LISTED.min(*lines)) {
-            *lines -= 1;
+        for &point in points.iter().take(POINTS_LISTED.min(room.lines)) {
+            room.lines -= 1;
             let epoch = self.planned.session.plan.points[point].epoch;
             let name = &self.all_points()[point].name;
             let _ = match epoch {
@@ -169,7 +169,7 @@ impl<'a> Tree<'a> {
             let _ = writeln!(text, "{inner}... and {}", plural(points.len() - POINTS_LISTED, "more point"));
         }
         for &child in &self.children[stage] {
-            self.stage(child, &inner, &common, (lines, printed), text);
+            self.stage(child, &inner, &common, room, text);
         }
     }
 

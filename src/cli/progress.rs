@@ -67,22 +67,22 @@ impl Progress {
                 self.points = *points;
                 self.ended = *points_done;
                 self.steps = *steps_left;
-                self.plan_ready((*stages, *steps, *steps_naive), notices);
+                self.plan_ready(*stages, *steps, *steps_naive, notices);
             }
             Event::StageAdopted { from, .. } => *self.adopted.entry(from.clone()).or_default() += 1,
             Event::StageDamaged { stage, cause, moved_to } => {
-                self.damaged(&format!("stage {stage}"), (cause, moved_to), "trained");
+                self.damaged(&format!("stage {stage}"), cause, moved_to, "trained");
             }
             Event::StageAgain { .. } => self.again += 1,
             Event::CohortStarted { phase, members, first_epoch, last_epoch, .. } => {
-                self.cohort(phase, *members, (*first_epoch, *last_epoch));
+                self.cohort(phase, *members, *first_epoch, *last_epoch);
             }
             Event::CohortFinished { .. }
             | Event::EpochDone { .. }
             | Event::StageDiverged { .. }
             | Event::StageFailed { .. } => {}
             Event::PointDamaged { point, cause, moved_to } => {
-                self.damaged(&format!("point {point}"), (cause, moved_to), "made");
+                self.damaged(&format!("point {point}"), cause, moved_to, "made");
             }
             Event::CohortFailed { members, cause, next } => self.say(&format!(
                 "warning: training {members} stages together failed: {cause}\n  trying again, at most {next} together"
@@ -122,7 +122,7 @@ impl Progress {
 
     /// How the judge is doing: in the bar, or in a line now and then.
     fn judge(&mut self, event: &Event) {
-        let Event::Judge { faults, asker, .. } = event else { return };
+        let Event::Judge { asking: Asking { faults, .. }, asker } = event else { return };
         self.askers.hear(event);
         let Some(Asking { naive, distinct, cached, asked, failed, left, per_second, .. }) =
             self.askers.together()
@@ -144,7 +144,7 @@ impl Progress {
             ));
         }
         let rate = per_second.filter(|_| left > 0).map_or_else(String::new, |rate| {
-            format!(", {rate:.1} a second, {} left", duration(left as f64 / rate))
+            format!(", {rate:.1} a second, {} left", duration(left as f64 / *rate))
         });
         let errors = if failed > 0 { format!(", {}", plural(failed, "error")) } else { String::new() };
         self.judging =
@@ -172,7 +172,7 @@ impl Progress {
         }
     }
 
-    fn plan_ready(&mut self, (stages, steps, steps_naive): (usize, u64, u64), notices: &[String]) {
+    fn plan_ready(&mut self, stages: usize, steps: u64, steps_naive: u64, notices: &[String]) {
         for (from, count) in std::mem::take(&mut self.adopted) {
             self.say(&format!("taken over: {} from `{from}`", plural(count, "stage")));
         }
@@ -210,7 +210,7 @@ impl Progress {
         }
     }
 
-    fn cohort(&mut self, phase: &str, members: usize, (first, last): (u32, u32)) {
+    fn cohort(&mut self, phase: &str, members: usize, first: u32, last: u32) {
         let epochs = if first == last { format!("epoch {last}") } else { format!("epochs {first}-{last}") };
         let together = if members == 1 { "one run".to_owned() } else { format!("{members} runs together") };
         self.training = format!("{phase} {epochs}, {together}");
@@ -253,7 +253,7 @@ impl Progress {
     }
 
     /// What was moved away because it could not be used.
-    fn damaged(&self, what: &str, (cause, moved_to): (&str, &str), made: &str) {
+    fn damaged(&self, what: &str, cause: &str, moved_to: &str, made: &str) {
         self.say(&format!(
             "warning: {what} cannot be used: {cause}\n  moved to `{moved_to}`; it is {made} again"
         ));

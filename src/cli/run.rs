@@ -286,7 +286,7 @@ fn start(
     if !args.launch.on_cluster()? {
         return run_here(spec, options, cancel, args.json).map(Some);
     }
-    match args.launch.submit(spec, (options, &args.how.device()?), cancel)? {
+    match args.launch.submit(spec, options, &args.how.device()?, cancel)? {
         OnCluster::Sent => Ok(None),
         OnCluster::Ended(report) => {
             show(&report, args.json);

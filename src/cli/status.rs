@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output;
 use crate::event::Asking;
-use crate::store::{Status, Usage, status};
+use crate::run::{Status, status};
+use crate::store::Usage;
 use crate::text::{duration, plural, size, thousands};
 
 /// How often `--follow` looks.
@@ -88,7 +89,7 @@ fn asking(judge: &Asking, running: bool) -> String {
         thousands(*left)
     );
     if let Some(rate) = per_second.filter(|_| running && *left > 0) {
-        text += &format!(" ({rate:.1} a second, about {} left)", duration(*left as f64 / rate));
+        text += &format!(" ({rate:.1} a second, about {} left)", duration(*left as f64 / *rate));
     }
     if *failed > 0 {
         text += &format!(", {}", plural(*failed, "error"));

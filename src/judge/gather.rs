@@ -11,25 +11,11 @@ use super::fault::Fault;
 use super::form::Judge;
 use super::question::{Answer, Question};
 use super::segment::Id;
+use crate::event::Asking;
+use crate::finite::Finite;
 
 /// How often it is said how the asking goes.
 const SAY: Duration = Duration::from_secs(2);
-
-/// How the asking goes.
-#[derive(Clone, Debug, Default)]
-pub struct Counts {
-    /// Questions as they come, the distinct ones among them, and those answered before.
-    pub naive: usize,
-    pub distinct: usize,
-    pub cached: usize,
-    /// Answers got by asking, questions without an answer, and questions left.
-    pub asked: usize,
-    pub failed: usize,
-    pub left: usize,
-    pub per_second: Option<f64>,
-    /// The first fault of each kind, in words.
-    pub faults: Vec<String>,
-}
 
 /// Questions and their answers.
 #[derive(Debug)]
@@ -38,7 +24,7 @@ pub struct Gathering {
     ids: HashMap<Question, Result<Id, Fault>>,
     answers: HashMap<Id, Answer>,
     to_ask: HashMap<Id, Question>,
-    counts: Counts,
+    counts: Asking,
 }
 
 impl Gathering {
@@ -61,7 +47,7 @@ impl Gathering {
         };
         let found: Vec<_> = order.par_iter().map(of).collect();
         let (mut answers, mut to_ask) = (HashMap::new(), HashMap::new());
-        let mut counts = Counts { naive, ..Counts::default() };
+        let mut counts = Asking { naive, ..Asking::default() };
         for (question, (id, known)) in order.into_iter().zip(found) {
             match (&id, known) {
                 (Ok(id), Some(answer)) => drop(answers.insert(*id, answer)),
@@ -83,13 +69,13 @@ impl Gathering {
     }
 
     /// How it stands.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &Asking {
         &self.counts
     }
 
     /// Asks for what is missing until it is there or `stop` says so; `say` hears how it goes, at the start and now and
     /// then.
-    pub fn ask(&mut self, pace: Pace, stop: &dyn Fn() -> bool, say: &mut dyn FnMut(&Counts)) {
+    pub fn ask(&mut self, pace: Pace, stop: &dyn Fn() -> bool, say: &mut dyn FnMut(&Asking)) {
         let impossible = self.counts.clone();
         let asker = Asker::start(Arc::clone(&self.judge), pace);
         asker.ask(std::mem::take(&mut self.to_ask));
@@ -112,11 +98,11 @@ impl Gathering {
         let _ = self.judge.cache().sync();
     }
 
-    fn take_stock(&mut self, asker: &Asker, impossible: &Counts) {
+    fn take_stock(&mut self, asker: &Asker, impossible: &Asking) {
         let progress = asker.progress();
         self.counts.asked = progress.answered;
         self.counts.failed = impossible.failed + progress.faults.total();
-        self.counts.per_second = progress.per_second;
+        self.counts.per_second = progress.per_second.and_then(Finite::new);
         self.counts.faults = progress.faults.sentences();
         self.counts.faults.extend(impossible.faults.iter().cloned());
     }

@@ -60,7 +60,8 @@ impl Client {
     /// `authorities` without a certificate.
     pub fn new(
         address: &str,
-        (timeout, connections): (Duration, usize),
+        timeout: Duration,
+        connections: usize,
         key: Option<Secret>,
         authorities: Option<&[u8]>,
     ) -> Result<Self, String> {

@@ -28,7 +28,7 @@ pub use embedding::{Embedded, Embedder, EmbeddingSettings};
 pub use endpoint::{Api, Endpoint, EndpointSettings, Template};
 pub use fault::{Counted, Fault, FaultKind, Tally};
 pub use form::{Asked, Form, Judge};
-pub use gather::{Counts, Gathering};
+pub use gather::Gathering;
 pub use http::{Client, Secret};
 pub use items::{Item, Items, ItemsError};
 pub use question::{Answer, Identity, Question, Wanted};

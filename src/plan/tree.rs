@@ -54,7 +54,8 @@ pub fn build(
     works: Vec<Work>,
     chains: impl IntoIterator<Item = Vec<Link>>,
     salts: Option<&[&str]>,
-    (version, steps): (u32, u64),
+    version: u32,
+    steps: u64,
 ) -> Plan {
     let plan = Plan { works, ..Plan::default() };
     let mut builder = Builder { plan, known: HashMap::new(), salts: Vec::new(), classes: HashMap::new() };
@@ -86,7 +87,7 @@ impl<'a> Builder<'a> {
         for link in chain {
             let parent = stages.last().copied();
             let reference = link.reference.and_then(|at| stages.get(at).copied());
-            stages.push(self.add(*link, (parent, reference), salt));
+            stages.push(self.add(*link, parent, reference, salt));
         }
         if let (Some(stage), Some(link)) = (stages.last(), chain.last()) {
             self.plan.points.push(PointPlan { stage: *stage, epoch: link.epochs });
@@ -96,7 +97,8 @@ impl<'a> Builder<'a> {
     fn add(
         &mut self,
         Link { work, epochs, .. }: Link,
-        (parent, reference): (Option<usize>, Option<usize>),
+        parent: Option<usize>,
+        reference: Option<usize>,
         salt: Option<&'a str>,
     ) -> usize {
         let index = self.plan.stages.len();

@@ -213,6 +213,7 @@ impl<'a> Build<'a> {
             let mut row = Row::named(&reference.name, RowStatus::Reference);
             row.axes = vec![String::new(); self.labels.names.len()];
             row.scores = self.accuracies(scores.as_ref());
+            row.group_movement = vec![None; groups_of(&self.results.experiment).len()];
             row.average = average;
             row.delta = average.zip(base_average).map(|(average, base)| average - base);
             row.queries = average.map(|_| self.queries);
@@ -285,8 +286,8 @@ impl<'a> Build<'a> {
         row.kl = of(&|row| row.kl);
         row.changed_share = of(&|row| row.changed_share);
         row.movement = of(&|row| row.movement);
-        row.group_movement =
-            (0..first.group_movement.len()).map(|group| of(&|row: &Row| row.group_movement[group])).collect();
+        let groups = groups_of(&self.results.experiment).len();
+        row.group_movement = (0..groups).map(|group| of(&|row: &Row| row.group_movement[group])).collect();
         row.queries = members.iter().find_map(|&index| points[index].queries);
         row.unanswered = members.iter().map(|&index| points[index].unanswered).sum();
         row.is_baseline = members.iter().any(|&index| points[index].is_baseline);

@@ -36,7 +36,7 @@ pub struct Difference {
 /// The marked tables of `text`. Markers inside fenced code are examples and are left alone.
 ///
 /// # Errors
-/// A marker that is never closed, or that asks for something other than a table.
+/// A marker that is never closed, that asks for something other than a table, or in which a quote is never closed.
 pub fn blocks(text: &str) -> Result<Vec<Block>, ReportError> {
     let mut blocks = Vec::new();
     let mut open: Option<(usize, Vec<String>)> = None;
@@ -54,7 +54,9 @@ pub fn blocks(text: &str) -> Result<Vec<Block>, ReportError> {
                 return Err(ReportError::Unclosed { line: start + 1 });
             }
             let command = command.trim_end_matches("-->").trim();
-            let mut words = split_words(command).into_iter();
+            let words = shell_words::split(command)
+                .map_err(|_| ReportError::OpenQuote { line: index + 1, found: command.to_owned() })?;
+            let mut words = words.into_iter();
             if words.next().as_deref() != Some("table") {
                 return Err(ReportError::NotTable { line: index + 1, found: command.to_owned() });
             }
@@ -119,26 +121,6 @@ pub fn replaced(text: &str, blocks: &[Block], contents: &[String]) -> String {
     result
 }
 
-/// Splits at blanks; single and double quotes hold words together.
-fn split_words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    for character in text.chars() {
-        match quote {
-            Some(mark) if character == mark => quote = None,
-            None if character == '"' || character == '\'' => {
-                quote = Some(character);
-                word.get_or_insert_default();
-            }
-            None if character.is_whitespace() => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(character),
-        }
-    }
-    words.extend(word);
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,5 +151,18 @@ mod tests {
         let unclosed = blocks("x\n<!-- sweep: table a -->\n").expect_err("unclosed").to_string();
         assert!(unclosed.starts_with("line 2:"), "{unclosed}");
         assert!(blocks("<!-- sweep: run a -->\n<!-- /sweep -->").is_err());
+        let quote = blocks("<!-- sweep: table a --where \"b=c -->\n<!-- /sweep -->").expect_err("a quote");
+        assert_eq!(quote.to_string(), "line 1: a quote is never closed in `table a --where \"b=c`");
+    }
+
+    #[test]
+    fn words_are_those_of_a_shell() {
+        let words = |text: &str| {
+            let text = format!("<!-- sweep: table {text} -->\n<!-- /sweep -->");
+            blocks(&text).expect("well formed").remove(0).arguments
+        };
+        assert_eq!(words(r#"a\ b 'c d' x="y z" ''"#), ["a b", "c d", "x=y z", ""]);
+        let typed = ["it's", "a  b", "", "~/x", "$HOME", "é", "kl_beta=0.1,0.2", "{a,b}"];
+        assert_eq!(words(&typed.map(crate::text::quoted).join(" ")), typed);
     }
 }

@@ -3,7 +3,7 @@
 use super::matrix::{Matrix, Row, RowStatus, Verdict};
 use super::notes;
 pub use super::words::{Detail, signed};
-use super::words::{names, unsigned_zero};
+use super::words::{only_score, unsigned_zero};
 use crate::text::{capitalized, thousands};
 
 /// A table as people read it, before it becomes Markdown, LaTeX, HTML or a terminal's boxes.
@@ -165,7 +165,7 @@ fn visible_columns(matrix: &Matrix, rows: &[Row], options: &LayoutOptions) -> Ve
     if options.detail < Detail::Narrow && rows.iter().any(|row| row.seeds > 1) {
         columns.push(Kind::Seeds);
     }
-    if only_score(matrix).is_none() {
+    if only_score(&matrix.score_columns).is_none() {
         columns.extend((0..matrix.score_columns.len()).map(Kind::Score));
     }
     if !matrix.score_columns.is_empty() {
@@ -197,7 +197,7 @@ impl Kind {
                 initial(&column_title(&matrix.score_columns[score]))
             }
             Self::Score(score) => column_title(&matrix.score_columns[score]),
-            Self::Average => match only_score(matrix) {
+            Self::Average => match only_score(&matrix.score_columns) {
                 Some(only) => column_title(only),
                 None if detail == Detail::Narrow => "avg".to_owned(),
                 None => "average".to_owned(),
@@ -252,15 +252,6 @@ impl Kind {
             Self::ValLoss => Some(false),
             _ => None,
         }
-    }
-}
-
-/// The score column of a matrix that has one, which is then no mean of several; a number of something is one of those
-/// that there could be.
-fn only_score(matrix: &Matrix) -> Option<&String> {
-    match &matrix.score_columns[..] {
-        [only] if names(&matrix.score_columns).unit.is_empty() => Some(only),
-        _ => None,
     }
 }
 

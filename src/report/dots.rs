@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use super::render::html_escape;
 use super::stats::Interval;
-use super::svg::{Figure, Scale, letters, open, short, text};
+use super::svg::{Figure, Scale, html_escape, letters, open, short, text};
 
 /// One row.
 pub struct Dot {

@@ -44,6 +44,8 @@ pub enum ReportError {
     AlmostMarker { line: usize, found: String },
     #[error("line {line}: only `sweep: table ...` can be regenerated, found `{found}`")]
     NotTable { line: usize, found: String },
+    #[error("line {line}: a quote is never closed in `{found}`")]
+    OpenQuote { line: usize, found: String },
 }
 
 impl ReportError {

@@ -58,7 +58,7 @@ fn heat_maps(matrix: &Matrix) -> Vec<Figure> {
     for (place, &down) in free.iter().enumerate() {
         for &across in &free[place + 1..] {
             maps.extend(
-                settings.iter().filter_map(|setting| heat_map(matrix, (down, across), setting.as_ref())),
+                settings.iter().filter_map(|setting| heat_map(matrix, down, across, setting.as_ref())),
             );
         }
     }
@@ -67,7 +67,8 @@ fn heat_maps(matrix: &Matrix) -> Vec<Figure> {
 
 fn heat_map(
     matrix: &Matrix,
-    (down, across): (usize, usize),
+    down: usize,
+    across: usize,
     setting: Option<&(usize, String)>,
 ) -> Option<Figure> {
     let evaluated = !matrix.score_columns.is_empty();

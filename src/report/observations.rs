@@ -207,7 +207,7 @@ fn on_edge(matrix: &Matrix, best: &Row, axis: usize, scores: Option<&PointScores
     let noise = match next {
         // Another value does as well: the edge is not where the best is.
         Some(next) if !exceeds(best, next) => return None,
-        Some(next) => scores.and_then(|scores| noise(matrix, (best, next), axis, scores)),
+        Some(next) => scores.and_then(|scores| noise(matrix, best, next, axis, scores)),
         None => None,
     };
     let name = &matrix.axes[axis];
@@ -246,7 +246,7 @@ fn exceeds(row: &Row, other: &Row) -> bool {
 }
 
 /// By how much `best` is ahead of `next`, if that cannot be told from noise.
-fn noise(matrix: &Matrix, (best, next): (&Row, &Row), axis: usize, scores: &PointScores) -> Option<String> {
+fn noise(matrix: &Matrix, best: &Row, next: &Row, axis: usize, scores: &PointScores) -> Option<String> {
     // A configuration stands for all its seeds, and has no seed of its own.
     let of = |row: &Row| {
         scores.mean(matrix, |point| {

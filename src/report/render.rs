@@ -1,6 +1,7 @@
 //! [`Table`] -> text: Markdown, LaTeX, Typst, HTML, JSON, CSV, terminal.
 
 use comfy_table::{Attribute, Cell as Box, CellAlignment, Color, ContentArrangement, LineStyle, TableStyle};
+use maud::html;
 
 use super::columns::{Cell, Table};
 
@@ -107,30 +108,32 @@ impl Table {
 
     /// An HTML `<table>` (a fragment) followed by a list of notes.
     pub fn to_html(&self) -> String {
-        let mut text = format!("<table>\n<caption>{}</caption>\n<thead><tr>", html_escape(&self.title));
-        for column in &self.columns {
-            text += &format!("<th scope=\"col\">{}</th>", html_escape(&column.title));
-        }
-        text += "</tr></thead>\n<tbody>\n";
-        for line in &self.rows {
-            text += if line.reference { "<tr class=\"reference\">" } else { "<tr>" };
-            for (cell, column) in line.cells.iter().zip(&self.columns) {
-                let escaped = html_escape(&cell.text);
-                let body = if cell.best { format!("<strong>{escaped}</strong>") } else { escaped };
-                let align = if column.numeric { " style=\"text-align:right\"" } else { "" };
-                text += &format!("<td{align}>{body}</td>");
+        let align = |numeric: bool| numeric.then_some("text-align:right");
+        let fragment = html! {
+            table { "\n"
+                caption { (self.title) } "\n"
+                thead {
+                    tr { @for column in &self.columns { th scope="col" { (column.title) } } }
+                } "\n"
+                tbody { "\n"
+                    @for line in &self.rows {
+                        tr class=[line.reference.then_some("reference")] {
+                            @for (cell, column) in line.cells.iter().zip(&self.columns) {
+                                td style=[align(column.numeric)] {
+                                    @if cell.best { strong { (cell.text) } } @else { (cell.text) }
+                                }
+                            }
+                        } "\n"
+                    }
+                } "\n"
+            } "\n"
+            @if !self.notes.is_empty() {
+                ul { "\n"
+                    @for note in &self.notes { li { (note) } "\n" }
+                } "\n"
             }
-            text += "</tr>\n";
-        }
-        text += "</tbody>\n</table>\n";
-        if !self.notes.is_empty() {
-            text += "<ul>\n";
-            for note in &self.notes {
-                text += &format!("<li>{}</li>\n", html_escape(note));
-            }
-            text += "</ul>\n";
-        }
-        text
+        };
+        fragment.into_string()
     }
 
     /// Columns that the table needs on a terminal, without its notes.
@@ -246,11 +249,6 @@ fn wrap(note: &str, width: usize) -> String {
 
 fn markdown_escape(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
-}
-
-/// Escapes text for HTML elements and attribute values.
-pub fn html_escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// A string literal of Typst.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::render::html_escape;
+use maud::html;
 
 /// A figure that is complete in itself.
 #[derive(Clone, Debug)]
@@ -19,6 +19,11 @@ pub struct Figure {
     pub axes: Option<[String; 2]>,
     /// The freeze setting that it is of, if of one.
     pub setting: Option<String>,
+}
+
+/// `text` within an element or the value of an attribute.
+pub(super) fn html_escape(text: &str) -> String {
+    html! { (text) }.into_string()
 }
 
 /// Rules that figures have on pages and on paper.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::axes::axis_text;
 use super::matrix::{Matrix, Row};
+use super::words::only_score;
 use crate::figure::EpochFigure;
 use crate::spec::figures_of;
 use crate::store::{PointResult, SweepResults};
@@ -23,16 +24,12 @@ pub fn event_files(results: &SweepResults, matrix: &Matrix) -> Vec<(PathBuf, Vec
         .map(|(point, row)| {
             // Viewers order the files of a directory by this number, a time stamp elsewhere.
             let place = PathBuf::from(&point.name).join("events.out.tfevents.0000000000.sweep");
-            (place, event_file(figures, (point, row), matrix))
+            (place, event_file(figures, point, row, matrix))
         })
         .collect()
 }
 
-fn event_file(
-    figures: &'static [EpochFigure],
-    (point, row): (&PointResult, &Row),
-    matrix: &Matrix,
-) -> Vec<u8> {
+fn event_file(figures: &'static [EpochFigure], point: &PointResult, row: &Row, matrix: &Matrix) -> Vec<u8> {
     let mut file = Vec::new();
     let mut version = Message::default();
     version.text(3, "brain.Event:2");
@@ -49,7 +46,8 @@ fn event_file(
     let mut last = Message::default();
     let scores =
         matrix.score_columns.iter().zip(&row.scores).map(|(column, score)| (column.as_str(), *score));
-    for (tag, value) in scores.chain([("average", row.average)]) {
+    let average = Some(("average", row.average)).filter(|_| only_score(&matrix.score_columns).is_none());
+    for (tag, value) in scores.chain(average) {
         if let Some(value) = value {
             last.message(1, &scalar(&format!("accuracy/{tag}"), value));
         }

@@ -5,13 +5,12 @@ use std::time::Instant;
 
 use super::error::RunError;
 use super::log::{finished, logged};
-use super::options::{RunOptions, RunReport, Stop};
+use super::options::{RunReport, Stop};
 use super::points::{Failed, PointTable};
 use super::runner::Runner;
-use super::session::Session;
+use super::site::{Company, Site};
 use super::stages::StageTable;
 use crate::event::Event;
-use crate::experiment::Cancel;
 use crate::report;
 use crate::spec::KeepWeights;
 use crate::store::{Store, StoreError, SweepResults, read_events};
@@ -39,16 +38,16 @@ pub fn close(
     store.check_in_place()?;
     // Whoever wants it to end does not wait for it: the next run does it.
     if stopped.is_none() {
-        runner.points.export(runner.session, store, &runner.stages)?;
+        runner.points.export(runner.site.session, store, &runner.stages)?;
     }
-    if let (Some(live), Some(judging)) = (runner.session.asked(), &runner.judging) {
-        let again = runner.session.spec.eval.as_ref().map_or(0, |eval| eval.judge_noise);
+    if let (Some(live), Some(judging)) = (runner.site.session.asked(), &runner.judging) {
+        let again = runner.site.session.spec.eval.as_ref().map_or(0, |eval| eval.judge_noise);
         let results = SweepResults::read(store.dir().path())?;
-        let stop = || runner.cancel.is_raised() || stopped.is_some();
+        let stop = || runner.site.cancel.is_raised() || stopped.is_some();
         let events = read_events(store.dir());
-        store.write_judge(&judging.record(live, (&results, &events), again as usize, &stop))?;
+        store.write_judge(&judging.record(live, &results, &events, again as usize, &stop))?;
     }
-    if let (KeepWeights::Best(count), None) = (runner.session.spec.keep.weights, stopped) {
+    if let (KeepWeights::Best(count), None) = (runner.site.session.spec.keep.weights, stopped) {
         keep_best(&mut runner, count)?;
     }
     let matrix = write_matrix(store, store.dir().path())?;
@@ -58,8 +57,8 @@ pub fn close(
 
 /// Lets go the weights of all points but the best `count`. Only here: while others train, every point may be one of them.
 fn keep_best(runner: &mut Runner, count: u32) -> Result<(), RunError> {
-    let session = runner.session;
-    let results = SweepResults::read(runner.store.dir().path())?;
+    let session = runner.site.session;
+    let results = SweepResults::read(runner.site.store.dir().path())?;
     let end = |at: usize| {
         let planned = session.plan.points[at];
         let epoch = runner.stages.record(planned.stage).progress().reached(planned.epoch)?;
@@ -74,17 +73,18 @@ fn keep_best(runner: &mut Runner, count: u32) -> Result<(), RunError> {
 /// # Errors
 /// A store that cannot be read or written.
 pub fn close_after_workers(
-    (session, store): (&Session, &Store),
-    both: (&RunOptions, &Cancel),
+    site: Site,
     mut stages: StageTable,
     stopped: Option<Stop>,
-    (began, sink): (Instant, &mut dyn FnMut(&Event)),
+    began: Instant,
+    sink: &mut dyn FnMut(&Event),
 ) -> Result<RunReport, RunError> {
+    let Site { session, store, .. } = site;
     stages.refresh(session)?;
     let points = PointTable::open(session, store, &stages, Failed::Stay, &mut |event| {
         logged(store, event, &mut *sink)
     })?;
-    let runner = Runner::new((session, store), both, (stages, points), None);
+    let runner = Runner::new(site, stages, points, Company::Alone);
     close(store, runner, stopped, began, sink)
 }
 

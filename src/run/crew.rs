@@ -47,7 +47,7 @@ struct Crew<'a> {
 /// # Errors
 /// A worker that cannot be started, a store that cannot be read.
 pub fn supervise(runner: &mut Runner, sink: &mut dyn FnMut(&Event)) -> Result<Option<Stop>, RunError> {
-    let crew = Crew { store: runner.store, options: runner.options, lost: runner.lost() };
+    let crew = Crew { store: runner.site.store, options: runner.site.options, lost: runner.lost() };
     let mut tail = Tail::from_end(crew.store.dir().events());
     let mut places = Vec::new();
     for (index, &device) in crew.options.workers.iter().enumerate() {
@@ -56,9 +56,9 @@ pub fn supervise(runner: &mut Runner, sink: &mut dyn FnMut(&Event)) -> Result<Op
         places.push(Place { device, name, worker, deaths: 0 });
     }
     let mut stopped = None;
-    let steps = runner.session.steps();
+    let steps = runner.site.session.steps();
     loop {
-        if tail.relay((runner.cancel, steps), sink) {
+        if tail.relay(runner.site.cancel, steps, sink) {
             runner.refresh()?;
         }
         if stopped.is_none() {
@@ -73,7 +73,7 @@ pub fn supervise(runner: &mut Runner, sink: &mut dyn FnMut(&Event)) -> Result<Op
         }
         std::thread::sleep(POLL);
     }
-    tail.relay((runner.cancel, steps), sink);
+    tail.relay(runner.site.cancel, steps, sink);
     runner.refresh()?;
     // Workers know the limits too and may have ended before it was their time.
     let in_order = places.iter().all(|place| place.deaths <= RESTARTS);

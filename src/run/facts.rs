@@ -10,7 +10,8 @@ pub fn facts(
     session: &Session,
     index: usize,
     record: &StageRecord,
-    (before, device): (&[StageRecord], &str),
+    before: &[StageRecord],
+    device: &str,
 ) -> Facts {
     let stage = &session.plan.stages[index];
     let last = record.epochs.last().map(|epoch| &epoch.metrics);

@@ -9,7 +9,7 @@ use super::session::Session;
 use super::space::{Space, space};
 use crate::device::Device;
 use crate::plan::{Cohort, Stage, StageProgress, Traits, all_cohorts};
-use crate::store::{Held, Inventory, SpeedSample, SweepDir};
+use crate::store::{Held, Inventory, SpeedSample, SweepDir, Wanted};
 
 /// Memory of the program itself and of its buffers for reading and writing, in bytes.
 const PROGRAM: u64 = 40 << 20;
@@ -105,10 +105,14 @@ fn held(session: &Session, dir: &SweepDir, inventory: &Inventory) -> Vec<Option<
     let plan = &session.plan;
     let find = |stops: &[Vec<u32>]| -> Vec<Option<Held>> {
         let stages = plan.stages.par_iter().zip(stops);
-        stages.map(|(stage, stops)| inventory.find(dir, &stage.key, (stops, stage.epochs))).collect()
+        stages
+            .map(|(stage, stops)| inventory.find(dir, &stage.key, Wanted { stops, until: stage.epochs }))
+            .collect()
     };
     let stops = plan.stops();
-    let lacks = |(stage, stops): (&Stage, &Vec<u32>)| inventory.lacks(dir, &stage.key, (stops, stage.epochs));
+    let lacks = |(stage, stops): (&Stage, &Vec<u32>)| {
+        inventory.lacks(dir, &stage.key, Wanted { stops, until: stage.epochs })
+    };
     match plan.stages.iter().zip(&stops).any(lacks) {
         false => find(&stops),
         true => find(&PointTable::glance(session, dir).open_epochs(session)),

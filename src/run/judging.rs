@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::log::unix_time;
 use super::options::RunOptions;
 use super::questions::questions_of;
-use crate::event::{AskerNote, Event};
+use crate::event::{AskerNote, Asking, Event};
 use crate::experiment::{Asked, Unit};
 use crate::figure::EpochMetrics;
 use crate::finite::Finite;
@@ -215,14 +215,16 @@ impl Judging {
         self.said = Instant::now();
         let progress = self.asker.progress();
         log(&Event::Judge {
-            naive: self.naive,
-            distinct: self.known.len() + self.wanted.len(),
-            cached: self.cached,
-            asked: self.asked,
-            failed: self.failed,
-            left: self.wanted.len(),
-            per_second: progress.per_second.and_then(Finite::new),
-            faults: self.faults(),
+            asking: Asking {
+                naive: self.naive,
+                distinct: self.known.len() + self.wanted.len(),
+                cached: self.cached,
+                asked: self.asked,
+                failed: self.failed,
+                left: self.wanted.len(),
+                per_second: progress.per_second.and_then(Finite::new),
+                faults: self.faults(),
+            },
             asker: AskerNote {
                 process: self.process.clone(),
                 judge: self.name(),
@@ -257,7 +259,8 @@ impl Judging {
     pub fn record(
         &self,
         live: &dyn Asked,
-        (results, log): (&SweepResults, &[LoggedEvent]),
+        results: &SweepResults,
+        log: &[LoggedEvent],
         again: usize,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> JudgeRecord {

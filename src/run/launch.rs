@@ -11,6 +11,7 @@ use super::options::{RunOptions, RunReport};
 use super::points::{Failed, PointTable};
 use super::runner::Runner;
 use super::session::Session;
+use super::site::{Company, Site};
 use super::slurm::{self, Job, SlurmError};
 use super::stages::StageTable;
 use super::tail::Tail;
@@ -57,15 +58,17 @@ pub fn preview(spec: SweepSpec, options: &RunOptions, cluster: &ClusterOptions) 
     let session = Session::load(spec, options.share)?;
     let trained = session.plan.stages.iter().filter(|stage| stage.epochs > 0).count();
     let dir = SweepDir::new(&options.root, &session.spec.name);
-    Ok(slurm::script(&job(&session, dir.path(), (options, cluster), &params, (trained, 0))?))
+    Ok(slurm::script(&job(&session, dir.path(), options, cluster, &params, trained, 0)?))
 }
 
 fn job<'a>(
     session: &'a Session,
     dir: &Path,
-    (options, cluster): (&RunOptions, &ClusterOptions),
+    options: &RunOptions,
+    cluster: &ClusterOptions,
     params: &'a SlurmParams,
-    (outstanding, lost): (usize, usize),
+    outstanding: usize,
+    lost: usize,
 ) -> Result<Job<'a>, RunError> {
     let tasks = cluster.tasks.unwrap_or(TASKS.min(outstanding)).max(1);
     Ok(Job {
@@ -86,7 +89,8 @@ fn job<'a>(
 /// Inputs that cannot be used, a directory that is held or cannot be written, a cluster that refuses.
 pub fn launch(
     spec: SweepSpec,
-    (options, cluster): (&RunOptions, &ClusterOptions),
+    options: &RunOptions,
+    cluster: &ClusterOptions,
     cancel: &Cancel,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<Launched, RunError> {
@@ -100,7 +104,7 @@ pub fn launch(
             }
             (number, glance(&session, &dir, options, sink)?)
         }
-        _ => match submit(&session, (options, cluster), &params, cancel, sink)? {
+        _ => match submit(&session, options, cluster, &params, cancel, sink)? {
             Submission::Job(number, lost) => (number, lost),
             Submission::NothingToDo(report) => return Ok(Launched::Ended(report)),
         },
@@ -116,13 +120,14 @@ pub fn launch(
         if options.deadline.map_or_else(|| cancel.is_raised(), late) {
             return Ok(Launched::Submitted { number, dir: dir.path().to_owned() });
         }
-        tail.relay((cancel, steps), sink);
+        tail.relay(cancel, steps, sink);
         std::thread::sleep(POLL);
     }
-    tail.relay((cancel, steps), sink);
+    tail.relay(cancel, steps, sink);
     let (store, launch) = open_store(&session, options)?;
-    let (stages, points) = open_tables(&session, &store, options, (launch, Failed::Stay), &mut |_| {})?;
-    let runner = Runner::new((&session, &store), (options, cancel), (stages, points), None);
+    let site = Site { session: &session, store: &store, options, cancel };
+    let (stages, points) = open_tables(site, launch, Failed::Stay, &mut |_| {})?;
+    let runner = Runner::new(site, stages, points, Company::Alone);
     let stopped = runner.stopped_by(lost);
     close(&store, runner, stopped, began, sink).map(|report| Launched::Ended(Box::new(report)))
 }
@@ -148,15 +153,17 @@ enum Submission {
 
 fn submit(
     session: &Session,
-    (options, cluster): (&RunOptions, &ClusterOptions),
+    options: &RunOptions,
+    cluster: &ClusterOptions,
     params: &SlurmParams,
     cancel: &Cancel,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<Submission, RunError> {
     let began = Instant::now();
     let (store, launch) = open_store(session, options)?;
-    let tables = open_tables(session, &store, options, (launch, Failed::TryAgain), sink)?;
-    let mut runner = Runner::new((session, &store), (options, cancel), tables, None);
+    let site = Site { session, store: &store, options, cancel };
+    let (stages, points) = open_tables(site, launch, Failed::TryAgain, sink)?;
+    let mut runner = Runner::new(site, stages, points, Company::Alone);
     runner.finish_ready(None, &mut |event| logged(&store, event, sink))?;
     let outstanding = runner.outstanding().len();
     if outstanding == 0 {
@@ -165,7 +172,7 @@ fn submit(
     }
     let dir = store.dir().clone();
     let lost = runner.lost();
-    let job = job(session, dir.path(), (options, cluster), params, (outstanding, lost))?;
+    let job = job(session, dir.path(), options, cluster, params, outstanding, lost)?;
     store.write_job_script(&slurm::script(&job))?;
     // The tasks may start at once, and they do not start in a directory that is held.
     drop(runner);

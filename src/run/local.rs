@@ -12,11 +12,11 @@ use super::options::{RunOptions, RunReport};
 use super::points::Failed;
 use super::runner::Runner;
 use super::session::Session;
+use super::site::{Company, Site};
 use crate::disk::fault::{self, Passage};
 use crate::event::Event;
 use crate::experiment::Cancel;
 use crate::spec::SweepSpec;
-use crate::store::Store;
 
 /// Runs `spec` to the end, or until `cancel` is raised.
 ///
@@ -36,7 +36,8 @@ pub fn run(
         RunError::NoSpace { .. } => error,
         error => RunError::Broken { cause: Box::new(error) },
     };
-    train(&session, &store, (options, cancel), launch, sink).map_err(broken)
+    let site = Site { session: &session, store: &store, options, cancel };
+    train(site, launch, sink).map_err(broken)
 }
 
 /// The first free one of `name`, `name-2`, `name-3`, ... below `root`: where `--fresh` starts.
@@ -47,16 +48,11 @@ pub fn fresh_name(root: &Path, name: &str) -> String {
 }
 
 /// Everything between the request and the last matrix.
-fn train(
-    session: &Session,
-    store: &Store,
-    (options, cancel): (&RunOptions, &Cancel),
-    launch: Launch,
-    sink: &mut dyn FnMut(&Event),
-) -> Result<RunReport, RunError> {
+fn train(site: Site, launch: Launch, sink: &mut dyn FnMut(&Event)) -> Result<RunReport, RunError> {
     let began = Instant::now();
-    let tables = open_tables(session, store, options, (launch, Failed::TryAgain), sink)?;
-    let mut runner = Runner::new((session, store), (options, cancel), tables, None);
+    let Site { store, options, .. } = site;
+    let (stages, points) = open_tables(site, launch, Failed::TryAgain, sink)?;
+    let mut runner = Runner::new(site, stages, points, Company::Alone);
     runner.finish_ready(None, &mut |event| logged(store, event, sink))?;
     let stopped = if options.workers.is_empty() || runner.outstanding().is_empty() {
         runner.work(&mut |event| logged(store, event, sink))?
@@ -67,5 +63,5 @@ fn train(
         return close(store, runner, stopped, began, sink);
     }
     let stages = runner.into_stages();
-    close_after_workers((session, store), (options, cancel), stages, stopped, (began, sink))
+    close_after_workers(site, stages, stopped, began, sink)
 }

@@ -6,6 +6,7 @@ use super::notices;
 use super::options::{CACHE, RunOptions};
 use super::points::{Failed, PointTable};
 use super::session::Session;
+use super::site::Site;
 use super::space::space;
 use super::stages::{Opening, StageTable};
 use crate::event::Event;
@@ -33,10 +34,9 @@ pub(super) fn open_store(session: &Session, options: &RunOptions) -> Result<(Sto
 
 /// What is there of stages and points; says so.
 pub(super) fn open_tables(
-    session: &Session,
-    store: &Store,
-    options: &RunOptions,
-    (launch, failed): (Launch, Failed),
+    Site { session, store, options, .. }: Site,
+    launch: Launch,
+    failed: Failed,
     sink: &mut dyn FnMut(&Event),
 ) -> Result<(StageTable, PointTable), RunError> {
     let opening = Opening {

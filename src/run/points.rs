@@ -6,10 +6,11 @@ use rayon::prelude::*;
 
 use super::error::RunError;
 use super::judging::{Judging, Waiting};
-use super::options::{Outcome, Stop};
+use super::options::{Outcome, RunOptions, Stop};
 use super::pool::beside_training;
 use super::scored::{Scored, finish, write};
 use super::session::Session;
+use super::site::Site;
 use super::stages::{StageTable, corrupt};
 use crate::checkpoint;
 use crate::device::Device;
@@ -171,20 +172,21 @@ impl PointTable {
     /// A store that cannot be read or written.
     pub fn finish_ready(
         &mut self,
-        (session, store): (&Session, &Store),
-        stages: &mut StageTable,
-        (device, only, judging): (Device, Option<&[usize]>, Option<&mut Judging>),
+        site: Site,
+        stages: &StageTable,
+        only: Option<&[usize]>,
+        judging: Option<&mut Judging>,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
-        let reached_ones = self.reached_ones((session, store), stages, only, log)?;
-        let stages = &*stages;
+        let Site { session, store, options: RunOptions { device, .. }, .. } = site;
+        let reached_ones = self.reached_ones(site, stages, only, log)?;
         let one = |&(index, epoch): &(usize, u32)| -> Result<Ended, RunError> {
-            let (record, examined, metrics) = match evaluate(session, stages, index, epoch, device)? {
+            let (record, examined, metrics) = match evaluate(session, stages, index, epoch, *device)? {
                 Ok(evaluated) => evaluated,
-                Err(cause) => return Ok(Err((PointStatus::Infeasible, format!("evaluation: {cause}")))),
+                Err(cause) => return Ok(Err(Lost::infeasible(format!("evaluation: {cause}")))),
             };
             // Before the point counts as finished: an interrupted export is made again with it.
-            export(session, store, stages, (session.plan.points[index].stage, epoch))?;
+            export(session, store, stages, session.plan.points[index].stage, epoch)?;
             match examined {
                 Examined::Scored(scores) => {
                     let point = Scored { record, scores, unanswered: Vec::new(), metrics };
@@ -200,7 +202,7 @@ impl PointTable {
             let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(reached)));
             tried.unwrap_or_else(|payload| {
                 let cause = panics::message_of(payload.as_ref());
-                Ok(Err((PointStatus::Failed, format!("its evaluation failed: {cause}"))))
+                Ok(Err(Lost::failed(format!("its evaluation failed: {cause}"))))
             })
         };
         // A GPU evaluates one model at a time; cores share the models among them.
@@ -220,9 +222,8 @@ impl PointTable {
                     self.asking[index] = true;
                     to_ask.push(*waiting);
                 }
-                Ok(Err((status, cause))) => {
-                    let lost = (index, status, cause);
-                    first_error = first_error.and(self.give_up(session, store, stages, lost, log));
+                Ok(Err(lost)) => {
+                    first_error = first_error.and(self.give_up(site, stages, index, lost, log));
                 }
                 Err(error) => first_error = first_error.and(Err(error)),
             }
@@ -236,11 +237,12 @@ impl PointTable {
     /// The points (of the stages in `only`) whose epoch is there; gives up those that will never get it.
     fn reached_ones(
         &mut self,
-        (session, store): (&Session, &Store),
-        stages: &mut StageTable,
+        site: Site,
+        stages: &StageTable,
         only: Option<&[usize]>,
         log: &mut dyn FnMut(&Event),
     ) -> Result<Vec<(usize, u32)>, RunError> {
+        let session = site.session;
         let mut reached_ones = Vec::new();
         for index in 0..self.ended.len() {
             let planned = session.plan.points[index];
@@ -253,10 +255,10 @@ impl PointTable {
             match reached(session, stages, planned.stage, planned.epoch) {
                 Reach::Epoch(epoch) => reached_ones.push((index, epoch)),
                 Reach::Never(cause) => {
-                    self.give_up(session, store, stages, (index, PointStatus::Infeasible, cause), log)?;
+                    self.give_up(site, stages, index, Lost::infeasible(cause), log)?;
                 }
                 Reach::Failed(cause) => {
-                    self.give_up(session, store, stages, (index, PointStatus::Failed, cause), log)?;
+                    self.give_up(site, stages, index, Lost::failed(cause), log)?;
                 }
                 Reach::NotYet => {}
             }
@@ -270,11 +272,12 @@ impl PointTable {
     /// A store that cannot be written.
     pub fn settle(
         &mut self,
-        (session, store): (&Session, &Store),
-        stages: &mut StageTable,
+        site: Site,
+        stages: &StageTable,
         judging: &mut Judging,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
+        let Site { session, store, .. } = site;
         let Some(live) = session.asked() else { return Ok(()) };
         for (waiting, cause) in judging.settled(log) {
             let Waiting { index, mut record, units, metrics } = waiting;
@@ -287,8 +290,8 @@ impl PointTable {
             }
             if scores.is_empty() {
                 let cause = cause.unwrap_or_else(|| "no answer has a score".to_owned());
-                let lost = (index, PointStatus::Failed, format!("the judge gave no answer: {cause}"));
-                self.give_up(session, store, stages, lost, log)?;
+                let lost = Lost::failed(format!("the judge gave no answer: {cause}"));
+                self.give_up(site, stages, index, lost, log)?;
                 continue;
             }
             record.judge = Some(judging.name());
@@ -308,17 +311,17 @@ impl PointTable {
         let points = session.plan.points.par_iter().zip(&self.ended);
         let done = points.filter(|(_, ended)| **ended == Some(PointStatus::Done));
         done.try_for_each(|(point, _)| match reached(session, stages, point.stage, point.epoch) {
-            Reach::Epoch(epoch) => export(session, store, stages, (point.stage, epoch)),
+            Reach::Epoch(epoch) => export(session, store, stages, point.stage, epoch),
             Reach::Never(_) | Reach::Failed(_) | Reach::NotYet => Ok(()),
         })
     }
 
     fn give_up(
         &mut self,
-        session: &Session,
-        store: &Store,
+        Site { session, store, .. }: Site,
         stages: &StageTable,
-        (index, status, cause): (usize, PointStatus, String),
+        index: usize,
+        Lost { status, cause }: Lost,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         let record = record(session, index, None, status, Some(cause.clone()));
@@ -333,8 +336,24 @@ impl PointTable {
     }
 }
 
-/// A point that has its results or waits for the judge's, or how it ended without them and why.
-type Ended = Result<Finished, (PointStatus, String)>;
+/// A point that has its results or waits for the judge's, or how it ended without them.
+type Ended = Result<Finished, Lost>;
+
+/// How a point ended that gets no results.
+struct Lost {
+    status: PointStatus,
+    cause: String,
+}
+
+impl Lost {
+    fn infeasible(cause: String) -> Self {
+        Self { status: PointStatus::Infeasible, cause }
+    }
+
+    fn failed(cause: String) -> Self {
+        Self { status: PointStatus::Failed, cause }
+    }
+}
 
 enum Finished {
     Point(Event),
@@ -454,7 +473,8 @@ fn export(
     session: &Session,
     store: &Store,
     stages: &StageTable,
-    (stage, epoch): (usize, u32),
+    stage: usize,
+    epoch: u32,
 ) -> Result<(), RunError> {
     let formats = &session.spec.export;
     if formats.is_empty() {

@@ -3,22 +3,20 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::budget::{Budget, Pace};
 use super::error::RunError;
 use super::failures::{Failures, Verdict};
 use super::judging::Judging;
-use super::options::{RunOptions, Stop};
+use super::options::Stop;
 use super::points::PointTable;
-use super::session::Session;
+use super::site::{Company, Site};
 use super::stages::{StageTable, corrupt};
+use super::stopwatch::Stopwatch;
 use crate::device::Device;
 use crate::disk::Claim;
 use crate::event::Event;
 use crate::experiment::{Cancel, CohortEnd, Job, Misfit, Report};
-use crate::finite::Finite;
 use crate::panics;
 use crate::plan::{Cohort, PointPlan, StageProgress, next_cohort, outstanding};
-use crate::store::Store;
 
 /// How often a worker looks whether another one has finished what it waits for.
 const POLL: Duration = Duration::from_millis(100);
@@ -31,56 +29,28 @@ const DEATHS: u32 = 2;
 
 /// Trains the outstanding stages of a session and finishes their points.
 pub struct Runner<'a> {
-    pub session: &'a Session,
-    pub store: &'a Store,
-    pub options: &'a RunOptions,
-    pub cancel: &'a Cancel,
+    pub site: Site<'a>,
     pub stages: StageTable,
     pub points: PointTable,
     failures: Failures,
-    budget: Option<Budget>,
-    pace: Pace,
-    estimated: bool,
-    /// When this process began to train, and how many epochs of its stages it has finished.
-    began: Option<Instant>,
-    epochs: u64,
-    /// Number of worker processes that share the stages; `None` = this process works alone.
-    crew: Option<usize>,
+    stopwatch: Stopwatch,
+    company: Company,
     /// The judge, once there is something to ask.
     pub judging: Option<Judging>,
 }
 
 /// A cohort and, beside other workers, the claims on its stages.
-type Work = (Cohort, Vec<Claim>);
+struct Work {
+    cohort: Cohort,
+    claims: Vec<Claim>,
+}
 
 impl<'a> Runner<'a> {
-    /// Over what `stages` and `points` say. `crew`: the number of worker processes that share the stages; `None` =
-    /// this process works alone.
-    pub fn new(
-        (session, store): (&'a Session, &'a Store),
-        (options, cancel): (&'a RunOptions, &'a Cancel),
-        (stages, points): (StageTable, PointTable),
-        crew: Option<usize>,
-    ) -> Self {
-        let failures = Failures::new(session.plan.stages.len(), options.retries);
-        let budget = options.deadline.map(|deadline| Budget::new(session, deadline));
-        let pace = Pace::default();
-        Self {
-            session,
-            store,
-            options,
-            cancel,
-            stages,
-            points,
-            failures,
-            budget,
-            pace,
-            estimated: false,
-            began: None,
-            epochs: 0,
-            crew,
-            judging: None,
-        }
+    /// Over what `stages` and `points` say.
+    pub fn new(site: Site<'a>, stages: StageTable, points: PointTable, company: Company) -> Self {
+        let failures = Failures::new(site.session.plan.stages.len(), site.options.retries);
+        let stopwatch = Stopwatch::new(site.session, site.options.deadline);
+        Self { site, stages, points, failures, stopwatch, company, judging: None }
     }
 
     /// What is known of the stages, without the rest.
@@ -97,7 +67,7 @@ impl<'a> Runner<'a> {
             if let Some(stop) = self.stop() {
                 return Ok(Some(stop));
             }
-            let Some((cohort, claims)) = self.next(log)? else { return self.await_answers(log) };
+            let Some(Work { cohort, claims }) = self.next(log)? else { return self.await_answers(log) };
             let cohort = self.fitting(cohort);
             if cohort.stages.is_empty() {
                 return Ok(Some(Stop::Budget));
@@ -107,55 +77,54 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Whether half of the time since `start` was not enough for one epoch: whoever has as much time again will not
-    /// finish it either.
+    /// [`Stopwatch::is_too_slow`] for whoever began at `start`.
     pub fn is_too_slow(&self, start: Instant) -> bool {
-        self.epochs == 0 && self.began.is_some_and(|began| 2 * began.elapsed() >= start.elapsed())
+        self.stopwatch.is_too_slow(start)
     }
 
     /// Why to stop, if there is a reason.
     pub fn stop(&self) -> Option<Stop> {
         // A worker counts for all: its limit is that of the whole directory.
-        let failures = || match self.crew {
-            Some(_) => self.lost(),
-            None => self.points.new_failures(),
+        let failures = || match self.company {
+            Company::OneOf(_) => self.lost(),
+            Company::Alone => self.points.new_failures(),
         };
-        if self.options.max_failures.is_some_and(|most| failures() >= most) {
+        if self.site.options.max_failures.is_some_and(|most| failures() >= most) {
             return Some(Stop::Failures);
         }
-        if self.budget.as_ref().is_some_and(|budget| budget.left().is_zero()) {
+        if self.stopwatch.is_over() {
             return Some(Stop::Budget);
         }
-        self.cancel.is_raised().then_some(Stop::Interrupted)
+        self.site.cancel.is_raised().then_some(Stop::Interrupted)
     }
 
     /// Points that will not get results, as far as the stages tell.
     pub fn lost(&self) -> usize {
-        self.points.lost(self.session, &self.stages)
+        self.points.lost(self.site.session, &self.stages)
     }
 
     /// Why worker processes that ended in order have left something undone; `lost_before`: [`Runner::lost`] when
     /// they started.
     pub fn stopped_by(&self, lost_before: usize) -> Option<Stop> {
-        if self.options.max_failures.is_some_and(|most| self.lost() >= lost_before + most) {
+        if self.site.options.max_failures.is_some_and(|most| self.lost() >= lost_before + most) {
             return Some(Stop::Failures);
         }
-        let limited = self.options.deadline.is_some() && !self.outstanding().is_empty();
+        let limited = self.site.options.deadline.is_some() && !self.outstanding().is_empty();
         limited.then_some(Stop::Budget)
     }
 
     /// The next cohort; waits for other workers where only they can make something ready.
     fn next(&mut self, log: &mut dyn FnMut(&Event)) -> Result<Option<Work>, RunError> {
-        let Some(crew) = self.crew else {
-            return Ok(self.choose(&[], 1).map(|cohort| (cohort, Vec::new())));
-        };
+        if self.company.is_alone() {
+            return Ok(self.choose(&[]).map(|cohort| Work { cohort, claims: Vec::new() }));
+        }
         loop {
-            self.store.check_in_place()?;
+            self.site.store.check_in_place()?;
             self.refresh()?;
             if self.stop().is_some() || self.outstanding().is_empty() {
                 return Ok(None);
             }
-            if let Some(work) = self.claim_next(crew, log)? {
+            if let Some(work) = self.claim_next(log)? {
                 return Ok(Some(work));
             }
             self.settle(log)?;
@@ -164,14 +133,14 @@ impl<'a> Runner<'a> {
     }
 
     /// Claims a cohort of stages that no other worker has.
-    fn claim_next(&mut self, crew: usize, log: &mut dyn FnMut(&Event)) -> Result<Option<Work>, RunError> {
+    fn claim_next(&mut self, log: &mut dyn FnMut(&Event)) -> Result<Option<Work>, RunError> {
         let mut taken = Vec::new();
-        while let Some(cohort) = self.choose(&taken, crew) {
+        while let Some(cohort) = self.choose(&taken) {
             let before = self.stages.progress();
             let (mut stages, mut claims) = (Vec::new(), Vec::new());
             for &stage in &cohort.stages {
-                match self.store.claim(&self.session.plan.stages[stage].key)? {
-                    Some(claim) if claim.deaths >= DEATHS + self.options.retries => {
+                match self.site.store.claim(&self.site.session.plan.stages[stage].key)? {
+                    Some(claim) if claim.deaths >= DEATHS + self.site.options.retries => {
                         let cause = format!("{} worker processes died while they trained it", claim.deaths);
                         self.give_up(stage, cause, log)?;
                         taken.push(stage);
@@ -184,12 +153,12 @@ impl<'a> Runner<'a> {
                 }
             }
             // Between the look and the claim another worker may have trained and given back a stage.
-            self.stages.refresh(self.session)?;
+            self.stages.refresh(self.site.session)?;
             if self.stages.progress() != before {
                 return Ok(None);
             }
             if !stages.is_empty() {
-                return Ok(Some((Cohort { stages }, claims)));
+                return Ok(Some(Work { cohort: Cohort { stages }, claims }));
             }
         }
         Ok(None)
@@ -200,10 +169,10 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// A record that cannot be read.
     pub fn refresh(&mut self) -> Result<(), RunError> {
-        self.stages.refresh(self.session)?;
-        for (index, stage) in self.session.plan.stages.iter().enumerate() {
+        self.stages.refresh(self.site.session)?;
+        for (index, stage) in self.site.session.plan.stages.iter().enumerate() {
             if self.stages.failure(index).is_none()
-                && let Some(cause) = self.store.noted_failure(&stage.key)
+                && let Some(cause) = self.site.store.noted_failure(&stage.key)
             {
                 self.stages.fail(index, cause);
             }
@@ -213,7 +182,7 @@ impl<'a> Runner<'a> {
 
     /// Stages with epochs to train, less those that failed and those that wait for one that failed.
     pub fn outstanding(&self) -> Vec<usize> {
-        let plan = &self.session.plan;
+        let plan = &self.site.session.plan;
         let mut failed = vec![false; plan.stages.len()];
         for (index, stage) in plan.stages.iter().enumerate() {
             let parent = stage.parent.is_some_and(|parent| failed[parent]);
@@ -223,9 +192,9 @@ impl<'a> Runner<'a> {
         list.into_iter().filter(|&stage| !failed[stage]).collect()
     }
 
-    /// The next cohort without the stages in `taken`, for one of `crew` workers.
-    fn choose(&self, taken: &[usize], crew: usize) -> Option<Cohort> {
-        let plan = &self.session.plan;
+    /// The next cohort without the stages in `taken`.
+    fn choose(&self, taken: &[usize]) -> Option<Cohort> {
+        let plan = &self.site.session.plan;
         let progress: Vec<StageProgress> = self.stages.progress();
         let ready = |stage: usize| {
             let parent = plan.stages[stage].parent;
@@ -234,31 +203,29 @@ impl<'a> Runner<'a> {
         let mut list = self.outstanding();
         let all_ready = list.iter().filter(|&&stage| ready(stage)).count();
         list.retain(|stage| !taken.contains(stage));
-        if let Some(budget) = &self.budget {
-            list = budget.first(&list, ready);
-        }
+        let list = self.stopwatch.first(list, ready);
         // Beside other workers everyone takes a share of what is ready, so that nobody is left without.
-        let share = if crew == 1 { usize::MAX } else { all_ready.div_ceil(crew).max(1) };
-        let width = share.min(self.failures.width()).min(self.options.widest_cohort());
+        let share = match self.company.count() {
+            1 => usize::MAX,
+            workers => all_ready.div_ceil(workers).max(1),
+        };
+        let width = share.min(self.failures.width()).min(self.site.options.widest_cohort());
         next_cohort(plan, &progress, &list, width).map(|cohort| self.in_memory(self.failures.narrow(cohort)))
     }
 
     /// The part of `cohort` that the device has memory for.
     fn in_memory(&self, mut cohort: Cohort) -> Cohort {
         if let Some(&stage) = cohort.stages.first() {
-            let work = self.session.plan.stages[stage].work;
-            cohort.stages.truncate(self.session.experiment().room(work, self.options.device));
+            let work = self.site.session.plan.stages[stage].work;
+            cohort.stages.truncate(self.site.session.experiment().room(work, self.site.options.device));
         }
         cohort
     }
 
     /// The part of `cohort` of which one epoch fits into the time that is left.
     fn fitting(&self, mut cohort: Cohort) -> Cohort {
-        if let Some(budget) = &self.budget {
-            let steps = self.session.steps();
-            let fit = budget.members_that_fit(cohort.stages.len(), steps, self.pace.speed());
-            cohort.stages.truncate(fit);
-        }
+        let steps = self.site.session.steps();
+        cohort.stages.truncate(self.stopwatch.members_that_fit(cohort.stages.len(), steps));
         cohort
     }
 
@@ -266,8 +233,8 @@ impl<'a> Runner<'a> {
     /// finished. Three finished epochs at most are not on disk yet: one that is being written, one in the queue, and one
     /// for which there is no room in it.
     fn train(&mut self, cohort: &Cohort, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
-        self.began.get_or_insert_with(Instant::now);
-        let session = self.session;
+        self.stopwatch.start();
+        let session = self.site.session;
         let plan = &session.plan;
         let jobs = self.stages.jobs(session, cohort)?;
         let first_epoch = jobs.iter().map(Job::first_epoch).max().unwrap_or(1);
@@ -289,7 +256,7 @@ impl<'a> Runner<'a> {
         });
         let listening = panics::listen();
         let experiment = session.experiment();
-        let (device, cancel) = (self.options.device, self.cancel.part());
+        let (device, cancel) = (self.site.options.device, self.site.cancel.part());
         let (events_out, events_in) = sync_channel(QUEUE);
         let (recorded_out, recorded_in) = channel();
         // A GPU evaluates points between epochs: training and evaluation would compete for its memory.
@@ -302,7 +269,7 @@ impl<'a> Runner<'a> {
                 };
                 experiment.train(jobs, device, &cancel_part, &mut report)
             });
-            let error = self.record_all(&cohort.stages, (events_in, recorded_out), &cancel, log).err();
+            let error = self.record_all(&cohort.stages, &events_in, recorded_out, &cancel, log).err();
             (error, trainer.join())
         });
         log(&Event::CohortFinished { stages: keys, complete: matches!(end, Ok(Ok(CohortEnd::Finished))) });
@@ -322,11 +289,12 @@ impl<'a> Runner<'a> {
     fn record_all(
         &mut self,
         cohort: &[usize],
-        (events_in, recorded_out): (Receiver<Vec<Report>>, Sender<()>),
+        events_in: &Receiver<Vec<Report>>,
+        recorded_out: Sender<()>,
         cancel: &Cancel,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
-        let steps = self.session.steps();
+        let steps = self.site.session.steps();
         let (mut began, mut reported) = (Instant::now(), 0);
         let mut recorded_out = Some(recorded_out);
         loop {
@@ -341,7 +309,7 @@ impl<'a> Runner<'a> {
                     continue;
                 }
             };
-            self.pace.add(steps * events.len() as u64, began.elapsed());
+            self.stopwatch.add(events.len(), steps, began.elapsed());
             began = Instant::now();
             reported += events.len();
             if let Err(error) = self.record(cohort, events, log) {
@@ -365,7 +333,7 @@ impl<'a> Runner<'a> {
     /// Finishes the points whose answers have come, while training goes on.
     fn settle(&mut self, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
         let Some(judging) = &mut self.judging else { return Ok(()) };
-        self.points.settle((self.session, self.store), &mut self.stages, judging, log)
+        self.points.settle(self.site, &self.stages, judging, log)
     }
 
     /// Waits until the judge has answered everything, or until there is a reason to stop; says which.
@@ -376,21 +344,21 @@ impl<'a> Runner<'a> {
         loop {
             self.settle(log)?;
             let Some(judging) = self.judging.as_mut().filter(|judging| judging.is_busy()) else { break };
-            if self.options.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if self.site.options.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(Some(Stop::Budget));
             }
-            if self.cancel.is_raised() {
+            if self.site.cancel.is_raised() {
                 return Ok(Some(Stop::Interrupted));
             }
             judging.wait(POLL);
-            self.store.check_in_place()?;
+            self.site.store.check_in_place()?;
         }
         Ok(self.stop())
     }
 
     /// The name of the last point that ends in a stage; empty if none does.
     fn last_point(&self, stage: usize) -> String {
-        let points = self.session.plan.points.iter().zip(&self.session.spec.points);
+        let points = self.site.session.plan.points.iter().zip(&self.site.session.spec.points);
         let last =
             points.filter(|(planned, _)| planned.stage == stage).max_by_key(|(planned, _)| planned.epoch);
         last.map(|(_, point)| point.name.clone()).unwrap_or_default()
@@ -403,14 +371,13 @@ impl<'a> Runner<'a> {
         events: Vec<Report>,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
-        self.store.check_in_place()?;
-        self.epochs += events.len() as u64;
-        let only = self.crew.is_some().then_some(cohort);
-        let written = self.stages.record_events(self.session, events, log);
+        self.site.store.check_in_place()?;
+        let only = (!self.company.is_alone()).then_some(cohort);
+        let written = self.stages.record_events(self.site.session, events, log);
         // Whatever could not be written: that the directory is gone is the cause to name.
         let written = written.and_then(|()| self.finish_ready(only, log));
         if written.is_err() {
-            self.store.check_in_place()?;
+            self.site.store.check_in_place()?;
         }
         written
     }
@@ -424,33 +391,20 @@ impl<'a> Runner<'a> {
         only: Option<&[usize]>,
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
-        let device = self.options.device;
-        if let (Some(live), None) = (self.session.asked(), &self.judging) {
-            let judging = Judging::open(live, self.options, self.store.dir(), self.crew.unwrap_or(1))?;
-            self.judging = Some(judging);
+        let Site { session, store, options, .. } = self.site;
+        if let (Some(live), None) = (session.asked(), &self.judging) {
+            self.judging = Some(Judging::open(live, options, store.dir(), self.company.count())?);
         }
-        let how = (device, only, self.judging.as_mut());
-        self.points.finish_ready((self.session, self.store), &mut self.stages, how, log)?;
+        self.points.finish_ready(self.site, &self.stages, only, self.judging.as_mut(), log)?;
         self.settle(log)
     }
 
-    /// Says once, after the first epoch, what fits into the time that is left.
+    /// Says once, after the first epoch, what fits into the time that is left. Every worker speaks for all.
     fn estimate(&mut self, log: &mut dyn FnMut(&Event)) {
-        let (Some(budget), Some(speed), false) = (&self.budget, self.pace.speed(), self.estimated) else {
-            return;
-        };
-        // Every worker speaks for all, as if all were as fast.
-        let Some(speed) = Finite::new(speed * self.crew.unwrap_or(1) as f64) else { return };
-        self.estimated = true;
-        let estimate = budget.estimate(self.session, &self.stages, speed);
-        log(&Event::BudgetEstimate {
-            steps_per_second: estimate.speed,
-            seconds_left: estimate.seconds,
-            steps: estimate.steps,
-            steps_left: estimate.steps_left,
-            points: estimate.points,
-            points_left: estimate.points_left,
-        });
+        let workers = self.company.count();
+        if let Some(estimate) = self.stopwatch.estimate(self.site.session, &self.stages, workers) {
+            log(&estimate);
+        }
     }
 
     fn failed(&mut self, cohort: &Cohort, cause: &str, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
@@ -466,7 +420,7 @@ impl<'a> Runner<'a> {
                     self.give_up(stage, cause.to_owned(), log)?;
                 }
                 // Beside other workers their points are left to whoever closes the run: each is told once.
-                if self.crew.is_none() {
+                if self.company.is_alone() {
                     self.finish_ready(None, log)?;
                 }
             }
@@ -475,9 +429,9 @@ impl<'a> Runner<'a> {
     }
 
     fn give_up(&mut self, stage: usize, cause: String, log: &mut dyn FnMut(&Event)) -> Result<(), RunError> {
-        let key = &self.session.plan.stages[stage].key;
-        if self.crew.is_some() {
-            self.store.note_failure(key, &cause)?;
+        let key = &self.site.session.plan.stages[stage].key;
+        if !self.company.is_alone() {
+            self.site.store.note_failure(key, &cause)?;
         }
         log(&Event::StageFailed { stage: key.0.clone(), cause: cause.clone() });
         self.stages.fail(stage, cause);

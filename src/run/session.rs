@@ -27,7 +27,7 @@ impl Session {
         let Chains { works, chains, version } = opened.chains();
         let names: Vec<&str> = spec.points.iter().map(|point| point.name.as_str()).collect();
         let salts = (!share).then_some(&names[..]);
-        let plan = plan::build(works, chains, salts, (version, opened.steps()));
+        let plan = plan::build(works, chains, salts, version, opened.steps());
         Ok(Self { spec, opened, plan })
     }
 

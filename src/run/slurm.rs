@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::spec::SlurmParams;
-use crate::text::quoted;
+use crate::text::{is_plain, quoted};
 
 /// Why the cluster cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -106,12 +106,6 @@ exit $code
         command.join(" ")
     ));
     lines.join("\n")
-}
-
-/// Whether a shell and `sbatch` take `word` as it is.
-fn is_plain(word: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+%".contains(c);
-    !word.is_empty() && word.chars().all(plain)
 }
 
 /// For a line that `sbatch` reads: it would end the value at a space.

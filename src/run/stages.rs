@@ -14,7 +14,7 @@ use crate::checkpoint::{self, Base, CheckpointError, Weights};
 use crate::event::Event;
 use crate::experiment::{Job, Report};
 use crate::plan::{Cohort, StageKey, StageProgress};
-use crate::store::{EpochRecord, FORMAT, StageRecord, StageStore, StoreError};
+use crate::store::{EpochRecord, FORMAT, StageRecord, StageStore, StoreError, Wanted};
 
 /// Records of all stages of a plan, in plan order.
 pub struct StageTable {
@@ -61,7 +61,7 @@ impl StageTable {
             (0..count).into_par_iter().map(|index| table.inspect(session, index, how)).collect();
         let mut set_aside = BTreeSet::new();
         for (index, found) in found.into_iter().enumerate() {
-            let record = table.open_stage(session, index, found, (how, &mut set_aside), log)?;
+            let record = table.open_stage(session, index, found, how, &mut set_aside, log)?;
             table.records.push(record);
         }
         Ok(table)
@@ -131,7 +131,8 @@ impl StageTable {
         session: &Session,
         index: usize,
         found: Result<Option<StageRecord>, RunError>,
-        (how, set_aside): (Opening, &mut BTreeSet<usize>),
+        how: Opening,
+        set_aside: &mut BTreeSet<usize>,
         log: &mut dyn FnMut(&Event),
     ) -> Result<StageRecord, RunError> {
         let stage = &session.plan.stages[index];
@@ -153,8 +154,8 @@ impl StageTable {
         let start = stage.parent.is_none_or(|parent| {
             self.records[parent].progress().reached(session.plan.stages[parent].epochs).is_some()
         });
-        let wanted = (&self.kept.stops[index][..], stage.epochs);
-        let lacks = found.as_ref().is_some_and(|record| record.lacks(wanted.0, wanted.1));
+        let wanted = Wanted { stops: &self.kept.stops[index], until: stage.epochs };
+        let lacks = found.as_ref().is_some_and(|record| record.lacks(wanted));
         if how.adopt
             && start
             && (lacks || have.is_none_or(|have| have < stage.epochs && found.as_ref().is_some_and(can_go_on)))
@@ -173,7 +174,7 @@ impl StageTable {
         if stage.parent.is_none() {
             let weights = session.experiment().initial(stage.work);
             record.init = Some(checkpoint::content_hash(&weights));
-            let facts = facts(session, index, &record, (&self.records, self.device));
+            let facts = facts(session, index, &record, &self.records, self.device);
             self.store.commit_init(&stage.key, &record, &weights, &facts)?;
         }
         Ok(record)
@@ -192,7 +193,8 @@ impl StageTable {
         log: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         for (index, (stage, open)) in session.plan.stages.iter().zip(open).enumerate() {
-            if self.records[index].lacks(open, open.iter().copied().max().unwrap_or(0)) {
+            let until = open.iter().copied().max().unwrap_or(0);
+            if self.records[index].lacks(Wanted { stops: open, until }) {
                 let record = new_record(session, index);
                 self.store.write_record(&stage.key, &record)?;
                 self.records[index] = record;
@@ -371,7 +373,7 @@ impl StageTable {
                 record.stopped = stopped;
                 record.ended = !self.kept.needs_state(session, index, &record);
                 record.release(self.kept.passing(session, index, &record));
-                let facts = facts(session, index, &record, (&self.records, self.device));
+                let facts = facts(session, index, &record, &self.records, self.device);
                 let freezes = !session.plan.traits(index).frozen.is_empty();
                 let continuation = (!record.ended).then(|| snapshot.state());
                 let start = self.start_of(session, index);
@@ -380,8 +382,14 @@ impl StageTable {
                     StageStore::path_from_beside(&before.key, &session.plan.traits(start.0).phase, start.1);
                 let shared = self.starts.get(&start).filter(|_| freezes);
                 let base = shared.map(|weights| Base { file: &start_file, weights });
-                let checkpoint = (&weights, &facts);
-                self.store.commit_epoch(&stage.key, &record, checkpoint, base, continuation.as_ref())?;
+                self.store.commit_epoch(
+                    &stage.key,
+                    &record,
+                    &weights,
+                    &facts,
+                    base,
+                    continuation.as_ref(),
+                )?;
                 Ok(Written { index, record, weights: Some(weights) })
             }
             Report::Diverged { id: index, epoch, cause } => {

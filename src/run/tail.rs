@@ -22,7 +22,7 @@ impl Tail {
 
     /// Shows `sink` what other processes have logged since the last call and counts their steps (`steps` per epoch);
     /// returns whether a stage or a point of them failed.
-    pub fn relay(&mut self, (cancel, steps): (&Cancel, u64), sink: &mut dyn FnMut(&Event)) -> bool {
+    pub fn relay(&mut self, cancel: &Cancel, steps: u64, sink: &mut dyn FnMut(&Event)) -> bool {
         let mut failed = false;
         for event in self.events() {
             match &event {

@@ -146,7 +146,7 @@ pub fn verify(
         .points
         .iter()
         .zip(&after.points)
-        .map(|(&at, again)| compare(figures, (dir, &before.points[at]), (report.dir.path(), again)))
+        .map(|(&at, again)| compare(figures, dir, &before.points[at], report.dir.path(), again))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Verification { points: checks, kinds: choice.kinds, kinds_of: choice.kinds_of })
 }
@@ -154,7 +154,7 @@ pub fn verify(
 /// Whether the files are those of the launch.
 fn check_files(resolved: &ResolvedRecord) -> Result<(), VerifyError> {
     let check = |key: &str, path: &Path, found: String| match resolved.inputs.get(key) {
-        Some(recorded) if *recorded != found => Err(changed(key, path, (recorded, &found))),
+        Some(recorded) if *recorded != found => Err(changed(key, path, recorded, &found)),
         _ => Ok(()),
     };
     let points = resolved.points.first().map(|first| first.config.paths(is_path)).unwrap_or_default();
@@ -184,19 +184,19 @@ fn check_inputs(resolved: &ResolvedRecord, now: &BTreeMap<String, String>) -> Re
         if let Some((_, recorded)) =
             resolved.inputs.iter().find(was).filter(|(_, recorded)| *recorded != found)
         {
-            return Err(changed(key, Path::new(path), (recorded, found)));
+            return Err(changed(key, Path::new(path), recorded, found));
         }
     }
     for (key, found) in now {
         if let Some(recorded) = resolved.inputs.get(key).filter(|recorded| *recorded != found) {
             let path = key.split_once(':').map_or(key.as_str(), |(_, path)| path);
-            return Err(changed(key, Path::new(path), (recorded, found)));
+            return Err(changed(key, Path::new(path), recorded, found));
         }
     }
     Ok(())
 }
 
-fn changed(key: &str, path: &Path, (recorded, found): (&str, &str)) -> VerifyError {
+fn changed(key: &str, path: &Path, recorded: &str, found: &str) -> VerifyError {
     VerifyError::InputChanged {
         key: key.to_owned(),
         path: path.to_owned(),
@@ -243,8 +243,10 @@ fn choose(dir: &Path, plan: &Plan, results: &[PointResult], count: usize) -> Cho
 
 fn compare(
     figures: &'static [EpochFigure],
-    (dir, one): (&Path, &PointResult),
-    (room, again): (&Path, &PointResult),
+    dir: &Path,
+    one: &PointResult,
+    room: &Path,
+    again: &PointResult,
 ) -> Result<PointCheck, VerifyError> {
     let parameters = match (&one.checkpoint, &again.checkpoint) {
         (Some(old), Some(new)) => {

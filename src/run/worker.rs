@@ -11,6 +11,7 @@ use super::options::{CACHE, RunOptions, Stop};
 use super::points::PointTable;
 use super::runner::Runner;
 use super::session::Session;
+use super::site::{Company, Site};
 use super::stages::StageTable;
 use super::stored::spec_of;
 use crate::device::Device;
@@ -67,9 +68,8 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<WorkerReport, Ru
     let store = join(&dir, options.attached)?;
     let run_options = RunOptions { cache, ..run_options(options) };
     let stages = StageTable::join(&session, store.stages(), options.device.kind())?;
-    let tables = (stages, PointTable::join(&session));
-    let both = (&run_options, cancel);
-    let mut runner = Runner::new((&session, &store), both, tables, Some(options.crew));
+    let site = Site { session: &session, store: &store, options: &run_options, cancel };
+    let mut runner = Runner::new(site, stages, PointTable::join(&session), Company::OneOf(options.crew));
     let stopped = runner.work(&mut |event| logged(&store, event, &mut |_| {}))?;
     if let Some(judging) = &mut runner.judging {
         judging.stop(&mut |event| logged(&store, event, &mut |_| {}));
@@ -84,7 +84,8 @@ pub fn work(options: &WorkerOptions, cancel: &Cancel) -> Result<WorkerReport, Ru
     drop(store);
     match Store::open(dir, "the last task of a cluster job") {
         Ok(store) => {
-            close_after_workers((&session, &store), both, stages, stopped, (began, &mut |_| {}))?;
+            let site = Site { session: &session, store: &store, options: &run_options, cancel };
+            close_after_workers(site, stages, stopped, began, &mut |_| {})?;
             Ok(report)
         }
         // Others are still at work.

@@ -26,14 +26,14 @@ pub struct Inputs {
 
 /// What the works of a plan are, by their numbers.
 #[derive(Clone, Debug)]
-pub struct Works {
+pub struct StageWorks {
     /// With the number of the model.
     kinds: Vec<(StageKind, usize)>,
     /// The different models: shape, and width of the embeddings.
     models: Vec<(ModelParams, usize)>,
 }
 
-impl Works {
+impl StageWorks {
     /// As the contract has them, with the points' `chains`.
     pub fn told(&self, chains: Vec<Vec<Link>>) -> experiment::Chains {
         let work = |(kind, model): &(StageKind, usize)| {
@@ -79,8 +79,8 @@ impl<'a> Chains<'a> {
     }
 
     /// The works of all chains so far.
-    pub fn works(self) -> Works {
-        Works { kinds: self.kinds, models: self.models }
+    pub fn works(self) -> StageWorks {
+        StageWorks { kinds: self.kinds, models: self.models }
     }
 
     /// The chain of a point with the values `config`.

@@ -34,7 +34,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-pub use chains::{Chains, Inputs, TRAINER_VERSION, Works};
+pub use chains::{Chains, Inputs, StageWorks, TRAINER_VERSION};
 pub use figures::FIGURES;
 pub use groups::{FreezeSet, ParamGroup};
 pub use infer::{Inference, Request, infer};

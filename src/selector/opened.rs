@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::chains::Works;
+use super::chains::StageWorks;
 use super::data::{self, Dataset};
 use super::evaluate::{EvalQuery, Live, Logged, leaks, references};
 use super::learn::{
@@ -32,7 +32,7 @@ const STEPS: usize = 24;
 /// The inputs of a sweep, read and checked, and what the plan's works are.
 pub struct Inputs {
     pub dataset: Dataset,
-    pub works: Works,
+    pub works: StageWorks,
     /// Of all points.
     pub chains: Vec<Vec<Link>>,
     pub notices: Notices,

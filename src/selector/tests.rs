@@ -42,7 +42,7 @@ fn build(points: &[Point], inputs: &Inputs, share: bool) -> Plan {
     let links = points.iter().map(|point| described.of(&point.config)).collect();
     let experiment::Chains { works, chains, version } = described.works().told(links);
     let names: Vec<&str> = points.iter().map(|point| point.name.as_str()).collect();
-    plan::build(works, chains, (!share).then_some(&names[..]), (version, 10))
+    plan::build(works, chains, (!share).then_some(&names[..]), version, 10)
 }
 
 /// The race of 72 points: one warm-up, 24 GRPO runs with three stops each.

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
 /// Why a sweep cannot be composed. Its `Display` is the whole message for the user.
 #[derive(Debug, thiserror::Error)]
 pub enum SpecError {
@@ -109,25 +111,25 @@ pub struct Place {
     pub line: Option<usize>,
     /// 1-based, in characters.
     pub column: usize,
-    /// The source line, shortened around the column when it is very long.
+    /// The source line.
     pub text: String,
-    /// What precedes the caret line's first `^`: blanks and the line's own tabs.
-    indent: String,
-    /// Characters underlined, at least 1.
-    width: usize,
+    /// What is underlined: bytes of `text`.
+    span: Range<usize>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let number = self.line.map(|line| line.to_string()).unwrap_or_default();
-        let blank = " ".repeat(number.len().max(1));
-        let number = if number.is_empty() { blank.clone() } else { number };
-        write!(f, "{blank}--> {}", self.file)?;
-        if self.line.is_some() {
-            write!(f, ":{number}:{}", self.column)?;
+        let snippet = Snippet::source(&self.text).line_start(self.line.unwrap_or(1)).path(&self.file);
+        let snippet = snippet.annotation(AnnotationKind::Primary.span(self.span.clone()));
+        let group = Group::with_level(Level::ERROR).element(snippet);
+        let shown = Renderer::plain().term_width(WIDTH).render(&[group]);
+        match self.line {
+            Some(_) => f.write_str(&shown),
+            // An argument is one line, which has no number.
+            None => f.write_str(
+                &shown.replacen(&format!(":1:{}\n", self.column), "\n", 1).replacen("\n1 |", "\n  |", 1),
+            ),
         }
-        write!(f, "\n{blank} |\n{number} | {}", self.text)?;
-        write!(f, "\n{blank} | {}{}", self.indent, "^".repeat(self.width))
     }
 }
 
@@ -147,8 +149,8 @@ pub(super) struct Origin {
     pub span: Range<usize>,
 }
 
-/// Longest source line that is shown whole, in characters.
-const LINE_LIMIT: usize = 120;
+/// Columns for a source line and what stands before it; of a longer one, what is around the mistake is shown.
+const WIDTH: usize = 120;
 
 impl Origin {
     /// 1-based line of the start.
@@ -168,39 +170,15 @@ impl Origin {
     fn place(&self) -> Place {
         let before = self.before();
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let rest = self.source.text.get(start..).unwrap_or_default();
-        let line: Vec<char> = rest.lines().next().unwrap_or_default().chars().collect();
-        let column = before[start..].chars().count();
-        let wanted = self.source.text.get(self.span.clone()).unwrap_or_default();
-        let width = wanted.lines().next().unwrap_or_default().chars().count();
-        let (text, shift) = shorten(&line, column);
-        let shown = text.chars().count();
-        let column_shown = column - shift.min(column);
+        let line = self.source.text[start..].lines().next().unwrap_or_default();
+        let [from, to] =
+            [self.span.start, self.span.end].map(|at| line.floor_char_boundary(at.saturating_sub(start)));
         Place {
             file: self.source.name.clone(),
             line: self.source.is_file.then(|| self.line()),
-            column: column + 1,
-            indent: text.chars().take(column_shown).map(|c| if c == '\t' { '\t' } else { ' ' }).collect(),
-            width: width.min(shown.saturating_sub(column_shown)).max(1),
-            text,
+            column: before[start..].chars().count() + 1,
+            text: line.to_owned(),
+            span: from..to.max(from),
         }
     }
-}
-
-/// Cuts a very long line to a window around `column`; returns it and how far it moved to the left.
-fn shorten(line: &[char], column: usize) -> (String, usize) {
-    if line.len() <= LINE_LIMIT {
-        return (line.iter().collect(), 0);
-    }
-    let start = column.saturating_sub(LINE_LIMIT / 2).min(line.len() - LINE_LIMIT);
-    let end = start + LINE_LIMIT;
-    let mut text = String::new();
-    if start > 0 {
-        text.push_str("...");
-    }
-    text.extend(&line[start..end]);
-    if end < line.len() {
-        text.push_str("...");
-    }
-    (text, start.saturating_sub(if start > 0 { 3 } else { 0 }))
 }

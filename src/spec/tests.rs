@@ -3,8 +3,11 @@
 mod build;
 mod expansion;
 mod files;
+mod grids;
+mod judges;
 mod messages;
 mod overriding;
+mod places;
 mod ranges;
 mod schema;
 mod table;

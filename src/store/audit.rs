@@ -45,7 +45,7 @@ pub fn audit(directory: &Path) -> Result<Verdict, StoreError> {
                 if record.config.contradicts(&point.config) {
                     verdict.disagree(&shown, "config", "as in resolved.json", "another configuration");
                 }
-                check_point(&shown, &record, (&checkpoints, &released), experiment, &mut verdict);
+                check_point(&shown, &record, &checkpoints, &released, experiment, &mut verdict);
             }
             Err(error) => verdict.disagree(&shown, "file", "a point's record", &first_line(&error)),
         }
@@ -161,7 +161,8 @@ fn check_parents(checkpoints: &Checkpoints, verdict: &mut Verdict) {
 fn check_point(
     path: &Path,
     record: &PointRecord,
-    (checkpoints, released): (&Checkpoints, &Released),
+    checkpoints: &Checkpoints,
+    released: &Released,
     experiment: Option<&'static dyn Experiment>,
     verdict: &mut Verdict,
 ) {

@@ -27,11 +27,11 @@ pub fn read_events(dir: &SweepDir) -> Vec<LoggedEvent> {
 pub fn asked(events: &[LoggedEvent], judge: &str) -> (usize, f64) {
     let mut last = BTreeMap::new();
     for event in events {
-        if let Event::Judge { asked, asker, .. } = &event.data
+        if let Event::Judge { asking, asker } = &event.data
             && asker.judge == judge
             && !asker.process.is_empty()
         {
-            last.insert(asker.process.as_str(), (*asked, asker.seconds.get()));
+            last.insert(asker.process.as_str(), (asking.asked, asker.seconds.get()));
         }
     }
     last.values().fold((0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{StageStore, SweepDir};
+use super::{StageStore, SweepDir, Wanted};
 use crate::plan::{Plan, StageKey, StageProgress};
 
 /// The stages of all sweeps below one root.
@@ -50,24 +50,28 @@ impl Inventory {
         }
     }
 
-    /// Whether `dir` has the stage `key` and has let go something of what is `wanted` (stops, and epochs in all).
-    pub fn lacks(&self, dir: &SweepDir, key: &StageKey, wanted: (&[u32], u32)) -> bool {
+    /// Whether `dir` has the stage `key` and has let go something of what is `wanted`.
+    pub fn lacks(&self, dir: &SweepDir, key: &StageKey, wanted: Wanted) -> bool {
         let here =
             self.holders.get(&key.0).is_some_and(|sweeps| sweeps.iter().any(|sweep| sweep == dir.path()));
         let record = || StageStore::new(dir.clone()).record(key).ok().flatten();
-        here && record().is_some_and(|record| record.lacks(wanted.0, wanted.1))
+        here && record().is_some_and(|record| record.lacks(wanted))
     }
 
-    /// What a run in `dir` would find of the stage `key`, of which it wants epochs (at those points end, and so many in
-    /// all): its own, unless a sibling has come further. What was let go is not there. Whether the files are sound is
+    /// What a run in `dir` would find of the stage `key`, of which it wants epochs: its own, unless a sibling has come further. What was let go is not there. Whether the files are sound is
     /// only found out when they are read.
-    pub fn find(&self, dir: &SweepDir, key: &StageKey, (stops, epochs): (&[u32], u32)) -> Option<Held> {
+    pub fn find(
+        &self,
+        dir: &SweepDir,
+        key: &StageKey,
+        Wanted { stops, until: epochs }: Wanted,
+    ) -> Option<Held> {
         let holders = self.holders.get(&key.0).map_or(&[][..], Vec::as_slice);
         // Nothing is asked of a stage whose points all have their results.
         let until = if stops.is_empty() { 0 } else { epochs };
         let progress = |sweep: &Path| {
             let record = StageStore::new(SweepDir::at(sweep)).record(key).ok().flatten()?;
-            (!record.lacks(stops, until)).then(|| record.progress())
+            (!record.lacks(Wanted { stops, until })).then(|| record.progress())
         };
         let own = holders.iter().find(|sweep| *sweep == dir.path()).and_then(|sweep| progress(sweep));
         match own {

@@ -15,7 +15,7 @@ mod rows;
 mod selections;
 mod speed;
 mod stage;
-mod status;
+mod standing;
 mod usage;
 mod writer;
 
@@ -27,7 +27,7 @@ pub use audit::audit;
 pub use clean::{CleanOptions, Cleaning, Dispensable, Group, clean, survey};
 pub use current::{InUse, UseError, back, in_use, in_use_ever, use_baseline, use_point};
 pub use error::StoreError;
-pub use events::{LoggedEvent, asked, read_events};
+pub use events::{LoggedCohort, LoggedEvent, asked, cohorts, read_events};
 pub use inventory::{Held, Inventory};
 pub use layout::{SweepDir, export_path};
 pub use lock::holder;
@@ -36,7 +36,7 @@ pub use results::{FORMAT, PointRecord, PointResult, ReferencesRecord, ResolvedRe
 pub use rows::{MeanScore, mean_scores, metrics_csv, read_metrics_csv, scores_csv};
 pub use selections::{selections_jsonl, unanswered_jsonl};
 pub use speed::{SpeedSample, speed_samples};
-pub use stage::{EpochRecord, StageRecord, StageStore};
-pub use status::{RunningStage, Status, Training, status};
+pub use stage::{EpochRecord, StageRecord, StageStore, Wanted};
+pub use standing::{Ended, Standing, StandingPoint, standing};
 pub use usage::{Usage, usage};
 pub use writer::{PointFiles, Store, read_job, write_job};

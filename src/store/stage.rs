@@ -56,6 +56,15 @@ pub struct EpochRecord {
     pub metrics: EpochMetrics,
 }
 
+/// What somebody wants of a stage.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Epochs at which points end.
+    pub stops: &'a [u32],
+    /// Epochs in all.
+    pub until: u32,
+}
+
 impl StageRecord {
     /// How far the stage has come.
     pub fn progress(&self) -> StageProgress {
@@ -85,9 +94,9 @@ impl StageRecord {
         (first..=self.epochs.len() as u32).filter(|epoch| self.keeps(*epoch))
     }
 
-    /// Whether the stage has finished what is wanted of it (epochs `stops`, `until` in all) and yet cannot give it, or
-    /// cannot go on to it: it has to be trained from its beginning.
-    pub fn lacks(&self, stops: &[u32], until: u32) -> bool {
+    /// Whether the stage has finished what is wanted of it and yet cannot give it, or cannot go on to it: it has to be
+    /// trained from its beginning.
+    pub fn lacks(&self, Wanted { stops, until }: Wanted) -> bool {
         let progress = self.progress();
         let lacking = |stop: &u32| progress.reached(*stop).is_some_and(|epoch| !self.keeps(epoch));
         let last = progress.epochs();
@@ -198,7 +207,8 @@ impl StageStore {
         &self,
         key: &StageKey,
         record: &StageRecord,
-        (weights, facts): (&Weights, &Facts),
+        weights: &Weights,
+        facts: &Facts,
         start: Option<Base>,
         continuation: Option<&Continuation>,
     ) -> Result<(), StoreError> {
@@ -292,8 +302,7 @@ impl StageStore {
     }
 
     /// Takes over a stage that another sweep below the same root has trained, if there is one that has come
-    /// further than `epochs` and has kept what is `wanted` of it (stops, and epochs in all); returns that sweep's
-    /// directory. Files are linked where possible, else copied: checkpoints are never changed in place.
+    /// further than `epochs` and has kept what is `wanted` of it; returns that sweep's directory. Files are linked where possible, else copied: checkpoints are never changed in place.
     ///
     /// # Errors
     /// I/O errors.
@@ -301,7 +310,7 @@ impl StageStore {
         &self,
         key: &StageKey,
         epochs: Option<u32>,
-        wanted: (&[u32], u32),
+        wanted: Wanted,
     ) -> Result<Option<PathBuf>, StoreError> {
         let Some(root) = self.dir.path().parent() else { return Ok(None) };
         let Ok(entries) = fs_err::read_dir(root) else { return Ok(None) };
@@ -311,7 +320,7 @@ impl StageStore {
             let other = StageStore::new(SweepDir::at(sibling));
             let Ok(Some(record)) = other.record(key) else { continue };
             let further = epochs.is_none_or(|epochs| record.epochs.len() as u32 > epochs);
-            if further && !record.lacks(wanted.0, wanted.1) && self.copy_from(&other, key, &record).is_ok() {
+            if further && !record.lacks(wanted) && self.copy_from(&other, key, &record).is_ok() {
                 return Ok(Some(sibling.clone()));
             }
         }

@@ -40,6 +40,12 @@ fn golden(name: &str) -> String {
     format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
+/// An empty directory, for a program that has the selector.
+fn directory() -> tempfile::TempDir {
+    crate::sandbox::know_the_selector();
+    tempfile::tempdir().unwrap()
+}
+
 /// A selector of d = 6, hidden 4, whose every value is drawn from `seed`.
 fn model(seed: u64) -> Weights {
     let shapes: [(&str, &[usize]); 9] = [
@@ -85,7 +91,7 @@ fn backbone() -> FreezeSet {
 
 #[test]
 fn golden_files_show_what_they_are() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let text = stdout(directory.path(), &["ckpt", "show", &golden("init.pt")], 0);
     for line in [
         "format     PyTorch training checkpoint",
@@ -112,7 +118,7 @@ fn golden_files_show_what_they_are() {
 
 #[test]
 fn golden_files_differ_by_nothing() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let (pt, ckpt) = (golden("init.pt"), golden("init_v2format.ckpt"));
     let text = stdout(directory.path(), &["ckpt", "diff", &pt, &ckpt], 0);
     assert!(text.ends_with("\nthe weights are identical\n"), "{text}");
@@ -126,7 +132,7 @@ fn golden_files_differ_by_nothing() {
 
 #[test]
 fn exports_come_back_bit_by_bit() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let at = directory.path();
     let original = checkpoint::read(Path::new(&golden("init.safetensors"))).unwrap();
     let bits = |weights: &Weights| -> Vec<u32> {
@@ -156,7 +162,7 @@ fn exports_come_back_bit_by_bit() {
 
 #[test]
 fn an_export_never_replaces_a_file_unasked() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let at = directory.path();
     checkpoint::write(&at.join("a.safetensors"), &model(1), &Facts::default()).unwrap();
     let before = std::fs::read(at.join("a.safetensors")).unwrap();
@@ -179,7 +185,7 @@ fn pytorch_loads_what_is_exported() {
         return;
     };
     eprintln!("with torch {}", String::from_utf8_lossy(&version.stdout).trim());
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let at = directory.path();
     stdout(at, &["ckpt", "export", &golden("init.pt"), "--to", "v2", "-o", "v2.ckpt"], 0);
     stdout(at, &["ckpt", "export", &golden("init.pt"), "--to", "pt", "-o", "pt.pt"], 0);
@@ -217,7 +223,7 @@ print("ok")
 /// The lab's first finding: a table said 0.15, the checkpoint had been trained with 0.1.
 #[test]
 fn a_claim_that_the_file_contradicts_is_caught() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let at = directory.path();
     let facts = |kl_beta| Facts {
         phase: Some(Phase::called("grpo")),
@@ -259,7 +265,7 @@ fn a_claim_that_the_file_contradicts_is_caught() {
 /// The second: frozen groups have exactly zero difference, and it is said which groups moved.
 #[test]
 fn frozen_groups_do_not_move_at_all() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let at = directory.path();
     let start = model(1);
     let facts = Facts { phase: Some(Phase::called("rce")), epoch: Some(5), ..Facts::default() };
@@ -295,7 +301,7 @@ fn frozen_groups_do_not_move_at_all() {
 /// The third: six runs "with different settings" that are nearly the same.
 #[test]
 fn near_identical_runs_form_one_cluster() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let at = directory.path();
     let start = model(1);
     for run in 0..6 {
@@ -323,7 +329,7 @@ fn near_identical_runs_form_one_cluster() {
 
 #[test]
 fn ls_filters_by_value_and_sorts() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let at = directory.path();
     for (index, (kl_beta, loss)) in [(0.1, 8.0), (0.15, 7.0), (0.15, 7.5)].into_iter().enumerate() {
         let facts = Facts {
@@ -372,7 +378,7 @@ fn ls_filters_by_value_and_sorts() {
 
 #[test]
 fn ls_reads_only_headers_of_two_thousand_checkpoints() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let facts = Facts { phase: Some(Phase::called("grpo")), kl_beta: Some(0.15), ..Facts::default() };
     let first = directory.path().join("0/grpo_epoch1.safetensors");
     checkpoint::write(&first, &model(1), &facts).unwrap();
@@ -390,7 +396,7 @@ fn ls_reads_only_headers_of_two_thousand_checkpoints() {
 
 #[test]
 fn latest_is_the_highest_grpo_epoch() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let at = directory.path();
     let error = stderr(at, &["ckpt", "latest", "."], 1);
     assert!(
@@ -512,7 +518,7 @@ fn results(at: &Path) -> PathBuf {
 
 #[test]
 fn a_results_directory_is_checked_against_itself() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let at = directory.path();
     let results = results(at);
     let verify = |code| json_of(at, &["ckpt", "verify", "results/kl", "--json"], code);
@@ -545,7 +551,7 @@ fn a_results_directory_is_checked_against_itself() {
 
 #[test]
 fn use_switches_and_goes_back() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = directory();
     let at = directory.path();
     let results = results(at);
     let current = || std::fs::read_link(results.join("current")).unwrap().display().to_string();

@@ -51,6 +51,7 @@ pub fn peak_of(work: impl FnOnce()) -> usize {
 }
 
 fn small() -> Checkpoint {
+    crate::sandbox::know_the_selector();
     let array = |shape: &[usize]| {
         let count = shape.iter().product::<usize>();
         Array { shape: shape.to_vec(), values: (0..count).map(|index| index as f32 / 8.0 - 1.0).collect() }
@@ -81,6 +82,7 @@ fn bytes_of(fill: impl FnOnce(&Path)) -> Vec<u8> {
 }
 
 fn torch_small() -> Vec<u8> {
+    crate::sandbox::know_the_selector();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints/torch_small.pt");
     std::fs::read(path).unwrap()
 }
@@ -119,6 +121,7 @@ fn around(pickle: &[u8]) -> Vec<u8> {
 }
 
 fn error_of(bytes: &[u8]) -> CheckpointError {
+    crate::sandbox::know_the_selector();
     checkpoint::read_bytes(bytes, Path::new("evil.pt")).expect_err("a hostile file")
 }
 

@@ -14,7 +14,7 @@ use sweep::device::Device;
 use sweep::disk;
 use sweep::experiment::Cancel;
 use sweep::run::{RunOptions, run};
-use sweep::selector::{FIGURES, Params, Selector};
+use sweep::selector::{FIGURES, Params};
 use sweep::spec::{ExportFormat, LoadOptions, load};
 use sweep::store::{PointResult, PointStatus, SweepResults};
 
@@ -99,7 +99,7 @@ impl Drawn {
     fn train(&self, name: &str, how: How) -> Result<PathBuf, String> {
         let first =
             |error: &dyn std::fmt::Display| error.to_string().lines().next().unwrap_or_default().to_owned();
-        sweep::experiment::know(&[&Selector]);
+        crate::sandbox::know_the_selector();
         let spec =
             load(&self.room.path().join("drawn.toml"), &LoadOptions::default()).map_err(|e| first(&e))?;
         let options = RunOptions {

@@ -96,3 +96,21 @@ fn a_file_of_another_experiment_is_known_by_its_words() {
         "{stderr}"
     );
 }
+
+/// One score is shown once, with the word of its experiment for what it is over; files keep every column.
+#[test]
+fn a_score_that_is_no_mean_of_several_is_shown_once() {
+    let sandbox = Sandbox::new();
+    let results = repository("results/digits").display().to_string();
+    let (stdout, stderr) =
+        texts(&sandbox.sweep(&["table", &results, "--format", "md", "--where", "epochs=8"]));
+    let head = stdout.lines().next().unwrap_or_default();
+    assert_eq!(head, "| configuration | seeds | Accuracy | vs baseline | verdict |", "{stderr}");
+    assert!(stdout.contains("Accuracy in percent on 640 evaluation units"), "of another program's: {stdout}");
+    let matrix = std::fs::read_to_string(repository("results/digits/matrix.csv")).expect("tracked");
+    let head = matrix.lines().next().unwrap_or_default();
+    assert!(
+        head.contains(",accuracy,average,") && !head.contains("kl") && !head.contains("movement_"),
+        "{head}"
+    );
+}

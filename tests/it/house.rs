@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("store", "experiment plan checkpoint spec disk record event figure text finite"),
     ("modules", "experiment plan checkpoint spec device panics record figure finite"),
     ("experiment", "plan judge checkpoint spec device panics disk record figure finite"),
-    ("judge", "disk finite"),
+    ("judge", "disk event finite"),
     ("plan", ""),
     ("checkpoint", "spec disk text"),
     ("spec", "figure text"),

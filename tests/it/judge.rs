@@ -40,7 +40,7 @@ fn settings(url: &str, api: Api) -> EndpointSettings {
 fn judge_with(settings: EndpointSettings, cache: &Path) -> Arc<Judge> {
     let address = Endpoint::address(&settings.url, settings.api);
     let timeout = Duration::from_secs(2);
-    let client = Client::new(&address, (timeout, 8), Some(Secret::new(KEY)), None).expect("a client");
+    let client = Client::new(&address, timeout, 8, Some(Secret::new(KEY)), None).expect("a client");
     let form = Form::Endpoint(Endpoint::new(settings, client));
     Arc::new(Judge::new(Arc::new(form), items(), cache).expect("a judge"))
 }
@@ -389,8 +389,7 @@ fn images_go_as_data_urls_in_their_order() {
     settings.template.system = "Be short.".to_owned();
     settings.template.demonstration = "{image}Q: {question} A: {answer}\n".to_owned();
     settings.template.query = "{image}Q: {question} A:".to_owned();
-    let client =
-        Client::new("http://127.0.0.1:9", (Duration::from_secs(1), 1), None, None).expect("a client");
+    let client = Client::new("http://127.0.0.1:9", Duration::from_secs(1), 1, None, None).expect("a client");
     let endpoint = Endpoint::new(settings, client);
     let items = Items::load(&file).expect("items");
     let ask = |demonstrations: &[u64], query_id| Question {
@@ -537,14 +536,14 @@ fn an_unknown_authority_is_named_and_can_be_made_known() {
     crate::sweeps::wait_for(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let address = format!("https://localhost:{port}/v1/completions");
     let timeout = Duration::from_secs(5);
-    let unknown = Client::new(&address, (timeout, 1), None, None).expect("a client").post(b"{}");
+    let unknown = Client::new(&address, timeout, 1, None, None).expect("a client").post(b"{}");
     let pem = std::fs::read(at("cert")).expect("made");
-    let known = Client::new(&address, (timeout, 1), None, Some(&pem)).expect("a client").post(b"{}");
+    let known = Client::new(&address, timeout, 1, None, Some(&pem)).expect("a client").post(b"{}");
     server.kill().expect("it ends");
     server.wait().expect("it ends");
     let fault = unknown.expect_err("nobody trusts it");
     assert_eq!(fault.kind, FaultKind::Certificate, "{fault}");
     assert!(fault.message.contains("hint: for an authority of your own, `SSL_CERT_FILE`"), "{fault}");
     assert!(known.is_ok() || known.is_err_and(|fault| fault.kind != FaultKind::Certificate));
-    assert!(Client::new(&address, (timeout, 1), None, Some(b"no PEM")).is_err());
+    assert!(Client::new(&address, timeout, 1, None, Some(b"no PEM")).is_err());
 }

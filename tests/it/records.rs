@@ -11,6 +11,7 @@ use sweep::disk;
 use sweep::event::Event;
 use sweep::finite::Finite;
 use sweep::plan::{StageKey, Traits, Work};
+use sweep::run::status;
 use sweep::selector::Params;
 use sweep::selector::{FIGURES, SCHEMA};
 use sweep::selector::{GrpoParams, Origin, RceParams, StageKind};
@@ -18,7 +19,7 @@ use sweep::spec::{Config, Point};
 use sweep::store::{
     EpochMetrics, EpochRecord, Expected, FORMAT, LoggedEvent, PointFiles, PointRecord, PointStatus,
     QueryScore, ReferenceResult, ReferencesRecord, ResolvedRecord, SignalHealth, StageRecord, Store,
-    SweepDir, SweepResults, check_point, in_use, read_events, read_job, read_resolved, speed_samples, status,
+    SweepDir, SweepResults, check_point, in_use, read_events, read_job, read_resolved, speed_samples,
     use_point, write_job,
 };
 

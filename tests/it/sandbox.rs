@@ -15,13 +15,17 @@ pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// Tests also look into results and checkpoints by themselves, as the program does that has this experiment.
+pub fn know_the_selector() {
+    sweep::experiment::know(&[&sweep::selector::Selector]);
+}
+
 /// Everything a test writes lies in here.
 pub struct Sandbox(tempfile::TempDir);
 
 impl Sandbox {
     pub fn new() -> Self {
-        // Tests also look into results by themselves, as the program does that knows this experiment.
-        sweep::experiment::know(&[&sweep::selector::Selector]);
+        know_the_selector();
         Self(tempfile::tempdir().expect("a directory"))
     }
 

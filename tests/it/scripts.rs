@@ -40,7 +40,7 @@ fn copy(folder: &str, sandbox: &Sandbox) {
 
 /// The points of a sweep file in the words of the hand-made table.
 fn points(path: &Path) -> BTreeSet<String> {
-    sweep::experiment::know(&[&sweep::selector::Selector]);
+    crate::sandbox::know_the_selector();
     let spec = spec::load(path, &LoadOptions::default()).expect("a sweep file");
     let line = |point: &spec::Point| {
         let train = sweep::selector::Params::of(&point.config).expect("a point").train;

@@ -178,10 +178,10 @@ fn a_job_that_meets_its_time_limit_goes_on_in_the_queue() {
 }
 
 /// Waits until nobody works in `place` any more.
-fn until_free(cluster: &Cluster, place: &Place) -> sweep::store::Status {
+fn until_free(cluster: &Cluster, place: &Place) -> sweep::run::Status {
     let began = Instant::now();
     loop {
-        let status = sweep::store::status(&place.results("small"), 0.0).expect("a status");
+        let status = sweep::run::status(&place.results("small"), 0.0).expect("a status");
         let job = std::fs::read_to_string(place.results("small").join("workers/job")).expect("a number");
         let queued = cluster.ask("squeue", &["-h", "-j", job.trim()]).stdout;
         if queued.is_empty() && status.holder.is_none() {

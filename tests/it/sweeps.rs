@@ -41,6 +41,7 @@ impl Place {
 
     /// The small sweep with (old, new) texts exchanged.
     pub fn with(changes: &[(&str, &str)]) -> Self {
+        crate::sandbox::know_the_selector();
         let place = Self { dir: tempfile::tempdir().expect("a temporary directory") };
         place.write("small.toml", changes);
         place

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use sweep::store::{Status, Training};
+use sweep::run::{Status, Training};
 
 use crate::sweeps::{Place, Running, assert_same, events, facts, said, wait_for};
 
@@ -147,7 +147,7 @@ fn a_status_tells_the_cohorts_of_several_workers_apart() {
     let place = Place::with(&[("grpo_epochs = [1, 2]", "grpo_epochs = [1, 5000]")]);
     let child = place.start(&["--device", "cpu,cpu"], "");
     let results = place.results("small");
-    let status = || sweep::store::status(&results, 0.0).ok();
+    let status = || sweep::run::status(&results, 0.0).ok();
     // Every stage in training has made its first stop and is on the way to its second.
     let trained = |cohort: &Training| cohort.phase == "grpo" && cohort.stages.len() == cohort.members;
     let members = |seen: &Status| seen.training.iter().map(|cohort| cohort.members).sum::<usize>();

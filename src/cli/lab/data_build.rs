@@ -12,7 +12,7 @@ use crate::cli::run::{listen, signal_code};
 use crate::cli::sweep_file::SpecArgs;
 use crate::experiment::Cancel;
 use crate::run::CACHE;
-use crate::selector::making::{Making, Recipe};
+use crate::selector::making::{Allowed, Making, Recipe};
 use crate::spec::{EvalParams, SweepSpec};
 
 /// Make a data set: pools, sequences, and a judge's scores of them
@@ -90,7 +90,8 @@ pub fn run(args: &BuildArgs) -> anyhow::Result<Ended> {
     let signal = listen(&cancel)?;
     let deadline = args.budget.and_then(|budget| Instant::now().checked_add(budget));
     end_at(deadline, &cancel);
-    match make(&making, &cache, (args.allow_missing, args.force), &cancel)? {
+    let allowed = Allowed { missing: args.allow_missing, replacing: args.force };
+    match make(&making, &cache, allowed, &cancel)? {
         Supply::There | Supply::Made => Ok(ended(0, making.recipe())),
         Supply::Unanswered if args.allow_missing => Ok(ended(1, making.recipe())),
         Supply::Unanswered => Ok(Ended { code: 1, made: None }),

@@ -136,8 +136,8 @@ fn embedder(args: &EmbedArgs) -> anyhow::Result<Embedder> {
     let authorities = std::env::var("SSL_CERT_FILE").ok().filter(|_| args.url.starts_with("https://"));
     let authorities = authorities.map(fs_err::read).transpose()?;
     let address = format!("{}/embeddings", args.url.trim_end_matches('/'));
-    let connections = (Duration::from_secs(args.timeout), args.concurrency as usize);
-    let client = Client::new(&address, connections, key, authorities.as_deref());
+    let timeout = Duration::from_secs(args.timeout);
+    let client = Client::new(&address, timeout, args.concurrency as usize, key, authorities.as_deref());
     let client = client.map_err(|cause| anyhow!("`SSL_CERT_FILE`: {cause}"))?;
     let cache = args.cache.clone().unwrap_or_else(|| Path::new("results").join(CACHE));
     let settings = EmbeddingSettings {

@@ -6,7 +6,7 @@ use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::experiment::Cancel;
 pub use crate::selector::making::Making;
-use crate::selector::making::{Built, MakingError, Recipe};
+use crate::selector::making::{Allowed, Built, MakingError, Recipe};
 use crate::spec::SweepSpec;
 use crate::text::{plural, thousands};
 
@@ -28,7 +28,7 @@ pub enum Supply {
 pub fn supply(spec: &SweepSpec, cache: &Path, cancel: &Cancel) -> anyhow::Result<Supply> {
     let Some(recipe) = missing(spec)? else { return Ok(Supply::There) };
     output::note(&format!("{}: `{}` is missing and is made first", spec.name, recipe.trajectories.display()));
-    make(&Making::open(recipe)?, cache, (false, false), cancel)
+    make(&Making::open(recipe)?, cache, Allowed::default(), cancel)
 }
 
 /// The recipe of data that are to be made before `spec` can run. That data are there and were made otherwise is said.
@@ -58,16 +58,15 @@ pub fn missing(spec: &SweepSpec) -> anyhow::Result<Option<Recipe>> {
     }
 }
 
-/// Asks what is to be asked and writes the files. `ways`: whether answers may be missing, and whether files that differ are
-/// replaced.
+/// Asks what is to be asked and writes the files.
 ///
 /// # Errors
 /// A cache or a file that cannot be used.
-pub fn make(making: &Making, cache: &Path, ways: (bool, bool), cancel: &Cancel) -> anyhow::Result<Supply> {
+pub fn make(making: &Making, cache: &Path, allowed: Allowed, cancel: &Cancel) -> anyhow::Result<Supply> {
     let judge = making.judge(cache)?;
     let mut progress = Progress::new(cancel);
     output::note(&sizes(making));
-    let built = making.build(&judge, ways, &|| cancel.is_raised(), &mut |event| progress.show(event))?;
+    let built = making.build(&judge, allowed, &|| cancel.is_raised(), &mut |event| progress.show(event))?;
     if built.counts.left > 0 {
         return Ok(Supply::Stopped);
     }

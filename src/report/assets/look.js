@@ -95,7 +95,7 @@ const answersHtml = (point, column) => {
     ["partly right", (score) => score > 0 && score < 1],
     ["wrong", (score) => score <= 0],
   ];
-  let html = `<p class="score">${(100 * average(own.map(({ choice }) => choice[1]))).toFixed(2)} % at ${plural(data.columns[column], data.column)}, ${own.length} ${data.inputs[own.length === 1 ? 0 : 1]}</p>`;
+  let html = `<p class="score">${(100 * average(own.map(({ choice }) => choice[1]))).toFixed(2)} %${data.counts ? ` at ${plural(data.columns[column], data.column)}` : ""}, ${own.length} ${data.inputs[own.length === 1 ? 0 : 1]}</p>`;
   const pairs = own.filter(({ other }) => other);
   if (base >= 0 && pairs.length) {
     const changed = pairs.filter(({ choice, other }) => choice[0].join() !== other[0].join());

@@ -1,17 +1,15 @@
 //! The page, and the short table, of two sweeps side by side.
 
-use std::fmt::Write;
-
+use maud::{PreEscaped, html};
 use serde_json::{Value, json};
 
-use super::table::{Cell, Cells, Column, Grid, Kind};
-use super::{FILTERS, close, data, open};
+use super::table::{Cell, Cells, Column, FILTER, Grid, Kind};
+use super::{Frame, data};
 use crate::report::columns::{self, Line, Table, percent, signed, verdict_text};
 use crate::report::compare::{Before, Compared};
 use crate::report::forest::forest;
 use crate::report::matrix::Row;
 use crate::report::notes;
-use crate::report::render::html_escape as escape;
 use crate::report::stats::Interval;
 use crate::report::svg::rounded;
 use crate::text::plural;
@@ -30,43 +28,47 @@ impl Comparison<'_> {
     /// The whole file.
     pub fn html(&self) -> String {
         let Compared { matrix, names, only, .. } = self.compared;
-        let mut page = open(&matrix.name, None);
-        let _ = write!(
-            page,
-            "<p class=\"headline\">{}</p>\n<p class=\"soft\">{}</p>\n</header>\n<nav aria-label=\"Sections\"><div class=\"links\"><a href=\"#picture\">Picture</a> <a href=\"#findings\">Findings</a> <a href=\"#matrix\">Points</a></div>\n{FILTERS}</nav>\n<main>\n",
-            escape(&headline(self.compared)),
-            escape(&sides(names))
-        );
-        page += "<div id=\"picture\" class=\"two\">\n";
         let figure = forest(matrix);
-        if let Some(figure) = &figure {
-            let svg = figure.svg.replace("Average against the baseline, points", TITLE);
-            let _ = writeln!(
-                page,
-                "<section id=\"best\"><h2>What moved?</h2>\n<div class=\"figures\"><figure id=\"fig-forest\">{svg}</figure></div>\n<p class=\"soft\">Lines are 95 % intervals, paired over the queries that both have. Filled green is better than before, filled orange worse; hollow cannot be told apart once all comparisons are counted.</p></section>"
-            );
-        }
-        page += "<section id=\"findings\"><h2>Findings</h2>\n<ul>\n";
-        for sentence in sentences(self.compared) {
-            let _ = writeln!(page, "<li>{}</li>", escape(&sentence));
-        }
-        page += "</ul>\n";
-        for (name, only) in names.iter().zip(only).filter(|(_, only)| !only.is_empty()) {
-            let _ = writeln!(
-                page,
-                "<details><summary>{} only in {}</summary><p>{}</p></details>",
-                plural(only.len(), "point"),
-                escape(name),
-                escape(&only.join(", "))
-            );
-        }
-        let hidden = if matrix.points.is_empty() { " hidden" } else { "" };
-        let _ = write!(page, "</section>\n</div>\n<section id=\"matrix\"{hidden}>");
-        page += "<h2>Points in both</h2>\n<p class=\"control\"><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"parts of names, values\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span></p>\n";
+        let svg = figure.map(|figure| figure.svg.replace("Average against the baseline, points", TITLE));
+        let missing = || names.iter().zip(only).filter(|(_, only)| !only.is_empty());
         let grid = self.grid();
-        page += &grid.html();
-        page += "</section>\n";
-        page + &close(&self.known(&grid))
+        let main = html! {
+            div id="picture" class="two" { "\n"
+                @if let Some(svg) = svg {
+                    section id="best" { h2 { "What moved?" } "\n"
+                        div class="figures" { figure id="fig-forest" { (PreEscaped(svg)) } } "\n"
+                        p class="soft" {
+                            "Lines are 95 % intervals, paired over the queries that both have. Filled green is better than before, filled orange worse; hollow cannot be told apart once all comparisons are counted."
+                        }
+                    } "\n"
+                }
+                section id="findings" { h2 { "Findings" } "\n"
+                    ul { "\n"
+                        @for sentence in sentences(self.compared) { li { (sentence) } "\n" }
+                    } "\n"
+                    @for (name, only) in missing() {
+                        details {
+                            summary { (plural(only.len(), "point")) " only in " (name) }
+                            p { (only.join(", ")) }
+                        } "\n"
+                    }
+                } "\n"
+            } "\n"
+            section id="matrix" hidden[matrix.points.is_empty()] { h2 { "Points in both" } "\n"
+                p class="control" { (FILTER) } "\n"
+                (grid.html())
+            } "\n"
+        };
+        let frame = Frame {
+            title: &matrix.name,
+            follow: None,
+            headline: html! {
+                p class="headline" { (headline(self.compared)) } "\n"
+                p class="soft" { (sides(names)) } "\n"
+            },
+            links: vec![("picture", "Picture"), ("findings", "Findings"), ("matrix", "Points")],
+        };
+        frame.around(&main, &self.known(&grid))
     }
 
     fn known(&self, grid: &Grid) -> Value {

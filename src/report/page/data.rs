@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use maud::{Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
 use super::answers::{Answers, Asked};
@@ -19,10 +20,10 @@ use crate::store::{PointResult, SweepResults};
 use crate::text::quoted;
 
 /// The element that holds `data`.
-pub fn block(data: &Value) -> String {
+pub fn block(data: &Value) -> Markup {
     // Nothing in it may look like the end of the element.
     let text = data.to_string().replace('<', "\\u003c");
-    format!("<script type=\"application/json\" id=\"data\">{text}</script>\n")
+    html! { script type="application/json" id="data" { (PreEscaped(text)) } "\n" }
 }
 
 /// What the script needs of the rows: names, values of the axes, which of them is the baseline.
@@ -73,6 +74,7 @@ pub fn of_sweep(
         "columns": results.columns(),
         "column": columns_of(&results.experiment).field,
         "inputs": columns_of(&results.experiment).inputs,
+        "counts": !columns_of(&results.experiment).unit.is_empty(),
         "isLoss": is_loss,
         "mapped": matrix.points.iter().map(|row| mapped(matrix, row).map(|value| rounded(scale * value))).collect::<Vec<_>>(),
         "range": mapped_range(matrix).map(|(low, high)| [rounded(scale * low), rounded(scale * high)]),

@@ -1,9 +1,8 @@
 //! What stands at the end of the page: what the run cost, and where its numbers come from.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
 use crate::report::groups::questions;
-use crate::report::render::html_escape as escape;
 use crate::spec::columns_of;
 use crate::store::{JudgeRecord, ResolvedRecord, SweepResults};
 use crate::text::{date_and_minute, thousands};
@@ -19,7 +18,7 @@ pub struct Cost {
 }
 
 /// What the run cost.
-pub fn cost(results: &SweepResults, cost: Cost) -> String {
+pub fn cost(results: &SweepResults, cost: Cost) -> Markup {
     let epochs: usize = results.points.iter().map(|point| point.metrics.len()).sum();
     let mut facts =
         vec![("Epochs behind the points, shared ones counted for each".to_owned(), thousands(epochs))];
@@ -78,7 +77,7 @@ fn judged(judge: &JudgeRecord) -> Vec<(String, String)> {
 }
 
 /// Where the numbers come from.
-pub fn provenance(resolved: &ResolvedRecord) -> String {
+pub fn provenance(resolved: &ResolvedRecord) -> Markup {
     let mut facts = vec![("sweep version".to_owned(), resolved.version.clone())];
     facts.extend(resolved.inputs.iter().map(|(key, hash)| (format!("{key} (blake3)"), hash.clone())));
     // Who held the directory matters only while a run goes on.
@@ -87,24 +86,25 @@ pub fn provenance(resolved: &ResolvedRecord) -> String {
         Ok(seconds) if key == "started" => (key.clone(), utc(seconds)),
         _ => (key.clone(), value.clone()),
     }));
-    let mut text = section_of_facts("provenance", "Provenance", &facts);
-    if let Some(point) = resolved.points.first() {
-        let config = serde_json::to_string_pretty(&point.config).unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "<details><summary>Configuration of the first point, every default filled in</summary><pre>{}</pre></details>",
-            escape(&config)
-        );
+    html! {
+        (section_of_facts("provenance", "Provenance", &facts))
+        @if let Some(point) = resolved.points.first() {
+            details {
+                summary { "Configuration of the first point, every default filled in" }
+                pre { (serde_json::to_string_pretty(&point.config).unwrap_or_default()) }
+            } "\n"
+        }
     }
-    text
 }
 
-fn section_of_facts(id: &str, title: &str, facts: &[(String, String)]) -> String {
-    let mut text = format!("<section id=\"{id}\"><h2>{title}</h2>\n<dl>\n");
-    for (key, value) in facts {
-        let _ = writeln!(text, "<dt>{}</dt><dd>{}</dd>", escape(key), escape(value));
+fn section_of_facts(id: &str, title: &str, facts: &[(String, String)]) -> Markup {
+    html! {
+        section id=(id) { h2 { (title) } "\n"
+            dl { "\n"
+                @for (key, value) in facts { dt { (key) } dd { (value) } "\n" }
+            }
+        } "\n"
     }
-    text + "</dl></section>\n"
 }
 
 /// Seconds since 1970 as `2026-01-31 23:59:59 UTC`.

@@ -4,17 +4,17 @@ mod answers;
 mod compare;
 mod data;
 mod facts;
+mod meanings;
 mod picture;
 mod table;
 
-use std::fmt::Write;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::curves::{Section, charts};
 use super::figures::mapped_range;
 use super::matrix::{Matrix, RowStatus};
 use super::notes;
 use super::observations::{Observation, best_row, failures, observations};
-use super::render::html_escape as escape;
 use super::svg::{Figure, page_style};
 use super::words::names;
 use crate::spec::{columns_of, signal_of};
@@ -52,40 +52,38 @@ pub struct Page<'a> {
 impl Page<'_> {
     /// The whole file.
     pub fn html(&self) -> String {
-        let mut page = open(&self.matrix.name, self.follow);
-        page += &self.headline();
-        page += "</header>\n<nav aria-label=\"Sections\"><div class=\"links\"><a href=\"#picture\">Picture</a> <a href=\"#findings\">Findings</a> <a href=\"#matrix\">Matrix</a>";
-        let sections = sections(&self.results.experiment);
-        for (section, id, title) in &sections {
-            if self.has(*section) {
-                let _ = write!(page, " <a href=\"#{id}\">{title}</a>");
-            }
-        }
-        page += " <a href=\"#cost\">Cost</a> <a href=\"#provenance\">Provenance</a></div>\n";
-        page += FILTERS;
-        page += "</nav>\n<main>\n";
         let charts = charts(self.results, self.matrix);
         let tables = table::tables(self.matrix);
         // The first finding is the headline.
         let headline = best_row(self.matrix);
         let mut findings = observations(self.results, self.matrix);
         findings.retain(|found| Some(found) != headline.as_ref());
+        let findings = list("findings", "Findings", &findings);
         let warnings = self.warnings();
-        let words = list("findings", "Findings", &findings);
-        page += &picture::section(self.matrix, self.figures, &charts, warnings.len(), &words);
-        page += &table::section(self.matrix, &tables);
-        page += &list("warnings", "Warnings", &warnings);
-        for (section, id, title) in &sections {
-            page += &self.section(*section, id, title);
-        }
-        page += &facts::cost(self.results, self.cost);
-        page += &facts::provenance(self.resolved);
+        let sections: Vec<ChartSection> =
+            chart_sections(&self.results.experiment).filter(|one| self.has(one.section)).collect();
+        let main = html! {
+            (picture::section(self.matrix, self.figures, &charts, warnings.len(), &findings))
+            (table::section(self.matrix, &tables))
+            (list("warnings", "Warnings", &warnings))
+            @for one in &sections { (self.section(one)) }
+            (facts::cost(self.results, self.cost))
+            (facts::provenance(self.resolved))
+        };
         let mut known = data::of_sweep(self.results, self.matrix, &tables, &charts, self.asked);
         data::merge(&mut known, serde_json::json!({ "follow": self.follow }));
-        page + &close(&known)
+        let first = [("picture", "Picture"), ("findings", "Findings"), ("matrix", "Matrix")];
+        let links = first.into_iter().chain(sections.iter().map(|one| (one.id.as_str(), one.title.as_str())));
+        let frame = Frame {
+            title: &self.matrix.name,
+            follow: self.follow,
+            headline: self.headline(headline.as_ref()),
+            links: links.chain([("cost", "Cost"), ("provenance", "Provenance")]).collect(),
+        };
+        frame.around(&main, &known)
     }
 
-    fn headline(&self) -> String {
+    fn headline(&self, best: Option<&Observation>) -> Markup {
         let done = self.matrix.points.iter().filter(|row| row.status == RowStatus::Done).count();
         let [_, several] = names(&self.matrix.score_columns).inputs;
         let queries = self
@@ -93,13 +91,17 @@ impl Page<'_> {
             .queries()
             .map_or_else(String::new, |queries| format!(", {} evaluation {several}", thousands(queries)));
         let points = format!("{done} of {} points finished{queries}", self.matrix.points.len());
-        match best_row(self.matrix) {
-            Some(found) => format!(
-                "<p class=\"headline\">{}</p>\n<p class=\"soft\">{}. {points}.</p>\n",
-                escape(&found.text),
-                escape(&found.evidence)
-            ),
-            None => format!("<p class=\"headline\">No results yet.</p>\n<p class=\"soft\">{points}.</p>\n"),
+        html! {
+            @match best {
+                Some(found) => {
+                    p class="headline" { (found.text) } "\n"
+                    p class="soft" { (found.evidence) ". " (points) "." } "\n"
+                }
+                None => {
+                    p class="headline" { "No results yet." } "\n"
+                    p class="soft" { (points) "." } "\n"
+                }
+            }
         }
     }
 
@@ -129,123 +131,171 @@ impl Page<'_> {
         self.figures.iter().any(|(other, _)| *other == section)
     }
 
-    fn section(&self, section: Section, id: &str, title: &str) -> String {
-        if !self.has(section) {
-            return String::new();
+    fn section(&self, ChartSection { section, id, title }: &ChartSection) -> Markup {
+        let figures = || self.figures.iter().filter(|(other, _)| other == section);
+        html! {
+            section id=(id) { h2 { (title) } "\n"
+                @match section {
+                    Section::Learning | Section::Columns => (self.curves_choice()),
+                    Section::HeatMaps => (self.axes_choice()),
+                    Section::Picture | Section::Movement | Section::Overlap | Section::Signal => {}
+                }
+                div class="figures" { "\n"
+                    @for (_, figure) in figures() {
+                        @let down = figure.axes.as_ref().map(|[down, _]| down);
+                        @let across = figure.axes.as_ref().map(|[_, across]| across);
+                        figure id={ "fig-" (figure.id) } data-down=[down] data-across=[across] data-setting=[&figure.setting] {
+                            (PreEscaped(&figure.svg))
+                        } "\n"
+                    }
+                }
+            } "\n"
         }
-        let mut text = format!("<section id=\"{id}\"><h2>{title}</h2>\n");
-        match section {
-            Section::Learning | Section::Columns => {
-                text += "<p class=\"soft control\"><span>Tick a point in the <a href=\"#points\">matrix</a> to show its curve.</span> <button type=\"button\" data-curves=\"none\">Hide all</button> <button type=\"button\" data-curves=\"first\">Best and baseline</button></p>\n";
-                text += &legend(self.matrix);
-            }
-            Section::HeatMaps => text += &self.axes_choice(),
-            Section::Picture | Section::Movement | Section::Overlap | Section::Signal => {}
+    }
+
+    fn curves_choice(&self) -> Markup {
+        html! {
+            p class="soft control" {
+                span { "Tick a point in the " a href="#points" { "matrix" } " to show its curve." } " "
+                button type="button" data-curves="none" { "Hide all" } " "
+                button type="button" data-curves="first" { "Best and baseline" }
+            } "\n"
+            (legend(self.matrix))
         }
-        text += "<div class=\"figures\">\n";
-        for (_, figure) in self.figures.iter().filter(|(other, _)| *other == section) {
-            let axes = figure.axes.as_ref().map_or_else(String::new, |[down, across]| {
-                format!(" data-down=\"{}\" data-across=\"{}\"", escape(down), escape(across))
-            });
-            let setting = figure.setting.as_ref();
-            let axes = axes
-                + &setting.map_or_else(String::new, |value| format!(" data-setting=\"{}\"", escape(value)));
-            let _ = writeln!(text, "<figure id=\"fig-{}\"{axes}>{}</figure>", escape(&figure.id), figure.svg);
-        }
-        text + "</div></section>\n"
     }
 
     /// What the maps show, and the choice of their axes. Without scripts, and on paper, all maps are there.
-    fn axes_choice(&self) -> String {
-        let mut text = String::new();
-        if let Some((low, high)) = mapped_range(self.matrix) {
-            let scale = if self.matrix.score_columns.is_empty() {
-                format!("{low:.4} (faint) to {high:.4} (strong)")
-            } else {
-                format!("{:.2} % (faint) to {:.2} % (strong)", 100.0 * low, 100.0 * high)
-            };
-            text = format!(
-                "<p class=\"soft\">A cell is the mean of all points with its two values. All maps share one colour scale, from the lowest point to the highest: {scale}.</p>\n"
-            );
-        }
+    fn axes_choice(&self) -> Markup {
+        let scale = |(low, high): (f64, f64)| match self.matrix.score_columns.is_empty() {
+            true => format!("{low:.4} (faint) to {high:.4} (strong)"),
+            false => format!("{:.2} % (faint) to {:.2} % (strong)", 100.0 * low, 100.0 * high),
+        };
         let mut axes: Vec<&str> = Vec::new();
         for axis in self.figures.iter().filter_map(|(_, figure)| figure.axes.as_ref()).flatten() {
             if !axes.contains(&axis.as_str()) {
                 axes.push(axis);
             }
         }
-        if axes.len() > 2 {
-            let select = |id: &str, chosen: usize| {
-                let option = |(index, axis): (usize, &&str)| {
-                    let selected = if index == chosen { " selected" } else { "" };
-                    format!("<option{selected}>{}</option>", escape(axis))
-                };
-                let options: String = axes.iter().enumerate().map(option).collect();
-                format!("<select id=\"{id}\">{options}</select>")
-            };
-            let _ = writeln!(
-                text,
-                "<p class=\"control\" id=\"axes\" hidden><label>Axes {}</label> <label>and {}</label></p>",
-                select("axis-one", 0),
-                select("axis-two", 1)
-            );
+        let select = |id: &str, chosen: usize| {
+            html! {
+                select id=(id) {
+                    @for (index, axis) in axes.iter().enumerate() {
+                        option selected[index == chosen] { (axis) }
+                    }
+                }
+            }
+        };
+        html! {
+            @if let Some(range) = mapped_range(self.matrix) {
+                p class="soft" {
+                    "A cell is the mean of all points with its two values. All maps share one colour scale, from the lowest point to the highest: "
+                    (scale(range)) "."
+                } "\n"
+            }
+            @if axes.len() > 2 {
+                p class="control" id="axes" hidden {
+                    label { "Axes " (select("axis-one", 0)) } " "
+                    label { "and " (select("axis-two", 1)) }
+                } "\n"
+            }
         }
-        text
     }
 }
 
-/// The bar that the script fills with the axes.
-const FILTERS: &str =
-    "<div id=\"filters\" class=\"control\" role=\"group\" aria-label=\"Filters\" hidden></div>\n";
-
-/// The head of a page, up to its title.
-fn open(title: &str, follow: Option<u64>) -> String {
-    let title = escape(title);
-    // With scripts the page loads itself again where nobody is disturbed.
-    let again = follow.map_or_else(String::new, |seconds| {
-        format!("<noscript><meta http-equiv=\"refresh\" content=\"{seconds}\"></noscript>\n")
-    });
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n{again}<link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n<style>\n{}{PAGE_STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n",
-        page_style()
-    )
+/// What stands around the contents of a page.
+struct Frame<'a> {
+    title: &'a str,
+    /// Seconds after which the page loads itself again.
+    follow: Option<u64>,
+    /// What stands below the title.
+    headline: Markup,
+    /// Sections that can be jumped to: id and title.
+    links: Vec<(&'a str, &'a str)>,
 }
 
-/// The end of a page: what its script knows, and the script.
-fn close(known: &serde_json::Value) -> String {
-    format!(
-        "</main>\n<dialog id=\"look\" aria-label=\"answers\"></dialog>\n{}<script>\n(() => {{\n\"use strict\";\n{}}})();\n</script>\n</body>\n</html>\n",
-        data::block(known),
-        SCRIPT.concat()
-    )
+impl Frame<'_> {
+    /// The whole file, with what its script knows.
+    fn around(&self, main: &Markup, known: &serde_json::Value) -> String {
+        let page = html! {
+            (DOCTYPE) "\n"
+            html lang="en" { "\n"
+                (self.head()) "\n"
+                body { "\n"
+                    header { "\n" h1 { (self.title) } "\n" (self.headline) } "\n"
+                    nav aria-label="Sections" {
+                        div class="links" {
+                            @for (index, (id, title)) in self.links.iter().enumerate() {
+                                @if index > 0 { " " }
+                                a href={ "#" (id) } { (title) }
+                            }
+                        } "\n"
+                        // The script fills it with the axes.
+                        div id="filters" class="control" role="group" aria-label="Filters" hidden {} "\n"
+                    } "\n"
+                    main { "\n" (main) } "\n"
+                    dialog id="look" aria-label="answers" {} "\n"
+                    (data::block(known))
+                    script {
+                        (PreEscaped("\n(() => {\n\"use strict\";\n"))
+                        @for part in SCRIPT { (PreEscaped(part)) }
+                        "})();\n"
+                    } "\n"
+                } "\n"
+            } "\n"
+        };
+        page.into_string()
+    }
+
+    fn head(&self) -> Markup {
+        html! {
+            head { "\n"
+                meta charset="utf-8"; "\n"
+                meta name="viewport" content="width=device-width, initial-scale=1"; "\n"
+                meta name="color-scheme" content="light dark"; "\n"
+                // With scripts the page loads itself again where nobody is disturbed.
+                @if let Some(seconds) = self.follow {
+                    noscript { meta http-equiv="refresh" content=(seconds); } "\n"
+                }
+                link rel="icon" href="data:,"; "\n"
+                title { (self.title) } "\n"
+                style { "\n" (PreEscaped(page_style())) (PreEscaped(PAGE_STYLE)) } "\n"
+            }
+        }
+    }
 }
 
-/// The sections with charts: element and title.
-fn sections(experiment: &str) -> [(Section, String, String); 6] {
+/// A section with charts.
+struct ChartSection {
+    section: Section,
+    /// Of its element.
+    id: String,
+    title: String,
+}
+
+/// All sections with charts, in the order of the page.
+fn chart_sections(experiment: &str) -> impl Iterator<Item = ChartSection> {
     let (field, signal) = (columns_of(experiment).field, signal_of(experiment));
-    let own = |section, id: &str, title: &str| (section, id.to_owned(), title.to_owned());
-    [
-        own(Section::HeatMaps, "heat", "Heat maps"),
+    let all = [
+        (Section::HeatMaps, "heat".to_owned(), "Heat maps".to_owned()),
         (Section::Columns, format!("{field}s"), format!("Accuracy by {field}s")),
-        own(Section::Learning, "learning", "Learning curves"),
-        own(Section::Movement, "movement", "Parameter movement"),
-        own(Section::Overlap, "overlap", "Selection overlap"),
+        (Section::Learning, "learning".to_owned(), "Learning curves".to_owned()),
+        (Section::Movement, "movement".to_owned(), "Parameter movement".to_owned()),
+        (Section::Overlap, "overlap".to_owned(), "Selection overlap".to_owned()),
         (Section::Signal, "signal".to_owned(), format!("{} signal", capitalized(signal))),
-    ]
+    ];
+    all.into_iter().map(|(section, id, title)| ChartSection { section, id, title })
 }
 
-fn list(id: &str, title: &str, observations: &[Observation]) -> String {
-    if observations.is_empty() {
-        return String::new();
+fn list(id: &str, title: &str, observations: &[Observation]) -> Markup {
+    html! {
+        @if !observations.is_empty() {
+            section id=(id) { h2 { (title) } "\n"
+                ul { "\n"
+                    @for found in observations {
+                        li { (found.text) " " span class="soft" { (found.evidence) } } "\n"
+                    }
+                }
+            } "\n"
+        }
     }
-    let mut text = format!("<section id=\"{id}\"><h2>{title}</h2>\n<ul>\n");
-    for found in observations {
-        let _ = writeln!(
-            text,
-            "<li>{} <span class=\"soft\">{}</span></li>",
-            escape(&found.text),
-            escape(&found.evidence)
-        );
-    }
-    text + "</ul></section>\n"
 }

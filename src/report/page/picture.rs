@@ -1,10 +1,9 @@
 //! What the page begins with: three questions, each with the picture that answers it, and the findings in words.
 
-use std::fmt::Write;
+use maud::{Markup, PreEscaped, html};
 
 use crate::report::curves::{Section, curve_name, curves, health};
 use crate::report::matrix::{Matrix, Row};
-use crate::report::render::html_escape as escape;
 use crate::report::svg::{Figure, LineChart};
 use crate::text::plural;
 
@@ -14,45 +13,45 @@ pub fn section(
     figures: &[(Section, Figure)],
     charts: &[(Section, LineChart)],
     warnings: usize,
-    findings: &str,
-) -> String {
-    let mut text = String::from("<div id=\"picture\">\n");
+    findings: &Markup,
+) -> Markup {
     let drawn = |id: &str| figures.iter().map(|(_, figure)| figure).find(|figure| figure.id == id);
-    if let Some(forest) = drawn("forest") {
-        let question = match matrix.main_rows().iter().any(|row| row.delta.is_some()) {
-            true => "Which is best, and is it really better?",
-            false => "Which is best?",
-        };
-        text += &card("best", question, &[forest], &forest_caption(matrix));
-    }
-    if let Some(axes) = drawn("axes") {
-        text += &card("axis", "Which axis matters?", &[axes], axes_caption(matrix));
-    }
+    let question = match matrix.main_rows().iter().any(|row| row.delta.is_some()) {
+        true => "Which is best, and is it really better?",
+        false => "Which is best?",
+    };
     let charts = health(charts);
-    if !charts.is_empty() {
-        let warned = match warnings {
-            0 => String::new(),
-            count => format!(" There are <a href=\"#warnings\">{}</a>.", plural(count, "warning")),
-        };
-        let caption = format!(
-            "{}<p class=\"soft\">Every other curve is <a href=\"#learning\">below</a>.{warned}</p>",
-            legend(matrix)
-        );
-        let charts: Vec<&Figure> = charts.iter().collect();
-        text += &card("health", "Is training healthy?", &charts, &caption);
+    let charts: Vec<&Figure> = charts.iter().collect();
+    html! {
+        div id="picture" { "\n"
+            @if let Some(forest) = drawn("forest") {
+                (card("best", question, &[forest], &forest_caption(matrix)))
+            }
+            @if let Some(axes) = drawn("axes") {
+                (card("axis", "Which axis matters?", &[axes], &axes_caption(matrix)))
+            }
+            @if !charts.is_empty() {
+                (card("health", "Is training healthy?", &charts, &health_caption(matrix, warnings)))
+            }
+            (findings)
+        } "\n"
     }
-    text + findings + "</div>\n"
 }
 
-fn card(id: &str, question: &str, figures: &[&Figure], caption: &str) -> String {
-    let mut text = format!("<section id=\"{id}\"><h2>{question}</h2>\n<div class=\"figures\">\n");
-    for figure in figures {
-        let _ = writeln!(text, "<figure id=\"fig-{}\">{}</figure>", escape(&figure.id), figure.svg);
+fn card(id: &str, question: &str, figures: &[&Figure], caption: &Markup) -> Markup {
+    html! {
+        section id=(id) { h2 { (question) } "\n"
+            div class="figures" { "\n"
+                @for figure in figures {
+                    figure id={ "fig-" (figure.id) } { (PreEscaped(&figure.svg)) } "\n"
+                }
+            } "\n"
+            (caption)
+        } "\n"
     }
-    text + "</div>\n" + caption + "</section>\n"
 }
 
-fn forest_caption(matrix: &Matrix) -> String {
+fn forest_caption(matrix: &Matrix) -> Markup {
     let rows = matrix.main_rows();
     let has = |figure: &dyn Fn(&Row) -> bool| rows.iter().any(figure);
     let mut text = String::new();
@@ -67,31 +66,41 @@ fn forest_caption(matrix: &Matrix) -> String {
     if has(&|row| row.identical.is_some()) {
         text += "(4): so many rows choose exactly alike. ";
     }
-    if text.is_empty() { text } else { format!("<p class=\"soft\">{}</p>", text.trim_end()) }
+    html! {
+        @if !text.is_empty() { p class="soft" { (text.trim_end()) } }
+    }
 }
 
-fn axes_caption(matrix: &Matrix) -> &'static str {
-    match matrix.score_columns.is_empty() {
-        true => "",
-        false => {
-            "<p class=\"soft\">Lines are 95 % intervals over the queries. In colour: best and worst value, where the two can be told apart over all points.</p>"
+fn axes_caption(matrix: &Matrix) -> Markup {
+    html! {
+        @if !matrix.score_columns.is_empty() {
+            p class="soft" {
+                "Lines are 95 % intervals over the queries. In colour: best and worst value, where the two can be told apart over all points."
+            }
+        }
+    }
+}
+
+fn health_caption(matrix: &Matrix, warnings: usize) -> Markup {
+    html! {
+        (legend(matrix))
+        p class="soft" {
+            "Every other curve is " a href="#learning" { "below" } "."
+            @if warnings > 0 { " There are " a href="#warnings" { (plural(warnings, "warning")) } "." }
         }
     }
 }
 
 /// Names of the curves that are visible at first, in their colours.
-pub fn legend(matrix: &Matrix) -> String {
+pub fn legend(matrix: &Matrix) -> Markup {
     let looks = curves(matrix);
     let mut shown: Vec<_> = looks.iter().zip(&matrix.points).filter(|(look, _)| look.shown).collect();
     shown.sort_by_key(|(look, _)| look.colour);
-    let mut text = String::from("<ul class=\"legend\">\n");
-    for (look, row) in shown {
-        let _ = writeln!(
-            text,
-            "<li class=\"series {}\"><span>{}</span></li>",
-            look.classes(),
-            escape(&curve_name(row))
-        );
+    html! {
+        ul class="legend" { "\n"
+            @for (look, row) in shown {
+                li class={ "series " (look.classes()) } { span { (curve_name(row)) } } "\n"
+            }
+        } "\n"
     }
-    text + "</ul>\n"
 }

@@ -1,22 +1,20 @@
 //! The matrix on the page: configurations where several seeds were run, and every point with every figure; sortable
 //! and filterable. Rows that choose alike are one row that opens, without a script and by keyboard.
 
-use std::fmt::Write;
-
+use maud::{Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
+use super::meanings::meanings;
 use crate::report::alike::{Group, groups, what};
 use crate::report::columns::{Detail, column_title, percent, signed, verdict_text};
 use crate::report::curves::{Curve, curves};
 use crate::report::matrix::{Matrix, Row};
 use crate::report::notes;
-use crate::report::render::html_escape as escape;
 use crate::report::select::Metric;
 use crate::report::stats::Interval;
 use crate::report::svg::{rounded, shade};
-use crate::report::words::names;
-use crate::spec::Columns;
-use crate::text::{capitalized, plural, thousands};
+use crate::report::words::only_score;
+use crate::text::{plural, thousands};
 
 /// Rows of a table that are all on the page as it is written. Of a larger one only the best are, without the members of
 /// groups: a browser takes long to lay out thousands of rows that nobody looks at, and makes them when it is asked to.
@@ -24,24 +22,37 @@ const WHOLE: usize = 400;
 /// Rows of a larger table that are there without a script.
 const FIRST: usize = 150;
 
+/// The field that filters rows, and how many are left.
+pub const FILTER: PreEscaped<&str> = PreEscaped(
+    "<label>Filter <input type=\"search\" id=\"filter\" placeholder=\"parts of names, values\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span>",
+);
+
 /// The section of the matrix.
-pub fn section(matrix: &Matrix, tables: &[Grid]) -> String {
-    let mut text = String::from(
-        "<section id=\"matrix\"><h2>Matrix</h2>\n<p class=\"control\"><label>Filter <input type=\"search\" id=\"filter\" placeholder=\"parts of names, values\" autocomplete=\"off\"></label> <span id=\"count\" class=\"soft\" role=\"status\"></span> <span class=\"soft hint\">A click on a row shows its answers; so does Enter, and arrows go from cell to cell.</span></p>\n",
-    );
-    for table in tables {
-        if tables.len() > 1 {
-            let title =
-                if table.looks.is_some() { "Every point" } else { "Configurations, averaged over seeds" };
-            let _ = writeln!(text, "<h3>{title}</h3>");
-        }
-        text += &table.html();
+pub fn section(matrix: &Matrix, tables: &[Grid]) -> Markup {
+    let title = |table: &Grid| match table.looks {
+        Some(_) => "Every point",
+        None => "Configurations, averaged over seeds",
+    };
+    html! {
+        section id="matrix" { h2 { "Matrix" } "\n"
+            p class="control" {
+                (FILTER) " "
+                span class="soft hint" {
+                    "A click on a row shows its answers; so does Enter, and arrows go from cell to cell."
+                }
+            } "\n"
+            @for table in tables {
+                @if tables.len() > 1 { h3 { (title(table)) } "\n" }
+                (table.html())
+            }
+            ul class="soft" { "\n"
+                @for note in notes::notes_without_groups(matrix, matrix.main_rows(), Detail::Full) {
+                    li { (note) } "\n"
+                }
+            } "\n"
+            (meanings(matrix))
+        } "\n"
     }
-    text += "<ul class=\"soft\">\n";
-    for note in notes::notes_without_groups(matrix, matrix.main_rows(), Detail::Full) {
-        let _ = writeln!(text, "<li>{}</li>", escape(&note));
-    }
-    text + "</ul>\n" + &legend(matrix) + "</section>\n"
 }
 
 /// The tables of the page: configurations where several seeds were run, and every point.
@@ -77,12 +88,15 @@ impl Cell {
         Self { shade: self.value.map(|value| shade(value, range)), ..self }
     }
 
-    fn html(&self) -> String {
-        let text = escape(&self.text);
-        match (self.value, self.shade) {
-            (Some(_), Some(shade)) => format!("<td class=\"n v\" style=\"--v:{shade:.2}\">{text}</td>"),
-            (Some(_), None) => format!("<td class=\"n\">{text}</td>"),
-            (None, _) => format!("<td>{text}</td>"),
+    fn html(&self) -> Markup {
+        html! {
+            @match (self.value, self.shade) {
+                (Some(_), Some(shade)) => {
+                    td class="n v" style={ "--v:" (format_args!("{shade:.2}")) } { (self.text) }
+                }
+                (Some(_), None) => td class="n" { (self.text) },
+                (None, _) => td { (self.text) },
+            }
         }
     }
 }
@@ -172,63 +186,110 @@ impl<'a> Grid<'a> {
     }
 
     /// The table as it is written.
-    pub fn html(&self) -> String {
-        let called = what(self.matrix, self.rows);
-        let no_tick = if self.looks.is_some() { "<td></td>" } else { "" };
+    pub fn html(&self) -> Markup {
         let first = self.first();
-        let mut text =
-            head(self.id, self.looks.is_some(), self.used.iter().map(|&column| &self.columns[column]));
-        for &place in &first {
-            let group = &self.groups[place];
-            let class = if group.is_several() { " class=\"group\"" } else { "" };
-            let _ = writeln!(text, "<tbody{class} data-group=\"{place}\">");
-            if group.is_several() {
-                let class = if self.rows[group.first].is_baseline { "group baseline" } else { "group" };
-                let name = format!(
-                    "<label><input type=\"checkbox\" class=\"open\"> {}</label>",
-                    escape(&group.place.sentence(called))
-                );
-                let cells = together(self.matrix, self.rows, group, &self.cells);
-                text += &self.line(no_tick, class, None, &name, &cells);
+        let region = html! {
+            table id=(self.id) class="results" {
+                (self.head()) "\n"
+                @for &place in &first { (self.group(place)) }
+                tbody class="references" { "\n"
+                    @for (row, cells) in self.matrix.references.iter().zip(&self.frame) {
+                        (self.line(&self.no_tick(), Some("reference"), None, &html! { (row.name) }, cells))
+                    }
+                }
             }
-            if self.is_whole() || !group.is_several() {
-                text.extend(group.members.iter().map(|&row| self.row(row, group.is_several())));
+        };
+        html! {
+            div class="scroll" tabindex="0" role="region" aria-label=(self.id) { (region) } "\n"
+            @if !self.is_whole() {
+                noscript {
+                    p class="soft" {
+                        (first.len()) " of " (plural(self.rows.len(), "row"))
+                        " are shown, the best first. With scripts the page has all of them; so have `matrix.csv` and `matrix.md` in the results directory."
+                    }
+                } "\n"
+                p class="control" { button type="button" id={ "more-" (self.id) } hidden {} } "\n"
             }
-            text += "</tbody>\n";
         }
-        text += "<tbody class=\"references\">\n";
-        for (row, cells) in self.matrix.references.iter().zip(&self.frame) {
-            text += &self.line(no_tick, "reference", None, &escape(&row.name), cells);
-        }
-        text += "</tbody></table></div>\n";
-        if !self.is_whole() {
-            let _ = writeln!(
-                text,
-                "<noscript><p class=\"soft\">{} of {} are shown, the best first. With scripts the page has all of them; so have `matrix.csv` and `matrix.md` in the results directory.</p></noscript>\n<p class=\"control\"><button type=\"button\" id=\"more-{}\" hidden></button></p>",
-                first.len(),
-                plural(self.rows.len(), "row"),
-                self.id
-            );
-        }
-        text
     }
 
-    fn row(&self, index: usize, is_member: bool) -> String {
-        let classes = [("member", is_member), ("baseline", self.rows[index].is_baseline)];
-        let classes: Vec<&str> = classes.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
-        let look = self.looks.as_ref().map(|looks| looks[index]);
-        let tick = look.map_or_else(String::new, |look| tick(index, &self.rows[index], look));
-        self.line(&tick, &classes.join(" "), Some(index), &escape(&self.rows[index].name), &self.cells[index])
+    fn head(&self) -> Markup {
+        let title = if self.id == "points" { "point" } else { "configuration" };
+        html! {
+            thead {
+                tr {
+                    @if self.looks.is_some() { th scope="col" { "curve" } }
+                    th scope="col" { button type="button" { (title) } }
+                    @for Column { title, kind } in self.used.iter().map(|&column| &self.columns[column]) {
+                        th scope="col" class=[(*kind != Kind::Words).then_some("n")] {
+                            button type="button" { (title) }
+                        }
+                    }
+                }
+            }
+        }
     }
 
-    fn line(&self, tick: &str, class: &str, row: Option<usize>, name: &str, cells: &Cells) -> String {
-        let class = if class.is_empty() { String::new() } else { format!(" class=\"{class}\"") };
-        let row = row.map_or_else(String::new, |row| format!(" data-row=\"{row}\""));
-        let mut text = format!("<tr{class}{row}>{tick}<th scope=\"row\">{name}</th>");
-        for &column in &self.used {
-            text += &cells[column].as_ref().map_or_else(|| "<td></td>".to_owned(), Cell::html);
+    /// A group's own row, where it has several, and those of its members.
+    fn group(&self, place: usize) -> Markup {
+        let group = &self.groups[place];
+        let called = what(self.matrix, self.rows);
+        let name = || {
+            html! {
+                label { input type="checkbox" class="open"; " " (group.place.sentence(called)) }
+            }
+        };
+        let class = if self.rows[group.first].is_baseline { "group baseline" } else { "group" };
+        html! {
+            tbody class=[group.is_several().then_some("group")] data-group=(place) { "\n"
+                @if group.is_several() {
+                    @let cells = together(self.matrix, self.rows, group, &self.cells);
+                    (self.line(&self.no_tick(), Some(class), None, &name(), &cells))
+                }
+                @if self.is_whole() || !group.is_several() {
+                    @for &row in &group.members { (self.row(row, group.is_several())) }
+                }
+            } "\n"
         }
-        text + "</tr>\n"
+    }
+
+    fn row(&self, index: usize, is_member: bool) -> Markup {
+        let row = &self.rows[index];
+        let class = match (is_member, row.is_baseline) {
+            (true, true) => Some("member baseline"),
+            (true, false) => Some("member"),
+            (false, true) => Some("baseline"),
+            (false, false) => None,
+        };
+        let tick = self.looks.as_ref().map(|looks| tick(index, row, looks[index])).unwrap_or_default();
+        self.line(&tick, class, Some(index), &html! { (row.name) }, &self.cells[index])
+    }
+
+    /// Stands below the ticks in rows that have none.
+    fn no_tick(&self) -> Markup {
+        html! { @if self.looks.is_some() { td {} } }
+    }
+
+    fn line(
+        &self,
+        tick: &Markup,
+        class: Option<&str>,
+        row: Option<usize>,
+        name: &Markup,
+        cells: &Cells,
+    ) -> Markup {
+        html! {
+            tr class=[class] data-row=[row] {
+                (tick)
+                th scope="row" { (name) }
+                @for &column in &self.used {
+                    @match &cells[column] {
+                        Some(cell) => (cell.html()),
+                        None => td {},
+                    }
+                }
+            } "\n"
+        }
     }
 
     /// What the page's script needs to draw the table: columns, every row and group as texts, ranges of colours in the
@@ -255,7 +316,11 @@ impl<'a> Grid<'a> {
         };
         let metric = Metric::default_of(self.matrix);
         let order = if metric.larger_is_better() { "descending" } else { "ascending" };
-        let name = metric.name(self.matrix);
+        let name = match only_score(&self.matrix.score_columns).filter(|_| matches!(metric, Metric::Average))
+        {
+            Some(only) => column_title(only),
+            None => metric.name(self.matrix),
+        };
         let has = self.used.iter().any(|&column| self.columns[column].title == name);
         let sorted = (!self.is_whole() && has).then_some([name, order.to_owned()]);
         json!({
@@ -284,20 +349,6 @@ pub enum Kind {
 pub struct Column {
     pub title: String,
     pub kind: Kind,
-}
-
-fn head<'a>(id: &str, curves: bool, columns: impl Iterator<Item = &'a Column>) -> String {
-    let mut text = format!(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{id}\"><table id=\"{id}\" class=\"results\"><thead><tr>{}<th scope=\"col\"><button type=\"button\">{}</button></th>",
-        if curves { "<th scope=\"col\">curve</th>" } else { "" },
-        if id == "points" { "point" } else { "configuration" }
-    );
-    for Column { title, kind } in columns {
-        let class = if *kind == Kind::Words { "" } else { " class=\"n\"" };
-        let _ =
-            write!(text, "<th scope=\"col\"{class}><button type=\"button\">{}</button></th>", escape(title));
-    }
-    text + "</tr></thead>\n"
 }
 
 /// The cells of the row that stands for `group`: its values on the axes, and figures that differ as their range.
@@ -335,17 +386,27 @@ fn shaded_ranges(matrix: &Matrix, rows: &[Row]) -> Vec<(f64, f64)> {
         let ends = (f64::INFINITY, f64::NEG_INFINITY);
         rows.iter().filter_map(figure).fold(ends, |(low, high), value| (low.min(value), high.max(value)))
     };
-    let scores = (0..matrix.score_columns.len()).map(|column| range(&|row: &Row| row.scores[column]));
+    let scores = (0..shown_scores(matrix)).map(|column| range(&|row: &Row| row.scores[column]));
     scores.chain([range(&|row: &Row| row.average)]).collect()
+}
+
+/// Score columns before the average: none where there is one score, which the average is.
+fn shown_scores(matrix: &Matrix) -> usize {
+    only_score(&matrix.score_columns).map_or(matrix.score_columns.len(), |_| 0)
 }
 
 /// The columns of [`cells_of`]. What is compared comes first, so that narrow screens show it.
 fn columns(matrix: &Matrix, points: bool) -> Vec<Column> {
     let column = |(title, kind): (&str, Kind)| Column { title: title.to_owned(), kind };
-    let scores =
-        matrix.score_columns.iter().map(|column| Column { title: column_title(column), kind: Kind::Number });
+    let scores = matrix
+        .score_columns
+        .iter()
+        .take(shown_scores(matrix))
+        .map(|column| Column { title: column_title(column), kind: Kind::Number });
+    let average =
+        only_score(&matrix.score_columns).map_or_else(|| "average".to_owned(), |only| column_title(only));
     let figures = [
-        ("average", Kind::Number),
+        (average.as_str(), Kind::Number),
         ("95 % interval", Kind::Width),
         ("vs baseline", Kind::Number),
         ("its interval", Kind::Number),
@@ -375,7 +436,8 @@ fn cells_of(matrix: &Matrix, row: &Row) -> Cells {
     let share = |value: Option<f64>, digits: usize| Cell::figure(value, &percent(value, digits).text);
     let delta = row.delta.map(|delta| signed(delta, 2)).unwrap_or_default();
     let average = row.average_interval;
-    let mut cells: Cells = row.scores.iter().map(|score| share(*score, 1)).collect();
+    let mut cells: Cells =
+        row.scores.iter().take(shown_scores(matrix)).map(|score| share(*score, 1)).collect();
     cells.extend([
         share(row.average, 2),
         Cell::figure(average.map(|of| of.high - of.low), &average.map(between).unwrap_or_default()),
@@ -401,43 +463,10 @@ fn cells_of(matrix: &Matrix, row: &Row) -> Cells {
 }
 
 /// The cell of a table that switches a point's curves.
-fn tick(index: usize, row: &Row, look: Curve) -> String {
-    format!(
-        "<td><input type=\"checkbox\" data-point=\"{index}\"{} aria-label=\"curves of {}\"></td>",
-        if look.shown { " checked" } else { "" },
-        escape(&row.name)
-    )
-}
-
-/// Explains the columns to those who see such a table for the first time.
-fn legend(matrix: &Matrix) -> String {
-    let Columns { unit, noun, chosen, field, inputs: [one, several], .. } = names(&matrix.score_columns);
-    let scores = match (unit, &matrix.score_columns[..]) {
-        ("", columns) => {
-            let titles: Vec<String> = columns.iter().map(|column| escape(&column_title(column))).collect();
-            format!("<dt>{}, average</dt><dd>in percent, and the mean of these</dd>", titles.join(", "))
+fn tick(index: usize, row: &Row, look: Curve) -> Markup {
+    html! {
+        td {
+            input type="checkbox" data-point=(index) checked[look.shown] aria-label={ "curves of " (row.name) };
         }
-        _ => format!(
-            "<dt>{} n, average</dt><dd>accuracy in percent with n {unit}, and the mean of these</dd>",
-            capitalized(field)
-        ),
-    };
-    let differ = match unit {
-        "" => several.to_owned(),
-        _ => format!("{several} and {noun}s"),
-    };
-    format!(
-        "<details><summary>What the columns mean</summary><dl>
-{scores}
-<dt>95 % interval</dt><dd>of the average, by bootstrap over the {several} (and seeds)</dd>
-<dt>vs baseline, its interval</dt><dd>difference to the baseline in points, {one} by {one}; an interval that holds 0 means that it may be noise</dd>
-<dt>p (Holm)</dt><dd>probability of a difference at least as large without any true one, corrected for the number of rows</dd>
-<dt>same</dt><dd>rows of a table with the same letter choose exactly the same {chosen}: they are one result, and one row that opens</dd>
-<dt>changed %</dt><dd>share of {differ} whose selection differs from the baseline's</dd>
-<dt>moved %</dt><dd>relative change of all parameters in the last phase of training</dd>
-<dt>val_loss, KL</dt><dd>of the last epoch; of a row that opens, from the lowest to the highest</dd>
-<dt>trainable</dt><dd>parameters that were not frozen in the last phase</dd>
-</dl></details>
-"
-    )
+    }
 }

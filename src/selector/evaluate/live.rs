@@ -286,7 +286,8 @@ fn of_endpoint(params: &EndpointParams) -> Result<(Form, Pace), EvaluateError> {
     let timeout = Duration::try_from_secs_f64(params.timeout).unwrap_or(Duration::MAX);
     let client = Client::new(
         &Endpoint::address(&params.url, api),
-        (timeout, params.concurrency),
+        timeout,
+        params.concurrency,
         key,
         authorities.as_deref(),
     );

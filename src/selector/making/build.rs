@@ -6,9 +6,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::disk;
-use crate::event::{AskerNote, Event};
-use crate::finite::Finite;
-use crate::judge::{Counts, Form, Gathering, Items, Judge, Pace, Question};
+use crate::event::{AskerNote, Asking, Event};
+use crate::judge::{Form, Gathering, Items, Judge, Pace, Question};
 use crate::selector::data::{Embeddings, read_embeddings};
 use crate::selector::evaluate::judge_form;
 
@@ -35,7 +34,7 @@ pub struct Making {
 /// What has come of it.
 #[derive(Clone, Debug)]
 pub struct Built {
-    pub counts: Counts,
+    pub counts: Asking,
     pub judge: String,
     pub left: Left,
     /// Queries and trajectories that were written.
@@ -88,15 +87,14 @@ impl Making {
         Gathering::new(judge, &questions)
     }
 
-    /// Asks what is to be asked and writes the files, if every answer is there or `missing` ones are allowed. `force`:
-    /// files that differ are replaced.
+    /// Asks what is to be asked and writes the files, if every answer is there or missing ones are allowed.
     ///
     /// # Errors
     /// A cache or a file that cannot be written. That the judge does not answer is none.
     pub fn build(
         &self,
         judge: &Arc<Judge>,
-        (missing, force): (bool, bool),
+        allowed: Allowed,
         stop: &dyn Fn() -> bool,
         sink: &mut dyn FnMut(&Event),
     ) -> Result<Built, MakingError> {
@@ -110,11 +108,11 @@ impl Making {
             queries: 0,
             trajectories: 0,
             evaluated: 0,
-            written: counts.left == 0 && (missing || counts.failed == 0),
+            written: counts.left == 0 && (allowed.missing || counts.failed == 0),
             counts,
         };
         if built.written {
-            self.write(&scorer, judge, force, &mut built)?;
+            self.write(&scorer, judge, allowed.replacing, &mut built)?;
         }
         Ok(built)
     }
@@ -181,21 +179,18 @@ impl Making {
     }
 }
 
+/// What making may do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowed {
+    /// Do without the answers that the judge does not give.
+    pub missing: bool,
+    /// Replace files that differ from what is made.
+    pub replacing: bool,
+}
+
 /// How the asking goes, as an event.
-pub fn judge_event(counts: &Counts) -> Event {
-    let Counts { naive, distinct, cached, asked, failed, left, per_second, faults } = counts.clone();
-    let per_second = per_second.and_then(Finite::new);
-    Event::Judge {
-        naive,
-        distinct,
-        cached,
-        asked,
-        failed,
-        left,
-        per_second,
-        faults,
-        asker: AskerNote::default(),
-    }
+pub fn judge_event(counts: &Asking) -> Event {
+    Event::Judge { asking: counts.clone(), asker: AskerNote::default() }
 }
 
 fn check_rows(recipe: &Recipe, roles: &Roles, embeddings: &Embeddings) -> Result<(), MakingError> {

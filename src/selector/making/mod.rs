@@ -22,7 +22,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-pub use build::{Built, Making, judge_event};
+pub use build::{Allowed, Built, Making, judge_event};
 pub use embed::{EmbedError, matrix, texts};
 pub use error::MakingError;
 pub use recipe::Recipe;

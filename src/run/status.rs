@@ -1,15 +1,15 @@
-//! What a sweep is doing, from its directory alone: safe while a run writes to it, and quick.
+//! What a sweep is doing, from its directory alone: how far it is, how long it will take, what somebody should look at.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::events::{LoggedCohort, LoggedEvent, cohorts, read_events};
-use super::{FORMAT, PointStatus, StoreError, SweepDir, Usage, lock, usage};
 use crate::event::{Askers, Asking, Event};
 use crate::finite::Finite;
+use crate::store::{
+    LoggedCohort, LoggedEvent, PointStatus, Standing, StoreError, Usage, cohorts, standing, usage,
+};
 
 /// How a sweep stands.
 #[derive(Clone, Debug, Serialize)]
@@ -77,20 +77,15 @@ const SPELLED_OUT: usize = 3;
 /// # Errors
 /// Not a results directory, or one of a newer version.
 pub fn status(dir: &Path, now: f64) -> Result<Status, StoreError> {
-    let sweep = SweepDir::at(dir);
-    let request = read_request(&sweep)?;
-    let holder = lock::holder(&sweep);
-    // The log before the points: a point that ends in between is counted as ended, not as running.
-    let events = read_events(&sweep);
-    let ended: Vec<Option<Ended>> =
-        request.points.par_iter().map(|point| read_ended(&sweep, &point.name)).collect();
-    let count = |is: fn(PointStatus) -> bool| ended.iter().flatten().filter(|end| is(end.status)).count();
+    let Standing { name, holder, points, events } = standing(dir)?;
+    let ended = || points.iter().filter_map(|point| point.ended.as_ref());
+    let count = |is: fn(PointStatus) -> bool| ended().filter(|end| is(end.status)).count();
     let done = count(|status| status == PointStatus::Done);
     let failed = count(|status| matches!(status, PointStatus::Failed | PointStatus::Infeasible));
-    let left = request.points.len() - done - failed;
+    let left = points.len() - done - failed;
     let mut names = HashMap::new();
-    for (point, end) in request.points.iter().zip(&ended) {
-        if let Some(end) = end {
+    for point in &points {
+        if let Some(end) = &point.ended {
             names.entry(end.stage.as_str()).or_insert(point.name.as_str());
         }
     }
@@ -114,9 +109,9 @@ pub fn status(dir: &Path, now: f64) -> Result<Status, StoreError> {
     });
     let training = training.collect();
     Ok(Status {
-        name: request.name,
+        name,
         dir: dir.to_owned(),
-        points: request.points.len(),
+        points: points.len(),
         done,
         failed,
         running,
@@ -129,44 +124,6 @@ pub fn status(dir: &Path, now: f64) -> Result<Status, StoreError> {
         last_event: events.last().map(|event| event.time),
         holder,
     })
-}
-
-/// The part of `resolved.json` that is needed: of a large grid the whole takes long to build.
-#[derive(Deserialize)]
-struct Request {
-    format: u32,
-    name: String,
-    points: Vec<Named>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    name: String,
-}
-
-fn read_request(sweep: &SweepDir) -> Result<Request, StoreError> {
-    let path = sweep.resolved();
-    if !path.is_file() {
-        return Err(StoreError::not_results(sweep.path()));
-    }
-    let corrupt =
-        |cause: serde_json::Error| StoreError::Corrupt { path: path.clone(), cause: cause.to_string() };
-    let request: Request = serde_json::from_slice(&fs_err::read(&path)?).map_err(corrupt)?;
-    if request.format > FORMAT {
-        return Err(StoreError::NewerFormat { path, format: request.format });
-    }
-    Ok(request)
-}
-
-/// The part of `point.json` that is needed.
-#[derive(Deserialize)]
-struct Ended {
-    status: PointStatus,
-    stage: String,
-}
-
-fn read_ended(sweep: &SweepDir, name: &str) -> Option<Ended> {
-    serde_json::from_slice(&fs_err::read(sweep.point_record(name)).ok()?).ok()
 }
 
 fn running_stages(
