@@ -7,12 +7,22 @@
 //! All of it is for [`Dispatch`], burn's backend whose device is chosen when the program runs. With
 //! [`DispatchDevice::autodiff`] around a device it differentiates, without it computes only.
 //!
+//! A [`Task`] says what is your own (data, model, loss), and a [`Trainer`] makes an experiment of it. The parts that it is
+//! made of are here for those who write a training loop of their own.
+//!
+//! # Precision
+//! On CUDA burn's matrix products and convolutions of f32 tensors take tensor cores where they are faster, and round the
+//! operands to TF32 for them (11 significant bits, sums in f32). burn has no switch for it: `--precision` is about the
+//! selector's own kernels. Checkpoints and records say f32 all the same, which is how values are stored. The CPU and wgpu
+//! compute in f32.
+//!
+//! # Randomness
 //! burn draws the values of a new module when they are first looked at, from one generator for the whole process.
 //! [`fresh`] keeps that in hand; everywhere else a new module gets its weights by [`with_weights`] before anything looks
-//! at it, and nothing is drawn. Dropout draws from the same generator.
+//! at it, and nothing is drawn. Dropout draws from the same generator: [`generator`] seeds it for an epoch.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::adaptor::OptimizerAdaptor;
@@ -28,6 +38,23 @@ use crate::checkpoint::{Array, Weights};
 use crate::device::Device;
 use crate::experiment::{Continuation, Parameters, Snapshot};
 use crate::panics;
+
+/// A walk keeps its path.
+macro_rules! keep_path {
+    () => {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _: &str, container: &str) {
+            self.path.exit(container);
+        }
+    };
+}
+
+mod trainer;
+
+pub use trainer::{Answer, PHASE, Recipe, SECONDS, TRAIN_LOSS, Task, Trainer, classified, mean_score};
 
 /// burn's AdamW for modules of type `M`, as `AdamWConfig::init` makes it.
 pub type AdamWFor<M> = OptimizerAdaptor<AdamW, M, Dispatch>;
@@ -45,11 +72,25 @@ pub fn burn_device(device: Device) -> DispatchDevice {
 /// Calls wait for each other, since the generator is one for all. What draws from it elsewhere at the same time spoils
 /// the result.
 pub fn fresh<M: Module<Dispatch>>(seed: u64, new: impl FnOnce(&DispatchDevice) -> M) -> Weights {
-    static GENERATOR: Mutex<()> = Mutex::new(());
-    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     let device = burn_device(Device::Cpu);
-    Dispatch::seed(&device, seed);
+    let _alone = seeded(&device, seed);
     weights_of(&new(&device))
+}
+
+/// burn's generator as it is when an epoch (1-based) begins, for whoever holds the answer: what is drawn depends on
+/// nothing else, so that an epoch with dropout is the same however it was reached. `device`: without gradients.
+pub fn generator(device: &DispatchDevice, seed: u64, epoch: u32) -> MutexGuard<'static, ()> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    // Orders have the streams from 0.
+    random.set_stream(u64::MAX - u64::from(epoch));
+    seeded(device, random.next_u64())
+}
+
+fn seeded(device: &DispatchDevice, seed: u64) -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    Dispatch::seed(device, seed);
+    alone
 }
 
 /// The parameters of a module by name. Waits for its device.
@@ -79,10 +120,10 @@ pub fn parameters<M: Module<Dispatch>>(module: &M, trained: impl Fn(&str) -> boo
 
 /// The order of `count` examples in `epoch` (1-based): indices from 0, shuffled. It depends on nothing else, so that an
 /// epoch is the same however it was reached.
-pub fn shuffled(count: usize, seed: u64, epoch: u32) -> Vec<i32> {
+pub fn shuffled(count: usize, seed: u64, epoch: u32) -> Vec<usize> {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(u64::from(epoch));
-    let mut order: Vec<i32> = (0..count as i32).collect();
+    let mut order: Vec<usize> = (0..count).collect();
     for last in (1..count).rev() {
         order.swap(last, (generator.next_u64() % (last as u64 + 1)) as usize);
     }
@@ -196,19 +237,6 @@ impl Path {
     fn name(&self) -> String {
         self.0.join(".")
     }
-}
-
-/// A walk keeps its path.
-macro_rules! keep_path {
-    () => {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-
-        fn exit_module(&mut self, _: &str, container: &str) {
-            self.path.exit(container);
-        }
-    };
 }
 
 fn array<const D: usize>(tensor: &Tensor<Dispatch, D>) -> Array {

@@ -30,7 +30,7 @@ mod worker;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::lab::{data, import_scripts, infer, init};
 use crate::experiment::{self, Experiment};
@@ -103,12 +103,33 @@ fn run_command() -> u8 {
 /// The exit code of a panic.
 const DEFECT: u8 = 4;
 
+fn is_offered(name: &str) -> bool {
+    !lab::COMMANDS.contains(&name) || lab::is_here()
+}
+
+/// The command line, whose help has the commands that this program can do something with.
+pub(crate) fn offered() -> clap::Command {
+    let left_out = lab::COMMANDS.iter().filter(|name| !is_offered(name));
+    left_out.fold(Cli::command(), |cli, name| cli.mut_subcommand(name, |command| command.hide(true)))
+}
+
 fn command() -> u8 {
-    let cli = match Cli::try_parse() {
+    let matches = match offered().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return output::usage(&error),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => return output::usage(&error),
     };
     output::configure(&cli.output);
+    if let Some(name) = matches.subcommand_name().filter(|name| !is_offered(name)) {
+        output::note(&format!(
+            "error: `{name}` works for the experiment `{}`, which this program does not have\nhint: `sweep` has it",
+            lab::EXPERIMENT
+        ));
+        return 2;
+    }
     let outcome: anyhow::Result<u8> = match cli.command {
         Command::Ckpt(args) => ckpt::run(&args),
         Command::Clean(args) => clean::run(&args),
@@ -179,7 +200,7 @@ fn store_error(error: &anyhow::Error) -> Option<&crate::store::StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

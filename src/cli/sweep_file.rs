@@ -75,11 +75,8 @@ pub fn expand(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             .collect();
         found.sort();
         anyhow::ensure!(!found.is_empty(), "`{}` has no .toml file", path.display());
-        for (file, experiment) in spec::of_other_programs(&mut found) {
-            output::note(&format!(
-                "`{}` is passed over: this program has no experiment `{experiment}`",
-                file.display()
-            ));
+        for (file, why) in spec::of_other_programs(&mut found) {
+            output::note(&format!("`{}` is passed over: {why}", file.display()));
         }
         anyhow::ensure!(!found.is_empty(), "`{}` has no sweep file for this program", path.display());
         files.extend(found);

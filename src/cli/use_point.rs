@@ -1,10 +1,9 @@
-//! `sweep use`: which checkpoint of a sweep the lab's scripts take.
+//! `sweep use`: which checkpoint of a sweep is in use, by the lab's scripts too.
 
 use std::path::PathBuf;
 
-use super::output;
+use super::{lab, output};
 use crate::report::point_named;
-use crate::spec::ExportFormat;
 use crate::store::{self, SweepResults};
 use crate::text::quoted;
 
@@ -56,19 +55,9 @@ pub fn run(args: &UseArgs) -> anyhow::Result<u8> {
     };
     let path = fs_err::canonicalize(directory)?.join(&in_use.checkpoint);
     output::note(&format!("in use: {}", in_use.point));
-    // The lab's inference script reads the v2 format; take its export where `run` ([export]) or `ckpt export` made one.
-    let exported = store::export_path(&path, ExportFormat::V2);
-    let script = if exported.is_file() { &exported } else { &path };
-    if script == &path {
-        output::note(&format!(
-            "hint: scripts that want the v2 format: sweep ckpt export {} --to v2, then this again (for every point: `[export] formats = [\"v2\"]` in the sweep file)",
-            quoted(&path.display().to_string())
-        ));
+    output::result(&format!("{}\n", path.display()));
+    if store::read_resolved(directory)?.experiment == lab::EXPERIMENT {
+        lab::tell_scripts(&path);
     }
-    output::result(&format!(
-        "{}\nexport LEVER_LM_CHECKPOINT_PATH={}\n",
-        path.display(),
-        quoted(&script.display().to_string())
-    ));
     Ok(0)
 }

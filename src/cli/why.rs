@@ -29,6 +29,9 @@ pub struct WhyArgs {
     /// Only this query; where a judge was asked, with the whole prompt
     #[arg(long, value_name = "ID")]
     query: Option<u64>,
+    /// Every answer that is better or worse than the baseline's
+    #[arg(long)]
+    all: bool,
     /// Print JSON: every query with its selection and scores
     #[arg(long)]
     json: bool,
@@ -64,9 +67,8 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
         [only] if args.json => serde_json::to_string_pretty(only)? + "\n",
         all if args.json => serde_json::to_string_pretty(all)? + "\n",
         all => {
-            let one = |one: &Why| {
-                text(one, &args.dir) + &asked.iter().map(|asked| asked.text(one)).collect::<String>()
-            };
+            let one =
+                |one: &Why| text(one, args) + &asked.iter().map(|asked| asked.text(one)).collect::<String>();
             all.iter().map(one).collect::<Vec<_>>().join("\n")
         }
     };
@@ -74,7 +76,7 @@ pub fn run(args: &WhyArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn text(found: &Why, dir: &std::path::Path) -> String {
+fn text(found: &Why, args: &WhyArgs) -> String {
     let At { column, names } = found.at;
     let what = match names.unit.is_empty() {
         true => (names.title)(column),
@@ -89,12 +91,12 @@ fn text(found: &Why, dir: &std::path::Path) -> String {
         text += &format!("  trained parameters: {} / {} ({share:.1} %)\n", found.trainable, found.total);
     }
     if let Some(checkpoint) = &found.checkpoint {
-        text += &format!("  checkpoint: {}\n", dir.join(checkpoint).display());
+        text += &format!("  checkpoint: {}\n", args.dir.join(checkpoint).display());
     }
     if let Some(epoch) = &found.last_epoch_text {
         text += &format!("  last epoch: {epoch}\n");
     }
-    text + &answers(found) + &comparison(found)
+    text + &answers(found) + &comparison(found, if args.all { usize::MAX } else { SHOWN })
 }
 
 /// What the judge was asked and what would have been right, as far as the sweep's inputs are still there.
@@ -172,29 +174,38 @@ fn answers(found: &Why) -> String {
     text
 }
 
-fn comparison(found: &Why) -> String {
+/// More changed answers than this are only counted.
+const SHOWN: usize = 40;
+
+fn comparison(found: &Why, most: usize) -> String {
     let Some(against) = &found.comparison else { return String::new() };
     let mut text = format!(
-        "\nAgainst the baseline {} ({:.2} %): {} of {} queries chosen differently, {} better, {} worse",
+        "\nAgainst the baseline {} ({:.2} %): {} of {} {} chosen differently, {} better, {} worse",
         against.baseline,
         100.0 * against.baseline_accuracy,
         against.chosen_differently,
         found.answers.len(),
+        found.at.names.inputs[1],
         against.better,
         against.worse
     );
     text += &against.mcnemar_p.map_or_else(String::new, |p| format!(" (McNemar's exact test: p = {p:.3})"));
     text += "\n";
     let changed = |answer: &&Answer| answer.baseline_score.is_some_and(|other| other != answer.score);
-    for answer in found.answers.iter().filter(changed) {
+    for answer in found.answers.iter().filter(changed).take(most) {
         text += &format!(
-            "  query {}: {:?} scores {}, baseline {:?} scores {}\n",
+            "  {} {}: {:?} scores {}, baseline {:?} scores {}\n",
+            found.at.names.inputs[0],
             answer.query_id,
             answer.selection,
             answer.score,
             answer.baseline_selection.as_deref().unwrap_or_default(),
             answer.baseline_score.unwrap_or_default()
         );
+    }
+    let more = found.answers.iter().filter(changed).count().saturating_sub(most);
+    if more > 0 {
+        text += &format!("  and {more} more: `--all` shows them\n");
     }
     text
 }

@@ -2,8 +2,8 @@
 
 use super::matrix::{Matrix, Row, RowStatus, Verdict};
 use super::notes;
-use super::words::unsigned_zero;
 pub use super::words::{Detail, signed};
+use super::words::{only_score, unsigned_zero};
 use crate::text::{capitalized, thousands};
 
 /// A table as people read it, before it becomes Markdown, LaTeX, HTML or a terminal's boxes.
@@ -165,7 +165,9 @@ fn visible_columns(matrix: &Matrix, rows: &[Row], options: &LayoutOptions) -> Ve
     if options.detail < Detail::Narrow && rows.iter().any(|row| row.seeds > 1) {
         columns.push(Kind::Seeds);
     }
-    columns.extend((0..matrix.score_columns.len()).map(Kind::Score));
+    if only_score(&matrix.score_columns).is_none() {
+        columns.extend((0..matrix.score_columns.len()).map(Kind::Score));
+    }
     if !matrix.score_columns.is_empty() {
         columns.push(Kind::Average);
     }
@@ -195,8 +197,11 @@ impl Kind {
                 initial(&column_title(&matrix.score_columns[score]))
             }
             Self::Score(score) => column_title(&matrix.score_columns[score]),
-            Self::Average if detail == Detail::Narrow => "avg".to_owned(),
-            Self::Average => "average".to_owned(),
+            Self::Average => match only_score(&matrix.score_columns) {
+                Some(only) => column_title(only),
+                None if detail == Detail::Narrow => "avg".to_owned(),
+                None => "average".to_owned(),
+            },
             Self::Delta if detail == Detail::Narrow => "vs base".to_owned(),
             Self::Delta => "vs baseline".to_owned(),
             Self::Verdict if detail > Detail::Full => String::new(),

@@ -1,6 +1,5 @@
 //! Curves of the points over shot counts and epochs: which are visible at first, and how they look.
 
-use super::forest::over_queries;
 use super::matrix::{Matrix, Row, RowStatus};
 use super::panel::{Panel, Scores};
 use super::stats::{mean, normal_quantile, variance};
@@ -93,7 +92,8 @@ pub fn charts(results: &SweepResults, matrix: &Matrix) -> Vec<(Section, LineChar
 /// Accuracy by score column. The intervals are those of a mean over queries: every point has four, and none is worth a bootstrap.
 fn by_column(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option<LineChart> {
     let panel = Panel::of(results)?;
-    let Columns { unit, field, .. } = columns_of(&results.experiment);
+    let names = columns_of(&results.experiment);
+    let Columns { unit, field, .. } = names;
     if unit.is_empty() {
         return None;
     }
@@ -139,12 +139,12 @@ fn by_column(results: &SweepResults, matrix: &Matrix, looks: &[Curve]) -> Option
     Some(LineChart {
         first: false,
         id: format!("{field}s"),
-        title: format!("Accuracy by {field}s, % ({samples} queries, 95 % intervals)"),
+        title: format!("Accuracy by {field}s, % ({samples} {}, 95 % intervals)", names.inputs[1]),
         x_label: unit.to_owned(),
         series,
         ticks: panel.columns.iter().map(|column| (*column as f64, column.to_string())).collect(),
         unit: format!("{unit} "),
-        about: over_queries(samples),
+        about: format!("; {}", names.counted(samples)),
     })
 }
 

@@ -92,7 +92,10 @@ fn heat_map(
             acrosses.iter().map(|across_value| members(down_value, across_value).count()).collect()
         })
         .collect();
-    let queries = matrix.queries().filter(|_| evaluated).map_or_else(String::new, over_queries);
+    let queries = matrix
+        .queries()
+        .filter(|_| evaluated)
+        .map_or_else(String::new, |queries| over_queries(matrix, queries));
     let axes = [down, across].map(|axis| matrix.axes[axis].clone());
     let (names, values_of) = (axes.clone(), [downs.clone(), acrosses.clone()]);
     let mark = move |row: usize, column: usize| {
@@ -194,7 +197,7 @@ fn overlap(results: &SweepResults, matrix: &Matrix) -> Option<Figure> {
     let names: Vec<String> = chosen.iter().map(name).collect();
     (names.len() > 1).then_some(())?;
     let points: Vec<String> = chosen.iter().map(|&index| matrix.points[index].name.clone()).collect();
-    let queries = matrix.queries().map_or_else(String::new, over_queries);
+    let queries = matrix.queries().map_or_else(String::new, |queries| over_queries(matrix, queries));
     let mark = move |row: usize, _| (to_row(&points[row]), queries.clone());
     HeatMap {
         id: "overlap".to_owned(),

@@ -7,8 +7,9 @@ use super::effects::{Effect, PointScores, average, extremes};
 use super::matrix::{Matrix, Row, Verdict};
 use super::stats::{Bootstrap, Interval, mean};
 use super::svg::Figure;
+use super::words::names;
 use crate::store::SweepResults;
-use crate::text::{plural, thousands};
+use crate::text::plural;
 
 /// Results of a forest plot: this many of the best, this many of the worst, and the baseline.
 const BEST: usize = 9;
@@ -73,10 +74,11 @@ impl Shown {
         })
     }
 
-    fn dot(self, row: &Row, label: String, kind: Kind) -> Option<Dot> {
+    fn dot(self, matrix: &Matrix, row: &Row, label: String, kind: Kind) -> Option<Dot> {
         let (value, interval, text) = self.figures(row)?;
         let leads_to = if kind == Kind::Reference { String::new() } else { to_row(&row.name) };
-        let queries = row.queries.filter(|_| self != Self::ValLoss).map_or_else(String::new, over_queries);
+        let queries = row.queries.filter(|_| self != Self::ValLoss);
+        let queries = queries.map_or_else(String::new, |queries| over_queries(matrix, queries));
         let seeds = if row.seeds > 1 { format!("; {} seeds", row.seeds) } else { String::new() };
         let about = seeds + &queries;
         let look = match row.verdict() {
@@ -88,12 +90,9 @@ impl Shown {
     }
 }
 
-/// `; 200 queries`, at the end of what a mark says.
-pub fn over_queries(queries: usize) -> String {
-    match queries {
-        1 => "; 1 query".to_owned(),
-        _ => format!("; {} queries", thousands(queries)),
-    }
+/// `; 200 queries`, at the end of what a mark of `matrix` says.
+pub fn over_queries(matrix: &Matrix, queries: usize) -> String {
+    format!("; {}", names(&matrix.score_columns).counted(queries))
 }
 
 /// What the page needs to draw the plot anew from a table: its columns, title, direction and scale.
@@ -111,7 +110,7 @@ pub fn columns_of(matrix: &Matrix) -> serde_json::Value {
         "title": shown.title(),
         "falling": shown != Shown::ValLoss,
         "zero": (shown == Shown::Delta).then_some(LEAST),
-        "about": matrix.queries().filter(|_| shown != Shown::ValLoss).map_or_else(String::new, over_queries),
+        "about": matrix.queries().filter(|_| shown != Shown::ValLoss).map_or_else(String::new, |queries| over_queries(matrix, queries)),
     })
 }
 
@@ -136,10 +135,10 @@ pub fn forest(matrix: &Matrix) -> Option<Figure> {
         let row = &rows[group.first];
         let label = if group.is_several() { group.place.short() } else { row.name.clone() };
         let kind = if row.is_baseline { Kind::Baseline } else { Kind::Trained };
-        shown.dot(row, label, kind)
+        shown.dot(matrix, row, label, kind)
     });
     let references =
-        matrix.references.iter().filter_map(|row| shown.dot(row, row.name.clone(), Kind::Reference));
+        matrix.references.iter().filter_map(|row| shown.dot(matrix, row, row.name.clone(), Kind::Reference));
     let mut dots: Vec<Dot> = trained.chain(references).collect();
     dots.sort_by(|a, b| order(a.value, b.value));
     let which = match all - found.len() {
@@ -230,7 +229,7 @@ fn effect_panel(
 /// `; 54 points; 200 queries`
 fn of_points(matrix: &Matrix, axis: usize, value: &str, queries: usize) -> String {
     let points = matrix.points.iter().filter(|row| row.axes[axis] == value).count();
-    let queries = if queries > 0 { over_queries(queries) } else { String::new() };
+    let queries = if queries > 0 { over_queries(matrix, queries) } else { String::new() };
     format!("; {}{queries}", plural(points, "point"))
 }
 

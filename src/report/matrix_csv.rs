@@ -97,13 +97,19 @@ impl Matrix {
         header.extend(self.axes.iter().cloned());
         header.push(STATUS.to_owned());
         header.extend(self.score_columns.iter().cloned());
-        header.extend(FIGURES.map(str::to_owned));
+        header.extend(FIGURES.iter().filter(|name| self.has(name)).map(|&name| name.to_owned()));
         header.extend(self.groups.iter().map(|group| format!("{MOVEMENT}{group}")));
         header.extend(LAST.map(str::to_owned));
         if self.lacks_answers() {
             header.push(UNANSWERED.to_owned());
         }
         header
+    }
+
+    /// Whether there is a column for the figure `name`. A model without groups of parameters has the divergence only
+    /// where one of its points has it.
+    fn has(&self, name: &str) -> bool {
+        name != "kl" || !self.groups.is_empty() || self.points.iter().any(|row| row.kl.is_some())
     }
 
     /// Only then is there a column for it: other matrices stay as they were.
@@ -117,7 +123,7 @@ impl Matrix {
         record.push(row.status.name().to_owned());
         record.extend(row.scores.iter().map(|score| text(*score)));
         let (delta, average) = (row.delta_interval, row.average_interval);
-        record.extend([
+        let figures = [
             text(row.average),
             text(row.delta),
             text(row.trainable),
@@ -134,7 +140,8 @@ impl Matrix {
             text(row.changed_share),
             text(Some(row.seeds).filter(|_| row.status != RowStatus::Reference)),
             text(row.movement),
-        ]);
+        ];
+        record.extend(FIGURES.iter().zip(figures).filter(|(name, _)| self.has(name)).map(|(_, text)| text));
         record.extend(row.group_movement.iter().map(|share| text(*share)));
         record.extend([
             text(row.queries),

@@ -3,7 +3,8 @@
 use super::judged;
 use super::matrix::{LEVEL, Matrix, Row, RowStatus, Verdict};
 pub use super::words::list;
-use super::words::{Detail, signed, what_is_chosen};
+use super::words::{Detail, names, signed, what_is_chosen};
+use crate::spec::Columns;
 use crate::text::thousands;
 
 /// The notes for `rows` of `matrix`, shown with as much `detail`. A function of the matrix alone, so that tables
@@ -19,7 +20,7 @@ pub fn notes_without_groups(matrix: &Matrix, rows: &[Row], detail: Detail) -> Ve
 
 /// What must be said even where there is little room: what the differences can bear, and what is missing.
 pub fn brief(matrix: &Matrix, rows: &[Row]) -> Vec<String> {
-    verdicts(rows, matrix.comparisons_of(rows))
+    verdicts(rows, matrix.comparisons_of(rows), names(&matrix.score_columns))
         .into_iter()
         .chain(unfinished(rows))
         .chain(judged::missing(rows))
@@ -29,7 +30,7 @@ pub fn brief(matrix: &Matrix, rows: &[Row]) -> Vec<String> {
 fn all(matrix: &Matrix, rows: &[Row], detail: Detail, groups: Vec<String>) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(explanation(matrix, rows, detail));
-    notes.extend(verdicts(rows, matrix.comparisons_of(rows)));
+    notes.extend(verdicts(rows, matrix.comparisons_of(rows), names(&matrix.score_columns)));
     notes.extend(groups);
     notes.extend(unfinished(rows));
     notes.extend(judged::notes(matrix, rows));
@@ -42,7 +43,8 @@ fn explanation(matrix: &Matrix, rows: &[Row], detail: Detail) -> Option<String> 
     let queries = matrix.queries()?;
     let baseline: Vec<&str> =
         rows.iter().filter(|row| row.is_baseline).map(|row| row.name.as_str()).collect();
-    let mut text = format!("Accuracy in percent on {} evaluation queries", thousands(queries));
+    let [_, several] = names(&matrix.score_columns).inputs;
+    let mut text = format!("Accuracy in percent on {} evaluation {several}", thousands(queries));
     if rows.iter().any(|row| row.seeds > 1) {
         text += ", averaged over seeds";
         if detail < Detail::Narrow {
@@ -63,7 +65,7 @@ fn explanation(matrix: &Matrix, rows: &[Row], detail: Detail) -> Option<String> 
     Some(text)
 }
 
-fn verdicts(rows: &[Row], compared: usize) -> Option<String> {
+fn verdicts(rows: &[Row], compared: usize, names: Columns) -> Option<String> {
     let with = |verdict: Verdict| rows.iter().filter(|row| row.verdict() == verdict).collect::<Vec<&Row>>();
     let (better, worse, unclear) = (with(Verdict::Better), with(Verdict::Worse), with(Verdict::Unclear));
     if better.len() + worse.len() + unclear.len() == 0 {
@@ -87,7 +89,7 @@ fn verdicts(rows: &[Row], compared: usize) -> Option<String> {
         };
         sentences.push(what);
         sentences.extend(seems_apart(&unclear, compared));
-        sentences.extend(need(&unclear));
+        sentences.extend(need(&unclear, names));
     }
     let correction = if compared > 1 {
         format!(" (level {:.0} %, Holm's correction over {compared} comparisons)", 100.0 * LEVEL)
@@ -119,11 +121,11 @@ fn seems_apart(unclear: &[&Row], compared: usize) -> Option<String> {
 }
 
 /// What it would take to tell the largest of the unclear differences.
-fn need(unclear: &[&Row]) -> Option<String> {
+fn need(unclear: &[&Row], names: Columns) -> Option<String> {
     let size = |row: &&&Row| row.delta.unwrap_or_default().abs();
     let row = unclear.iter().max_by(|a, b| size(a).total_cmp(&size(b)))?;
     let more = match (row.more_queries, row.more_seeds) {
-        (Some(queries), _) => format!("{} more queries", rounded(queries)),
+        (Some(queries), _) => format!("{} more {}", rounded(queries), names.inputs[1]),
         (None, Some(seeds)) if seeds > 0 => format!("{} more seeds", rounded(seeds)),
         (None, _) => return None,
     };
@@ -227,11 +229,17 @@ mod tests {
     #[test]
     fn an_interval_that_leaves_out_zero_beside_cannot_tell_is_explained() {
         let rows = [unclear("a", (0.001, 0.03)), unclear("b", (-0.01, 0.03)), unclear("c", (-0.03, -0.001))];
-        let text = verdicts(&rows, 12).unwrap();
+        let text = verdicts(&rows, 12, Columns::NUMBERED).unwrap();
         let expected = "The intervals of a, c leave out 0, and still it cannot be told: an interval is about one \
                         comparison, and among 12 some seem large by chance (";
         assert!(text.contains(expected), "{text}");
-        assert!(verdicts(&rows[..1], 1).unwrap().contains("borderline"), "without a correction");
-        assert!(!verdicts(&rows[1..2], 12).unwrap().contains("out 0"), "only where it happens");
+        assert!(
+            verdicts(&rows[..1], 1, Columns::NUMBERED).unwrap().contains("borderline"),
+            "without a correction"
+        );
+        assert!(
+            !verdicts(&rows[1..2], 12, Columns::NUMBERED).unwrap().contains("out 0"),
+            "only where it happens"
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use super::axes::axis_text;
 use super::matrix::{Matrix, Row};
+use super::words::only_score;
 use crate::figure::EpochFigure;
 use crate::spec::figures_of;
 use crate::store::{PointResult, SweepResults};
@@ -45,7 +46,8 @@ fn event_file(figures: &'static [EpochFigure], point: &PointResult, row: &Row, m
     let mut last = Message::default();
     let scores =
         matrix.score_columns.iter().zip(&row.scores).map(|(column, score)| (column.as_str(), *score));
-    for (tag, value) in scores.chain([("average", row.average)]) {
+    let average = Some(("average", row.average)).filter(|_| only_score(&matrix.score_columns).is_none());
+    for (tag, value) in scores.chain(average) {
         if let Some(value) = value {
             last.message(1, &scalar(&format!("accuracy/{tag}"), value));
         }

@@ -41,6 +41,15 @@ pub fn names(columns: &[String]) -> Columns {
     columns_with(first.split('@').next().unwrap_or(first))
 }
 
+/// The score column where there is one, which is then no mean of several. Columns that count something are several,
+/// however many a sweep has asked for.
+pub fn only_score(columns: &[String]) -> Option<&String> {
+    match columns {
+        [only] if names(columns).unit.is_empty() => Some(only),
+        _ => None,
+    }
+}
+
 /// What equal rows have equal: the demonstrations that they choose, or in general their answers.
 pub fn what_is_chosen(columns: &[String]) -> &'static str {
     names(columns).chosen

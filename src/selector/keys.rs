@@ -26,6 +26,7 @@ pub static SCHEMA: Schema = Schema {
         unit: "demonstrations",
         field: "shot",
         noun: "shot count",
+        inputs: ["query", "queries"],
         chosen: "demonstrations",
         logged: "trajectory",
     },

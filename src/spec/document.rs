@@ -9,10 +9,10 @@ use toml::de::{DeTable, DeValue};
 use super::error::{Diagnostic, Origin, Source};
 use super::keys::{Key, closest};
 use super::read::{Given, Reader, shown};
-use super::registry::known;
 use super::schema::{Schema, Unresolved};
 use super::table::Table;
 use super::values::Values;
+use super::whose::schema_of_file;
 
 /// A sweep file, key by key.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ struct Walk {
 }
 
 /// A key of the file with its value.
-type Entry<'t, 'i> = (&'t Spanned<std::borrow::Cow<'i, str>>, &'t Spanned<DeValue<'i>>);
+pub(super) type Entry<'t, 'i> = (&'t Spanned<std::borrow::Cow<'i, str>>, &'t Spanned<DeValue<'i>>);
 
 /// Reads `text`, the contents of the sweep file called `file`, whose paths are relative to `dir`.
 ///
@@ -100,7 +100,7 @@ pub(super) fn read(text: &str, file: &str, dir: PathBuf) -> Result<Draft, Vec<Di
     let source = Rc::new(Source { name: file.to_owned(), text: text.to_owned(), is_file: true });
     let reader = Reader { source, offset: 0, dir };
     let root = DeTable::parse(text).map_err(|error| vec![syntax(&reader, &error)])?;
-    let schema = schema(&reader, root.get_ref()).map_err(|problem| vec![problem])?;
+    let schema = schema_of_file(&reader, root.get_ref()).map_err(|problem| vec![problem])?;
     let draft = Draft {
         schema,
         settings: Values::of(schema),
@@ -117,26 +117,6 @@ pub(super) fn read(text: &str, file: &str, dir: PathBuf) -> Result<Draft, Vec<Di
     if walk.problems.is_empty() { Ok(walk.draft) } else { Err(walk.problems) }
 }
 
-/// The experiment that the file names, or the program's first.
-fn schema(reader: &Reader, root: &DeTable) -> Result<&'static Schema, Diagnostic> {
-    let named = root.iter().find(|(name, _)| name.get_ref() == "experiment");
-    let text = named.and_then(|(_, item)| item.get_ref().as_str());
-    let found = match text {
-        None => known().first(),
-        Some(text) => known().iter().find(|schema| schema.name == text),
-    };
-    found.copied().ok_or_else(|| {
-        let has: Vec<String> = known().iter().map(|schema| schema.name.to_owned()).collect();
-        let message = match text {
-            Some(text) => format!("this program has no experiment `{text}`"),
-            None => "this program has no experiment".to_owned(),
-        };
-        let origin = named.map_or_else(|| reader.whole(), |(_, item)| reader.origin(item));
-        let hint = format!("it has {}; another experiment is in a program of its own", listed(&has, "and"));
-        Diagnostic::new(message).at(&origin).hint(hint)
-    })
-}
-
 fn syntax(reader: &Reader, error: &toml::de::Error) -> Diagnostic {
     let diagnostic = Diagnostic::new(format!("not valid TOML: {}", error.message()));
     match error.span() {
@@ -146,7 +126,7 @@ fn syntax(reader: &Reader, error: &toml::de::Error) -> Diagnostic {
 }
 
 /// The entries of a table in the order of the file.
-fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
+pub(super) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
     let mut entries: Vec<Entry> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     entries
@@ -464,10 +444,12 @@ pub(super) fn way_out_of_axes(schema: &'static Schema, name: &str) -> String {
         return format!("did you mean {}?", listed(&containing, "or"));
     }
     let axes = || schema.all_keys().filter(|key| key.is_axis());
-    let some: Vec<String> = (schema.axes.iter())
-        .filter(|name| axes().any(|key| key.name == **name))
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let mut some: Vec<&str> = schema.axes.to_vec();
+    some.retain(|name| axes().any(|key| key.name == *name));
+    if some.is_empty() {
+        some = axes().map(|key| key.name).take(5).collect();
+    }
+    let some: Vec<String> = some.iter().map(|name| format!("`{name}`")).collect();
     format!("any key of {} can be used, such as {}", schema.axis_tables(), some.join(", "))
 }
 

@@ -33,6 +33,7 @@ mod settings;
 mod table;
 mod value;
 mod values;
+mod whose;
 
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,7 @@ pub use schema::{Clash, Columns, Schema, no_clash, nothing_idle};
 pub use set::{Alias, Chosen, Names};
 pub use table::{OwnTable, Table};
 pub use value::{Field, Value, number_text};
+pub use whose::of_other_programs;
 
 /// A sweep file, read, checked and expanded.
 #[derive(Clone, Debug)]
@@ -261,18 +263,6 @@ fn is_sweep_file(path: &Path) -> bool {
         let has = |table: toml::Table| marks.iter().any(|mark| table.contains_key(*mark));
         text.parse().map_or_else(|_| text.contains("[data]") || text.contains("[grid]"), has)
     })
-}
-
-/// Takes those of `files` out that name an experiment which this program does not have, with its name.
-pub fn of_other_programs(files: &mut Vec<PathBuf>) -> Vec<(PathBuf, String)> {
-    let named = |path: &PathBuf| {
-        let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
-        let name = table.get("experiment")?.as_str()?.to_owned();
-        schema_of(&name).is_none().then(|| (path.clone(), name))
-    };
-    let others: Vec<(PathBuf, String)> = files.iter().filter_map(named).collect();
-    files.retain(|file| !others.iter().any(|(other, _)| other == file));
-    others
 }
 
 /// What to do where `path` does not exist: the sweep file beside it or in `sweeps/` that has a name like it. What is no

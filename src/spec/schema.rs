@@ -51,6 +51,8 @@ pub struct Columns {
     pub field: &'static str,
     /// The same in a sentence: `at every shot count`.
     pub noun: &'static str,
+    /// What is examined, one and several: `query`, `queries`.
+    pub inputs: [&'static str; 2],
     /// What is chosen: rows that choose the same have the same of these.
     pub chosen: &'static str,
     /// The field of a row that says which of the logged choices was made, where choices are logged.
@@ -58,6 +60,11 @@ pub struct Columns {
 }
 
 impl Columns {
+    /// `1 query`, `640 queries`.
+    pub fn counted(&self, count: usize) -> String {
+        format!("{} {}", crate::text::thousands(count), self.inputs[usize::from(count != 1)])
+    }
+
     /// Columns that have nothing but a number.
     pub const NUMBERED: Columns = Columns {
         id: |number| format!("score_{number}"),
@@ -65,6 +72,7 @@ impl Columns {
         unit: "",
         field: "column",
         noun: "score column",
+        inputs: ["unit", "units"],
         chosen: "answers",
         logged: "logged",
     };

@@ -354,6 +354,8 @@ fn ls_filters_by_value_and_sorts() {
     assert_eq!(paths(&["--where", "lr=0.000005", "--sort", "val_loss"], 0), ["1", "2", "0"]);
     assert_eq!(paths(&["--sort", "val_loss", "--reverse"], 0), ["0", "2", "1"]);
     assert!(paths(&["--phase", "rce"], 0).is_empty());
+    let error = stderr(at, &["ckpt", "ls", "s", "--phase", "rcee"], 2);
+    assert!(error.contains("no checkpoint is of phase `rcee`\nhint: there are `grpo`"), "{error}");
     let csv = stdout(at, &["ckpt", "ls", "s", "--csv", "--where", "seed=0"], 0);
     assert_eq!(
         csv,

@@ -65,3 +65,52 @@ fn results_of_another_program_are_read() {
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("results of the experiment `other`, and this program has selector"), "{stderr}");
 }
+
+/// Files need not say what they are of where a program has one experiment; then their words do.
+#[test]
+fn a_file_of_another_experiment_is_known_by_its_words() {
+    let sandbox = Sandbox::new();
+    let unnamed =
+        DIGITS.replace("experiment = \"digits\"\n", "") + "[model]\nkind = \"mlp\"\n[train]\nbatch = 8\n";
+    sandbox.write("sweeps/unnamed.toml", unnamed.as_bytes());
+    let output = sandbox.sweep(&["run", "sweeps/unnamed.toml"]);
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("a sweep file of another experiment than `selector`"), "{stderr}");
+    assert!(stderr.contains("unnamed.toml:2:1") && stderr.contains("`images`, `kind`"), "{stderr}");
+    assert!(!stderr.contains("unknown key"), "once is enough: {stderr}");
+    let (_, stderr) = texts(&sandbox.sweep(&["run", "sweeps"]));
+    assert!(
+        stderr.contains("`sweeps/unnamed.toml` is passed over: this is a sweep file of another"),
+        "{stderr}"
+    );
+    // Who names the experiment is told key by key.
+    sandbox.write("sweeps/named.toml", format!("experiment = \"selector\"\n{unnamed}").as_bytes());
+    let (_, stderr) = texts(&sandbox.sweep(&["run", "sweeps/named.toml"]));
+    assert!(stderr.contains("unknown key `images` in [data]"), "{stderr}");
+    // Some slips of the pen make no other experiment.
+    let file = sandbox.factqa("slips", "[train]\nspeed = 1\nmood = 2\n[extra]\nkind = 3\n");
+    let (_, stderr) = texts(&sandbox.sweep(&["plan", &file]));
+    assert!(
+        stderr.contains("unknown key `mood` in [train]") && stderr.contains("unknown table `[extra]`"),
+        "{stderr}"
+    );
+}
+
+/// One score is shown once, with the word of its experiment for what it is over; files keep every column.
+#[test]
+fn a_score_that_is_no_mean_of_several_is_shown_once() {
+    let sandbox = Sandbox::new();
+    let results = repository("results/digits").display().to_string();
+    let (stdout, stderr) =
+        texts(&sandbox.sweep(&["table", &results, "--format", "md", "--where", "epochs=8"]));
+    let head = stdout.lines().next().unwrap_or_default();
+    assert_eq!(head, "| configuration | seeds | Accuracy | vs baseline | verdict |", "{stderr}");
+    assert!(stdout.contains("Accuracy in percent on 640 evaluation units"), "of another program's: {stdout}");
+    let matrix = std::fs::read_to_string(repository("results/digits/matrix.csv")).expect("tracked");
+    let head = matrix.lines().next().unwrap_or_default();
+    assert!(
+        head.contains(",accuracy,average,") && !head.contains("kl") && !head.contains("movement_"),
+        "{head}"
+    );
+}

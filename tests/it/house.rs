@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("report", "store spec disk record figure text finite"),
     ("selector", "judge experiment plan checkpoint spec device panics disk record event figure text finite"),
     ("store", "experiment plan checkpoint spec disk record event figure text finite"),
-    ("modules", "experiment checkpoint device panics"),
+    ("modules", "experiment plan checkpoint spec device panics record figure finite"),
     ("experiment", "plan judge checkpoint spec device panics disk record figure finite"),
     ("judge", "disk event finite"),
     ("plan", ""),

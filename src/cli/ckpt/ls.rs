@@ -1,6 +1,7 @@
 //! `sweep ckpt ls`: one row per checkpoint below some directories, from headers alone.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use super::table::{columns, number};
 use crate::checkpoint::{self, Facts, Phase, Summary, stated};
 use crate::cli::output;
-use crate::spec::frozen_key;
+use crate::spec::{frozen_key, phase_order};
 
 /// Lists every checkpoint below the directories
 #[derive(Debug, clap::Args)]
@@ -47,6 +48,10 @@ pub(super) fn run(args: &LsArgs) -> anyhow::Result<u8> {
         output::note(&format!("warning: {error}"));
     }
     let mut list = found.checkpoints;
+    let phase = args.phase.as_deref().map(Phase::of);
+    if let Some(phase) = &phase {
+        known_phase(&list, phase)?;
+    }
     for filter in &args.filters {
         let Some((key, value)) = filter.split_once('=') else {
             bail!("`--where {filter}` has no value\nhint: write it as KEY=VALUE, e.g. --where kl_beta=0.15");
@@ -57,7 +62,7 @@ pub(super) fn run(args: &LsArgs) -> anyhow::Result<u8> {
             summary.facts.value(key).is_some_and(|stated| checkpoint::agrees(&stated, value))
         });
     }
-    if let Some(phase) = args.phase.as_deref().map(Phase::of) {
+    if let Some(phase) = phase {
         list.retain(|(_, summary)| summary.facts.phase.as_ref() == Some(&phase));
     }
     if let Some(key) = args.sort.as_deref().filter(|key| *key != "path") {
@@ -101,6 +106,21 @@ fn known(list: &[(PathBuf, Summary)], key: &str) -> anyhow::Result<()> {
             stated().join(", ")
         ),
     }
+}
+
+/// A phase that no checkpoint is of and no experiment of this program has is a slip of the pen.
+fn known_phase(list: &[(PathBuf, Summary)], phase: &Phase) -> anyhow::Result<()> {
+    let phases: BTreeSet<String> =
+        list.iter().filter_map(|(_, summary)| Some(format!("`{}`", summary.facts.phase.as_ref()?))).collect();
+    if phases.is_empty() || phases.contains(&format!("`{phase}`")) {
+        return Ok(());
+    }
+    let there = phases.into_iter().collect::<Vec<_>>().join(", ");
+    match phase_order(&phase.to_string()) {
+        None => bail!("no checkpoint is of phase `{phase}`\nhint: there are {there}"),
+        Some(_) => output::note(&format!("no checkpoint is of phase `{phase}`: there are {there}")),
+    }
+    Ok(())
 }
 
 /// Numbers by value, texts by letter; what is not stated comes last.
@@ -165,5 +185,11 @@ fn as_text(list: &[(PathBuf, Summary)]) -> String {
     }
     let rows: Vec<Vec<String>> =
         list.iter().map(|(path, summary)| cells(path, &summary.facts, true)).collect();
-    columns(&heads(), &rows)
+    // What no header says needs no column here; programs that read `--csv` find all of them.
+    let heads = heads();
+    let said: Vec<usize> =
+        (0..heads.len()).filter(|&at| rows.iter().any(|row| !row[at].is_empty())).collect();
+    let only = |row: &[String]| -> Vec<String> { said.iter().map(|&at| row[at].clone()).collect() };
+    let titles: Vec<&str> = said.iter().map(|&at| heads[at]).collect();
+    columns(&titles, &rows.iter().map(|row| only(row)).collect::<Vec<_>>())
 }

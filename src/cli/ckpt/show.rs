@@ -174,21 +174,46 @@ fn written_by(version: &str, facts: &Facts) -> String {
     format!("sweep {version}{burn}{device}")
 }
 
-/// One line per table: `  train    seed = 0, rce_epochs = 5, ...`
+/// Columns of a terminal that everyone has.
+const WIDTH: usize = 80;
+
+/// A paragraph per table: `  train    seed = 0, rce_epochs = 5, ...`, broken between its keys.
 fn sections(config: &Value) -> String {
     let mut text = String::new();
-    for (name, value) in config.as_object().into_iter().flatten() {
-        let line = match value {
+    let sections = || config.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let names = sections().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(8);
+    for (name, value) in sections() {
+        let pairs: Vec<String> = match value {
             Value::Object(entries) => {
-                let pairs =
-                    entries.iter().map(|(key, value)| format!("{key} = {}", checkpoint::plain(value)));
-                pairs.collect::<Vec<_>>().join(", ")
+                entries.iter().map(|(key, value)| format!("{key} = {}", in_words(value))).collect()
             }
-            other => checkpoint::plain(other),
+            other => vec![in_words(other)],
         };
-        let _ = writeln!(text, "  {name:<8} {line}");
+        let _ = write!(text, "  {name:<names$} ");
+        let mut column = names + 3;
+        for (index, pair) in pairs.iter().enumerate() {
+            let (pair, last) = (pair.as_str(), index + 1 == pairs.len());
+            let length = pair.chars().count() + usize::from(!last);
+            if index > 0 && column + 1 + length > WIDTH {
+                let _ = write!(text, "\n{:1$}", "", names + 3);
+                column = names + 3;
+            } else if index > 0 {
+                text.push(' ');
+                column += 1;
+            }
+            let _ = write!(text, "{pair}{}", if last { "" } else { "," });
+            column += length;
+        }
+        text.push('\n');
     }
     text
+}
+
+/// A hash by its beginning, as everywhere else; `--json` has all of it.
+fn in_words(value: &Value) -> String {
+    let text = checkpoint::plain(value);
+    let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hash { checkpoint::short(&text).to_owned() } else { text }
 }
 
 fn parameter_table(checkpoint: &Checkpoint) -> String {

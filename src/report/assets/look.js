@@ -95,7 +95,7 @@ const answersHtml = (point, column) => {
     ["partly right", (score) => score > 0 && score < 1],
     ["wrong", (score) => score <= 0],
   ];
-  let html = `<p class="score">${(100 * average(own.map(({ choice }) => choice[1]))).toFixed(2)} % at ${plural(data.columns[column], data.column)}, ${own.length} ${own.length === 1 ? "query" : "queries"}</p>`;
+  let html = `<p class="score">${(100 * average(own.map(({ choice }) => choice[1]))).toFixed(2)} %${data.counts ? ` at ${plural(data.columns[column], data.column)}` : ""}, ${own.length} ${data.inputs[own.length === 1 ? 0 : 1]}</p>`;
   const pairs = own.filter(({ other }) => other);
   if (base >= 0 && pairs.length) {
     const changed = pairs.filter(({ choice, other }) => choice[0].join() !== other[0].join());
@@ -103,12 +103,12 @@ const answersHtml = (point, column) => {
     const worse = pairs.filter(({ choice, other }) => choice[1] < other[1]);
     const isBinary = pairs.every(({ choice, other }) => [choice[1], other[1]].every((score) => score === 0 || score === 1));
     const test = isBinary ? ` (McNemar's exact test: p = ${mcnemar(better.length, worse.length).toFixed(3)})` : "";
-    html += `<p>Against the baseline ${escaped(data.names[base])} (${(100 * average(pairs.map(({ other }) => other[1]))).toFixed(2)} %): ${changed.length} of ${own.length} queries chosen differently, ${better.length} better, ${worse.length} worse${test}</p>`;
+    html += `<p>Against the baseline ${escaped(data.names[base])} (${(100 * average(pairs.map(({ other }) => other[1]))).toFixed(2)} %): ${changed.length} of ${own.length} ${data.inputs[1]} chosen differently, ${better.length} better, ${worse.length} worse${test}</p>`;
     const line = ({ id, choice, other }) =>
       `<tr><th scope="row">${id}</th><td>${choice[0].join(" ")}</td><td class="n">${choice[1]}</td><td>${other[0].join(" ")}</td><td class="n">${other[1]}</td></tr>`;
     const lines = [...better, ...worse];
     if (lines.length) {
-      html += `<div class="scroll" tabindex="0" role="region" aria-label="queries won and lost"><table><thead><tr><th>query</th><th>chose</th><th>scores</th><th>baseline</th><th>scores</th></tr></thead><tbody><tr><th colspan="5" scope="rowgroup">${better.length} won</th></tr>${better.map(line).join("")}<tr><th colspan="5" scope="rowgroup">${worse.length} lost</th></tr>${worse.map(line).join("")}</tbody></table></div>`;
+      html += `<div class="scroll" tabindex="0" role="region" aria-label="${data.inputs[1]} won and lost"><table><thead><tr><th>${data.inputs[0]}</th><th>chose</th><th>scores</th><th>baseline</th><th>scores</th></tr></thead><tbody><tr><th colspan="5" scope="rowgroup">${better.length} won</th></tr>${better.map(line).join("")}<tr><th colspan="5" scope="rowgroup">${worse.length} lost</th></tr>${worse.map(line).join("")}</tbody></table></div>`;
     }
   }
   for (const [word, isKind] of kinds) {

@@ -70,9 +70,11 @@ pub fn of_sweep(
     let figures = json!({
         "dir": quoted(&results.dir.display().to_string()),
         "queries": matrix.queries().unwrap_or_default(),
-        "about": matrix.queries().map_or_else(String::new, over_queries),
+        "about": matrix.queries().map_or_else(String::new, |queries| over_queries(matrix, queries)),
         "columns": results.columns(),
         "column": columns_of(&results.experiment).field,
+        "inputs": columns_of(&results.experiment).inputs,
+        "counts": !columns_of(&results.experiment).unit.is_empty(),
         "isLoss": is_loss,
         "mapped": matrix.points.iter().map(|row| mapped(matrix, row).map(|value| rounded(scale * value))).collect::<Vec<_>>(),
         "range": mapped_range(matrix).map(|(low, high)| [rounded(scale * low), rounded(scale * high)]),

@@ -32,7 +32,8 @@ pub fn cost(results: &SweepResults, cost: Cost) -> Markup {
     }
     let judge = questions(&results.points);
     let field = columns_of(&results.experiment).field;
-    if judge.asked > 0 {
+    // What an experiment scores by itself has no judge.
+    if judge.asked > 0 && results.eval.is_some() {
         let saved = 100.0 * (1.0 - judge.distinct as f64 / judge.asked as f64);
         facts.push((
             "Judge's answers, every point evaluated on its own".to_owned(),

@@ -16,6 +16,7 @@ use super::matrix::{Matrix, RowStatus};
 use super::notes;
 use super::observations::{Observation, best_row, failures, observations};
 use super::svg::{Figure, page_style};
+use super::words::names;
 use crate::spec::{columns_of, signal_of};
 use crate::store::{ResolvedRecord, SweepResults};
 use crate::text::{capitalized, thousands};
@@ -84,10 +85,11 @@ impl Page<'_> {
 
     fn headline(&self, best: Option<&Observation>) -> Markup {
         let done = self.matrix.points.iter().filter(|row| row.status == RowStatus::Done).count();
+        let [_, several] = names(&self.matrix.score_columns).inputs;
         let queries = self
             .matrix
             .queries()
-            .map_or_else(String::new, |queries| format!(", {} evaluation queries", thousands(queries)));
+            .map_or_else(String::new, |queries| format!(", {} evaluation {several}", thousands(queries)));
         let points = format!("{done} of {} points finished{queries}", self.matrix.points.len());
         html! {
             @match best {

@@ -13,6 +13,7 @@ use crate::report::notes;
 use crate::report::select::Metric;
 use crate::report::stats::Interval;
 use crate::report::svg::{rounded, shade};
+use crate::report::words::only_score;
 use crate::text::{plural, thousands};
 
 /// Rows of a table that are all on the page as it is written. Of a larger one only the best are, without the members of
@@ -315,7 +316,11 @@ impl<'a> Grid<'a> {
         };
         let metric = Metric::default_of(self.matrix);
         let order = if metric.larger_is_better() { "descending" } else { "ascending" };
-        let name = metric.name(self.matrix);
+        let name = match only_score(&self.matrix.score_columns).filter(|_| matches!(metric, Metric::Average))
+        {
+            Some(only) => column_title(only),
+            None => metric.name(self.matrix),
+        };
         let has = self.used.iter().any(|&column| self.columns[column].title == name);
         let sorted = (!self.is_whole() && has).then_some([name, order.to_owned()]);
         json!({
@@ -381,17 +386,27 @@ fn shaded_ranges(matrix: &Matrix, rows: &[Row]) -> Vec<(f64, f64)> {
         let ends = (f64::INFINITY, f64::NEG_INFINITY);
         rows.iter().filter_map(figure).fold(ends, |(low, high), value| (low.min(value), high.max(value)))
     };
-    let scores = (0..matrix.score_columns.len()).map(|column| range(&|row: &Row| row.scores[column]));
+    let scores = (0..shown_scores(matrix)).map(|column| range(&|row: &Row| row.scores[column]));
     scores.chain([range(&|row: &Row| row.average)]).collect()
+}
+
+/// Score columns before the average: none where there is one score, which the average is.
+fn shown_scores(matrix: &Matrix) -> usize {
+    only_score(&matrix.score_columns).map_or(matrix.score_columns.len(), |_| 0)
 }
 
 /// The columns of [`cells_of`]. What is compared comes first, so that narrow screens show it.
 fn columns(matrix: &Matrix, points: bool) -> Vec<Column> {
     let column = |(title, kind): (&str, Kind)| Column { title: title.to_owned(), kind };
-    let scores =
-        matrix.score_columns.iter().map(|column| Column { title: column_title(column), kind: Kind::Number });
+    let scores = matrix
+        .score_columns
+        .iter()
+        .take(shown_scores(matrix))
+        .map(|column| Column { title: column_title(column), kind: Kind::Number });
+    let average =
+        only_score(&matrix.score_columns).map_or_else(|| "average".to_owned(), |only| column_title(only));
     let figures = [
-        ("average", Kind::Number),
+        (average.as_str(), Kind::Number),
         ("95 % interval", Kind::Width),
         ("vs baseline", Kind::Number),
         ("its interval", Kind::Number),
@@ -421,7 +436,8 @@ fn cells_of(matrix: &Matrix, row: &Row) -> Cells {
     let share = |value: Option<f64>, digits: usize| Cell::figure(value, &percent(value, digits).text);
     let delta = row.delta.map(|delta| signed(delta, 2)).unwrap_or_default();
     let average = row.average_interval;
-    let mut cells: Cells = row.scores.iter().map(|score| share(*score, 1)).collect();
+    let mut cells: Cells =
+        row.scores.iter().take(shown_scores(matrix)).map(|score| share(*score, 1)).collect();
     cells.extend([
         share(row.average, 2),
         Cell::figure(average.map(|of| of.high - of.low), &average.map(between).unwrap_or_default()),
