@@ -175,7 +175,7 @@ fn answers(found: &Why) -> String {
 }
 
 /// More changed answers than this are only counted.
-const SHOWN: usize = 40;
+const SHOWN: usize = 20;
 
 fn comparison(found: &Why, most: usize) -> String {
     let Some(against) = &found.comparison else { return String::new() };

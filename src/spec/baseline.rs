@@ -1,10 +1,11 @@
 //! `[baseline]`: which points tables compare against.
 
-use super::document::{Condition, Draft, listed, value_list};
+use super::document::{Condition, Draft, value_list};
 use super::error::Diagnostic;
 use super::grid::{Grid, Matcher};
 use super::keys::Key;
 use super::read::Given;
+use super::read::listed;
 use super::value::Value;
 
 /// The rows that `[baseline]` means: one, or one per seed when it leaves the seed open. Empty without `[baseline]`.

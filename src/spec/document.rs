@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Diagnostic, Origin, Source};
 use super::keys::{Key, closest};
-use super::read::{Given, Reader, shown};
+use super::read::{Entry, Given, Reader, entries, listed, shown};
 use super::schema::{Schema, Unresolved};
 use super::table::Table;
 use super::values::Values;
@@ -89,9 +89,6 @@ struct Walk {
     problems: Vec<Diagnostic>,
 }
 
-/// A key of the file with its value.
-pub(super) type Entry<'t, 'i> = (&'t Spanned<std::borrow::Cow<'i, str>>, &'t Spanned<DeValue<'i>>);
-
 /// Reads `text`, the contents of the sweep file called `file`, whose paths are relative to `dir`.
 ///
 /// # Errors
@@ -123,13 +120,6 @@ fn syntax(reader: &Reader, error: &toml::de::Error) -> Diagnostic {
         Some(span) => diagnostic.at(&reader.origin(&Spanned::new(span, ()))),
         None => diagnostic,
     }
-}
-
-/// The entries of a table in the order of the file.
-pub(super) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
-    let mut entries: Vec<Entry> = table.iter().collect();
-    entries.sort_by_key(|(key, _)| key.span().start);
-    entries
 }
 
 impl Walk {
@@ -467,15 +457,6 @@ fn place_of(key: &Key) -> String {
 
 fn elsewhere(key: &Key, table: Table) -> String {
     if key.table == table { String::new() } else { format!(", in {}", place_of(key)) }
-}
-
-/// Names as the text of a sentence: `` `a`, `b` or `c` `` with `word` = "or".
-pub(super) fn listed(names: &[String], word: &str) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    match names.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} {word} {last}", rest.join(", ")),
-        _ => names.concat(),
-    }
 }
 
 /// Values as the text of a list: `0.1, 0.12, 0.15`, shortened in the middle.

@@ -10,11 +10,12 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::document::{Axis, AxisGroup, Draft, listed, value_list, way_out_of_axes};
+use super::document::{Axis, AxisGroup, Draft, value_list, way_out_of_axes};
 use super::error::{Diagnostic, Origin, Source};
 use super::grid::{Grid, Matcher};
 use super::keys::{Key, LabForm, closest};
 use super::kind::Kind;
+use super::read::listed;
 use super::read::{Given, Reader};
 use super::registry::known;
 use super::schema::{Schema, Unresolved};

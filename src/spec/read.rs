@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use toml::Spanned;
-use toml::de::{DeFloat, DeInteger, DeValue};
+use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
 
 use super::KeepWeights;
 use super::error::{Diagnostic, Origin, Source};
@@ -57,6 +57,25 @@ impl Reader {
                 Err(diagnostic)
             }
         }
+    }
+}
+
+/// A key of the file with its value.
+pub(super) type Entry<'t, 'i> = (&'t Spanned<std::borrow::Cow<'i, str>>, &'t Spanned<DeValue<'i>>);
+
+/// The entries of a table in the order of the file.
+pub(super) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<Entry<'t, 'i>> {
+    let mut entries: Vec<Entry> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+/// Names as the text of a sentence: `` `a`, `b` or `c` `` with `word` = "or".
+pub(super) fn listed(names: &[String], word: &str) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} {word} {last}", rest.join(", ")),
+        _ => names.concat(),
     }
 }
 

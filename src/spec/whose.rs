@@ -7,10 +7,9 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::{entries, listed};
 use super::error::{Diagnostic, Source};
 use super::keys::closest;
-use super::read::Reader;
+use super::read::{Reader, entries, listed};
 use super::registry::known;
 use super::schema::Schema;
 

@@ -180,23 +180,21 @@ const WIDTH: usize = 80;
 /// A paragraph per table: `  train    seed = 0, rce_epochs = 5, ...`, broken between its keys.
 fn sections(config: &Value) -> String {
     let mut text = String::new();
-    let sections = || config.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    let names = sections().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(8);
-    for (name, value) in sections() {
+    for (name, value) in config.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
         let pairs: Vec<String> = match value {
             Value::Object(entries) => {
                 entries.iter().map(|(key, value)| format!("{key} = {}", in_words(value))).collect()
             }
             other => vec![in_words(other)],
         };
-        let _ = write!(text, "  {name:<names$} ");
-        let mut column = names + 3;
+        let _ = write!(text, "  {name:<8} ");
+        let mut column = name.chars().count().max(8) + 3;
         for (index, pair) in pairs.iter().enumerate() {
             let (pair, last) = (pair.as_str(), index + 1 == pairs.len());
             let length = pair.chars().count() + usize::from(!last);
             if index > 0 && column + 1 + length > WIDTH {
-                let _ = write!(text, "\n{:1$}", "", names + 3);
-                column = names + 3;
+                let _ = write!(text, "\n{:11}", "");
+                column = 11;
             } else if index > 0 {
                 text.push(' ');
                 column += 1;
