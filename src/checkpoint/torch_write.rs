@@ -110,7 +110,7 @@ fn hyper_parameters(weights: &Weights, facts: &Facts) -> Value {
 
 /// Our name of a parameter -> the v2 format's.
 fn their_name(name: &str) -> String {
-    let nested = files().next().map_or("", |files| files.nested);
+    let nested = files().map(|files| files.nested).find(|nested| !nested.is_empty()).unwrap_or_default();
     for (theirs, ours) in V2_LAYER {
         if let Some(rest) = name.strip_prefix(ours) {
             return format!("{nested}{theirs}{rest}");

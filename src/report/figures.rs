@@ -8,7 +8,7 @@ use super::groups;
 use super::matrix::{Matrix, Row};
 use super::stats::mean;
 use super::svg::{Figure, HeatMap, bars};
-use crate::spec::{is_frozen_key, signal_of};
+use crate::spec::{is_set, signal_of};
 use crate::store::SweepResults;
 use crate::text::plural;
 
@@ -48,7 +48,7 @@ pub fn mapped_range(matrix: &Matrix) -> Option<(f64, f64)> {
 fn heat_maps(matrix: &Matrix) -> Vec<Figure> {
     let varies = |axis: &usize| matrix.axes[*axis] != "seed" && matrix.values(*axis).len() > 1;
     let varying: Vec<usize> = (0..matrix.axes.len()).filter(varies).collect();
-    let apart = varying.iter().copied().find(|&axis| is_frozen_key(&matrix.axes[axis]));
+    let apart = varying.iter().copied().find(|&axis| is_set(&matrix.axes[axis]));
     let apart = apart.filter(|_| varying.len() > 2);
     let free: Vec<usize> = varying.into_iter().filter(|&axis| Some(axis) != apart).collect();
     let settings = apart.map_or(vec![None], |axis| {

@@ -62,7 +62,7 @@ impl Panel {
         Some(Panel { columns, samples: results.samples(), queries, place, order })
     }
 
-    /// The panel of `second` with the column counts that `first` was evaluated at too; `None` without one.
+    /// The panel of `second` with the columns that `first` was evaluated at too; `None` without one.
     pub fn of_both(first: &SweepResults, second: &SweepResults) -> Option<Panel> {
         let known = first.columns();
         let mut panel = Panel::of(second)?;
@@ -84,7 +84,7 @@ impl Panel {
         samples.map_or(self.queries, |count| count.min(self.queries))
     }
 
-    /// A point's scores; `None` until it has been evaluated at every column count.
+    /// A point's scores; `None` until it has been evaluated at every column.
     pub fn point(&self, point: &PointResult) -> Option<Scores> {
         let mut values = self.empty();
         for (row, column) in values.iter_mut().zip(&self.columns) {
@@ -114,7 +114,7 @@ impl Panel {
 }
 
 impl Scores {
-    /// Accuracy at the column count with index `column` over the first `queries` queries.
+    /// Accuracy at the column with index `column` over the first `queries` queries.
     pub fn accuracy(&self, column: usize, queries: usize) -> Option<f64> {
         let present: Vec<f64> =
             self.values[column][..queries].iter().copied().filter(|score| !score.is_nan()).collect();
@@ -161,7 +161,7 @@ impl Scores {
         }
     }
 
-    /// The scores at the column count with index `column`, 0 where there is no line; for intervals per column.
+    /// The scores at the column with index `column`, 0 where there is no line; for intervals per column.
     pub fn of_column(&self, column: usize, queries: usize) -> Vec<f64> {
         Scores { values: vec![self.values[column].clone()] }.by_query(queries)
     }

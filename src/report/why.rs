@@ -13,7 +13,7 @@ use crate::figure::{EpochFigure, EpochMetrics};
 use crate::spec::{Columns, columns_of, figures_of};
 use crate::store::{JudgeRecord, PointResult, PointStatus, QueryScore, SweepResults};
 
-/// Everything behind the accuracy of one point at one column count.
+/// Everything behind the accuracy of one point at one column.
 #[derive(Clone, Debug, Serialize)]
 pub struct Why {
     pub point: String,
@@ -91,7 +91,7 @@ pub struct Comparison {
 /// Traces the accuracy of `point` of `results` at `column` demonstrations.
 ///
 /// # Errors
-/// A column count that was not evaluated, a point without results.
+/// A column that was not evaluated, a point without results.
 pub fn why(results: &SweepResults, point: &PointResult, column: usize) -> Result<Why, ReportError> {
     let (columns, names) = (results.columns(), columns_of(&results.experiment));
     if !columns.contains(&column) {

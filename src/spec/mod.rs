@@ -58,7 +58,7 @@ pub use names::NAME_LIMIT;
 pub use overrides::{condition, setting, split_conditions};
 pub use registry::{
     columns_of, columns_with, figures_of, files, frozen_groups, frozen_key, group_of, groups, groups_of,
-    is_frozen_key, is_path, key_called, know, known, nameless, phase_order, schema_of, signal_of,
+    is_path, is_set, key_called, know, known, nameless, phase_order, schema_of, signal_of,
 };
 pub use schema::{Clash, Columns, Schema, no_clash, nothing_idle};
 pub use set::{Alias, Chosen, Names};

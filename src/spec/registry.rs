@@ -85,14 +85,14 @@ pub fn group_of(name: &str) -> Option<&'static Group> {
     groups().find(|group| group.prefix == first)
 }
 
-/// The key that says which groups of parameters are left as they are.
+/// The key that says which groups of parameters are left as they are, of the first experiment that has such groups.
 pub fn frozen_key() -> &'static str {
-    files().next().unwrap_or(&Files::PLAIN).frozen
+    files().find(|files| !files.groups.is_empty()).unwrap_or(&Files::PLAIN).frozen
 }
 
-/// Whether the axis `name` says which groups are left as they are.
-pub fn is_frozen_key(name: &str) -> bool {
-    files().any(|files| files.frozen == name)
+/// Whether the key called `name` takes a set of names, such as the layers that are frozen: reports draw its values apart.
+pub fn is_set(name: &str) -> bool {
+    key_called(name).is_some_and(|key| matches!(key.kind, Kind::Set(_)))
 }
 
 /// The groups of parameters of the experiment called `name`.

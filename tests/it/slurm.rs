@@ -197,11 +197,11 @@ const ENDLESS: (&str, &str) = ("grpo_epochs = [1, 2]", "grpo_epochs = [1, 5000]"
 fn a_job_with_a_budget(cluster: &Cluster) {
     // Left alone: the tasks know when it is time, and the last one writes the matrix.
     let place = Place::with(&[SLURM, ENDLESS]);
-    let (code, text) = said(&cluster.run(&place, &["--tasks", "2", "--budget", "8s"]));
+    let (code, text) = said(&cluster.run(&place, &["--tasks", "2", "--budget", "20s"]));
     assert_eq!(code, Some(0), "{text}");
     let began = Instant::now();
     let status = until_free(cluster, &place);
-    assert!(began.elapsed().as_secs() < 15, "{:?}", began.elapsed());
+    assert!(began.elapsed().as_secs() < 40, "{:?}", began.elapsed());
     assert_eq!((status.done, status.failed, status.pending), (4, 0, 4), "{}", logs(&place));
     assert!(logs(&place).contains("the time is up"), "{}", logs(&place));
     assert!(!logs(&place).contains("back into the queue"), "{}", logs(&place));

@@ -1,5 +1,5 @@
 //! What every point chose for every query, small enough for a page: points that choose alike are one text, with a letter
-//! per column count and query that says which of the query's choices it is.
+//! per column and query that says which of the query's choices it is.
 
 use std::collections::HashMap;
 
@@ -29,9 +29,9 @@ pub struct Asked<'a> {
 
 /// The answers that a page holds.
 pub struct Answers {
-    /// Per column count, the queries in the order of the evaluation file.
+    /// Per column, the queries in the order of the evaluation file.
     queries: Vec<Vec<u64>>,
-    /// Per column count and query, what was chosen by anyone, and what it scored.
+    /// Per column and query, what was chosen by anyone, and what it scored.
     choices: Vec<Vec<Vec<Choice>>>,
     /// For each of them, what the judge answered.
     said: Vec<Vec<Vec<Option<String>>>>,
@@ -79,7 +79,7 @@ impl Answers {
         Some(answers)
     }
 
-    /// One letter per column count and query; `None` where there are more choices than letters.
+    /// One letter per column and query; `None` where there are more choices than letters.
     fn text(&mut self, point: &PointResult, columns: &[usize]) -> Option<String> {
         let mut text = String::new();
         let places = self.queries.iter().zip(&mut self.choices).zip(&mut self.said);
@@ -110,7 +110,7 @@ impl Answers {
         Some(text)
     }
 
-    /// What the judge was asked, and what it said: per column count, query and choice. Prompts that have no room are left to
+    /// What the judge was asked, and what it said: per column, query and choice. Prompts that have no room are left to
     /// `sweep why`.
     fn asked(&self, asked: Asked) -> Value {
         let mut room = PROMPTS;
